@@ -1,0 +1,31 @@
+# FIRP beside other ways of decoding: prompts -> trained parts -> timed sessions -> tables -> PDFs.
+#
+#   snakemake --cores 1 all                      every table, figure and PDF of the experiment
+#   snakemake reports/mtbench.pdf                one PDF
+#   snakemake --cores 1 all --configfile workflows/config/smoke.yaml
+from snakemake.utils import min_version, validate
+
+min_version("9.17")
+
+
+# --configfile is merged into what is loaded, so mini is loaded only when nothing else is.
+if "experiment" not in config:
+
+    configfile: "workflows/config/mini.yaml"
+
+
+validate(config, "workflows/config/schema.yaml")
+
+
+include: "workflows/rules/common.smk"
+include: "workflows/rules/target.smk"
+include: "workflows/rules/prompts.smk"
+include: "workflows/rules/methods.smk"
+include: "workflows/rules/measure.smk"
+include: "workflows/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        collect("reports/{name}.pdf", name=REPORTS),

@@ -1,0 +1,1 @@
+"""The instrument: decoder interface, engine, prompts, measuring, analysis and presentation."""

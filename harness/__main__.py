@@ -1,0 +1,259 @@
+"""Command line: one subcommand per step of the workflow.
+
+python -m harness session --help
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; bad input ends in one line on stderr and exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness", description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2, help="torch threads (recorded)")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    add = _command(commands, "check", "parse every method's settings", _check)
+    add("--methods", required=True, help="JSON: method -> settings")
+    add("--out", required=True, type=Path)
+
+    add = _command(commands, "stand-in", "generate a stand-in question set", _stand_in)
+    add("--dataset", required=True)
+    add("--split", required=True)
+    add("--count", required=True, type=int)
+    add("--seed", default=0, type=int)
+    add("--out", required=True, type=Path)
+
+    add = _command(commands, "rebuild-mini-target", "train mini's target again", _rebuild)
+    add("--seed", default=0, type=int)
+    add("--tokens", default=None, type=int, help="training positions, the recipe's by default")
+    add("--out", required=True, type=Path)
+
+    add = _command(commands, "pretrain", "train a target on question sets", _pretrain)
+    add("--recipe", required=True, help="JSON: sources, shape, recipe")
+    add("--out", required=True, type=Path)
+
+    for name, text, run in (
+        ("first-turns", "answer first turns, untimed", _first_turns),
+        ("freeze", "freeze a split's prompts", _freeze),
+    ):
+        add = _command(commands, name, text, run)
+        add("--model", required=True, help="JSON: where the model is")
+        add("--split", required=True, help="JSON: dataset, source, few_shot, longest_prompt")
+        add("--out", required=True, type=Path)
+        if name == "freeze":
+            add("--first-turns", type=Path)
+        else:
+            add("--cap", required=True, type=int)
+
+    add = _command(commands, "answer", "the target's greedy answers, untimed", _answer)
+    add("--model", required=True)
+    add("--prompts", required=True, nargs="+", type=Path)
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--out", required=True, type=Path)
+
+    for name, text, run in (
+        ("train", "train a method's own parameters", _train),
+        ("tune", "choose a method's setting on the tune split", _tune),
+    ):
+        add = _command(commands, name, text, run)
+        add("--method", required=True)
+        add("--settings", required=True, help="JSON: the method's settings")
+        add("--model", required=True)
+        add("--train-answers", required=True, type=Path)
+        add("--tune-answers", required=True, type=Path)
+        add("--prompts", nargs="*", default=[], type=Path, help="tune prompts")
+        add("--caps", default="{}")
+        add("--seed", default=0, type=int)
+        add("--folder", required=True, type=Path)
+
+    add = _command(commands, "session", "time all arms on one dataset", _session)
+    add("--model", required=True)
+    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--options", required=True, help="JSON: labels, seed, max_new_tokens, warmup")
+    add("--prompts", required=True, type=Path)
+    add("--warmup", required=True, type=Path)
+    add("--folders", required=True, type=Path)
+    add("--out", required=True, type=Path)
+
+    add = _command(commands, "tables", "rows -> tables", _tables)
+    add("--experiment", required=True, help="JSON: what the reports need to know")
+    add("--root", required=True, type=Path, help="results/<experiment>")
+
+    add = _command(commands, "figures", "tables -> figures", _figures)
+    add("--root", required=True, type=Path)
+
+    add = _command(commands, "report", "tables and figures -> PDF", _report)
+    add("--root", required=True, type=Path)
+    add("--name", required=True)
+    add("--out", required=True, type=Path)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str, run: Any) -> Any:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser.add_argument
+
+
+# torch and transformers take seconds to import: each step imports what it needs, so that the
+# analysis steps never do.
+
+
+def _arms(text: str) -> dict[str, Any]:
+    from harness.commands import parse_json
+    from methods import METHODS, load_method
+
+    arms = {}
+    for name, settings in parse_json(text, "--methods").items():
+        if name not in METHODS:
+            raise HarnessError(f"method '{name}': expected one of {', '.join(METHODS)}")
+        arms[name] = (load_method(name), settings or {})
+    return arms
+
+
+def _spec(text: str) -> Any:
+    from harness.commands import parse_json
+    from harness.models import ModelSpec
+
+    try:
+        return ModelSpec(**parse_json(text, "--model"))
+    except TypeError as error:
+        raise HarnessError(f"model: {error}") from None
+
+
+def _check(options: argparse.Namespace) -> None:
+    from harness.commands import check_methods
+
+    check_methods(_arms(options.methods), options.out)
+
+
+def _stand_in(options: argparse.Namespace) -> None:
+    from harness.commands import make_stand_in
+
+    make_stand_in(options.dataset, options.split, options.count, options.seed, options.out)
+
+
+def _rebuild(options: argparse.Namespace) -> None:
+    from harness.commands import use_threads
+    from harness.mini.target import build
+    from harness.pretrain.train import Recipe
+
+    use_threads(options.threads)
+    recipe = Recipe(seed=options.seed)
+    if options.tokens is not None:
+        recipe = Recipe(seed=options.seed, tokens=options.tokens)
+    print(build(recipe, options.out))
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    from harness.commands import parse_json, use_threads
+    from harness.pretrain.corpus import build
+
+    use_threads(options.threads)
+    print(build(parse_json(options.recipe, "--recipe"), options.out))
+
+
+def _split(text: str) -> Any:
+    from harness.commands import Split, parse_json
+
+    return Split(**parse_json(text, "--split"))
+
+
+def _first_turns(options: argparse.Namespace) -> None:
+    from harness.commands import answer_first_turns, use_threads
+
+    use_threads(options.threads)
+    answer_first_turns(_spec(options.model), _split(options.split), options.cap, options.out)
+
+
+def _freeze(options: argparse.Namespace) -> None:
+    from harness.commands import freeze_prompts
+
+    freeze_prompts(_spec(options.model), _split(options.split), options.first_turns, options.out)
+
+
+def _answer(options: argparse.Namespace) -> None:
+    from harness.commands import answer_prompts, parse_json, use_threads
+
+    use_threads(options.threads)
+    caps = parse_json(options.caps, "--caps")
+    answer_prompts(_spec(options.model), options.prompts, caps, options.out)
+
+
+def _method_step(options: argparse.Namespace, run: Any) -> None:
+    import json
+
+    from harness.commands import MethodStep, TuneData, parse_json, use_threads
+
+    use_threads(options.threads)
+    settings = parse_json(options.settings, "--settings")
+    method, settings = _arms(json.dumps({options.method: settings}))[options.method]
+    step = MethodStep(options.method, method, settings, options.folder, options.seed)
+    caps = parse_json(options.caps, "--caps")
+    data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
+    run(_spec(options.model), step, data)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from harness.commands import train_method
+
+    _method_step(options, train_method)
+
+
+def _tune(options: argparse.Namespace) -> None:
+    from harness.commands import tune_method
+
+    _method_step(options, tune_method)
+
+
+def _session(options: argparse.Namespace) -> None:
+    from harness.commands import SessionFiles, measure_session, parse_json, use_threads
+
+    use_threads(options.threads)
+    files = SessionFiles(options.prompts, options.warmup, options.folders, options.out)
+    arms = _arms(options.methods)
+    measure_session(
+        _spec(options.model), arms, files, parse_json(options.options, "--options")
+    )
+
+
+def _tables(options: argparse.Namespace) -> None:
+    import json
+
+    from harness.analysis.tables import write_tables
+
+    write_tables(json.loads(options.experiment), options.root)
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from harness.presentation.figures import write_figures
+
+    write_figures(options.root)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from harness.presentation.report import write_report
+
+    write_report(options.root, options.name, options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

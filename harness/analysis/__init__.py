@@ -1,0 +1,1 @@
+"""Rows -> tables. Pure functions of files; torch is never imported here."""

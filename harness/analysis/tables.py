@@ -1,0 +1,291 @@
+"""Tables of an experiment: the paper's four, one tidy summary, and what the figures need."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.quality import is_right, loops, rouge2
+from harness.analysis.rows import AGAIN, BASELINE, load_rows
+from harness.analysis.statistics import log_ratio, per_question, ranks
+from harness.errors import HarnessError
+from harness.files import read_json, read_jsonl, replacing, sha256_file, write_json
+
+# Yardsticks stand in the tables but are never ranked; nor is what changes the text.
+REFERENCE = (BASELINE, AGAIN, "width_matched", "hf_generate", "hf_prompt_lookup", "hf_assisted")
+LOSSY = ("medusa_typical",)
+PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
+LOOP_LIMIT = 0.10
+TIE_MARGIN = 1e-4
+AA_BAND = (0.97, 1.03)
+# half precision: top-2 margins below this are within the rounding of the logits
+MARGINS = {"float32": TIE_MARGIN, "bfloat16": 0.25, "float16": 0.05}
+
+
+def write_tables(experiment: dict[str, Any], root: Path) -> None:
+    """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
+    rows = load_rows(root)
+    out = root / "tables"
+    prompts = _prompts(root, rows)
+    divergences = _divergences(rows, experiment["dtype"])
+    _write(out / "divergences.csv", divergences)
+    order = {name: place for place, name in enumerate(experiment["methods"])}
+    summary = pd.DataFrame(
+        [
+            line
+            for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False)
+            for line in _summarise(experiment, root, model, dataset, cell, prompts)
+        ]
+    )
+    summary = summary.sort_values(
+        ["model", "dataset", "method"], key=lambda c: c.map(order) if c.name == "method" else c
+    )
+    _write(out / "summary.csv", summary)
+    for name in PAPER_TABLES:
+        _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
+    _write(out / "question_speedup.csv", _question_speedups(rows))
+    _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
+    write_json(out / "facts.json", _facts(experiment, root, rows, summary, divergences))
+    bugs = divergences[divergences["cause"] == "METHOD BUG"]
+    if len(bugs):
+        first = bugs.iloc[0]
+        raise HarnessError(
+            f"{first['arm']}: {len(bugs)} answers differ from {BASELINE} for no numerical reason, "
+            f"first prompt {first['prompt_id']} token {first['index']} (top-2 margin "
+            f"{first['margin']:.2g}); see {out / 'divergences.csv'}"
+        )
+
+
+def _summarise(
+    experiment: dict[str, Any],
+    root: Path,
+    model: str,
+    dataset: str,
+    cell: pd.DataFrame,
+    prompts: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """One summary line per arm of a (model, dataset)."""
+    timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
+    truth = cell[cell["arm"] == BASELINE].drop_duplicates("prompt_id").set_index("prompt_id")
+    looping = truth["output_ids"].map(loops).mean() > LOOP_LIMIT
+    arms = list(dict.fromkeys(cell["arm"]))
+    ranked = [a for a in arms if a not in REFERENCE and a not in LOSSY]
+    again = log_ratio(timed, BASELINE, AGAIN).interval if AGAIN in arms else None
+    may_rank = again is not None and again.inside(*AA_BAND) and not looping
+    rank = ranks(timed, ranked) if may_rank and ranked else {}
+    lines = []
+    for arm in arms:
+        mine = cell[cell["arm"] == arm]
+        line = {
+            "experiment": experiment["experiment"],
+            "model": model,
+            "dataset": dataset,
+            "method": arm,
+            "lossless": arm not in LOSSY,
+            "questions": mine["question_id"].nunique(),
+            "sessions": mine["session"].nunique(),
+            "tokens": int(mine["tokens"].sum()),
+            "tokens_per_second": mine["decode_tokens"].sum() / mine["decode_seconds"].sum(),
+            **_speedups(timed, whole, arm, counted=not looping),
+            "rank": rank.get(arm),
+            "acceptance_length": mine["decode_tokens"].sum() / mine["decode_steps"].sum(),
+            "draft_size": mine["draft_total"].sum() / mine["decode_steps"].sum(),
+            "rows_per_step": mine["rows_total"].sum() / mine["decode_steps"].sum(),
+            **_quality(dataset, mine, truth, prompts),
+            **_costs(root, model, dataset, arm),
+        }
+        lines.append(line)
+    return lines
+
+
+def _with_total(cell: pd.DataFrame) -> pd.DataFrame:
+    return cell.assign(total_seconds=cell["prefill_seconds"] + cell["decode_seconds"])
+
+
+def _speedups(
+    timed: pd.DataFrame, whole: pd.DataFrame, arm: str, *, counted: bool
+) -> dict[str, float]:
+    """Speedup with its interval, and end to end; NaN where looping answers do not count."""
+    columns = ("speedup", "speedup_ci_low", "speedup_ci_high", "end_to_end_speedup")
+    if not counted:
+        return dict.fromkeys(columns, math.nan)
+    if arm == BASELINE:
+        return dict(zip(columns, (1.0, math.nan, math.nan, 1.0), strict=True))
+    found = log_ratio(timed, BASELINE, arm).interval
+    both = log_ratio(whole, BASELINE, arm).interval
+    return dict(zip(columns, (found.ratio, found.low, found.high, both.ratio), strict=True))
+
+
+def _quality(
+    dataset: str, mine: pd.DataFrame, truth: pd.DataFrame, prompts: dict[str, dict[str, Any]]
+) -> dict[str, float]:
+    """Rouge-2, accuracy and agreement over the timed answers, each prompt's first session."""
+    once = mine.drop_duplicates("prompt_id").set_index("prompt_id")
+    references = {p: prompts[p]["reference"] for p in once.index}
+    rouge = accuracy = math.nan
+    if dataset == "xsum":
+        scores = [rouge2(once.loc[p, "text"], r) for p, r in references.items() if r]
+        rouge = sum(scores) / len(scores)
+    if dataset == "gsm8k":
+        right = [is_right(once.loc[p, "text"], r) for p, r in references.items() if r]
+        accuracy = sum(right) / len(right)
+    against = [rouge2(once.loc[p, "text"], truth.loc[p, "text"]) for p in once.index]
+    same = mine["output_ids"] == mine["prompt_id"].map(truth["output_ids"])
+    return {
+        "rouge2": rouge,
+        "rouge2_vs_ar": sum(against) / len(against),
+        "accuracy": accuracy,
+        "exact_match_rate": float(same.mean()),
+        "loop_rate": float(once["output_ids"].map(loops).mean()),
+    }
+
+
+def _costs(root: Path, model: str, dataset: str, arm: str) -> dict[str, float]:
+    """Memory beside the target, and what training took."""
+    provenance = read_json(root / "runs" / model / dataset / "session-1.provenance.json")
+    trained = root / "methods" / model / arm / "config.json"
+    config = read_json(trained) if trained.is_file() else {}
+    return {
+        "extra_memory_mb": provenance["extra_bytes"][arm] / 2**20,
+        "peak_memory_mb": math.nan,
+        "trainable_parameters": config.get("trainable_parameters", math.nan),
+        "training_seconds": config.get("training_seconds", math.nan),
+    }
+
+
+def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.DataFrame:
+    """Methods x (model, dataset): the paper's shape. Rouge-2 is against the reference, xsum only."""
+    wide = summary.pivot(index="method", columns=["model", "dataset"], values=value)
+    wide.columns = [f"{model}/{dataset}" for model, dataset in wide.columns]
+    return wide.reindex([m for m in methods if m in wide.index]).reset_index()
+
+
+def _divergences(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
+    """Answers of lossless arms that differ from the baseline's, each with its cause."""
+    found = rows[rows["divergence"].notna() & ~rows["arm"].isin(LOSSY)]
+    margin = found["divergence"].map(lambda d: d["margin"])
+    table = found[["model", "dataset", "session", "prompt_id", "arm"]].assign(
+        index=found["divergence"].map(lambda d: d["index"]),
+        margin=margin,
+        cause=margin.map(lambda m: _cause(m, MARGINS[dtype])),
+    )
+    return table
+
+
+def _cause(margin: float, limit: float) -> str:
+    if margin == 0:
+        return "exact tie"
+    return "numerical" if margin < limit else "METHOD BUG"
+
+
+def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
+    """Speedup of every arm on every question, sessions summed."""
+    keys = ["model", "dataset", "question_id", "arm"]
+    summed = rows.groupby(keys)[["decode_seconds", "decode_tokens"]].sum()
+    rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")
+    ratio = rate.rdiv(rate[BASELINE], axis=0)
+    return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()
+
+
+def _acceptance_by_depth(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per arm that drafts: share of decode steps whose accepted path reaches each depth."""
+    lines = []
+    drafting = rows[rows["draft_total"] > 0]
+    for (model, dataset, arm), group in drafting.groupby(["model", "dataset", "arm"]):
+        lengths = [len(path) for paths in group["step_path"] for path in paths[1:]]
+        reached = len(lengths)
+        for depth in range(1, max(lengths, default=0) + 1):
+            now = sum(length >= depth for length in lengths)
+            lines.append(
+                {
+                    "model": model,
+                    "dataset": dataset,
+                    "arm": arm,
+                    "depth": depth,
+                    "unconditional": now / len(lengths),
+                    "conditional": now / reached,
+                    "steps": len(lengths),
+                }
+            )
+            reached = now
+    columns = ["model", "dataset", "arm", "depth", "unconditional", "conditional", "steps"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _facts(
+    experiment: dict[str, Any],
+    root: Path,
+    rows: pd.DataFrame,
+    summary: pd.DataFrame,
+    divergences: pd.DataFrame,
+) -> dict[str, Any]:
+    """What page 1 of a report says, and the hashes that tie tables to rows."""
+    files = sorted((root / "runs").glob("*/*/session-*.jsonl"))
+    provenance = read_json(files[0].with_suffix(".provenance.json"))
+    again = summary[summary["method"] == AGAIN].set_index(["model", "dataset"])
+    return {
+        "experiment": experiment,
+        "machine": provenance["machine"],
+        "packages": provenance["packages"],
+        "commit": provenance["commit"],
+        "parameters": provenance["parameters"],
+        "rows": len(rows),
+        "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
+        "questions": _per_dataset(summary, "questions"),
+        "dropped_questions": {
+            dataset: sum(
+                read_json(file)["dropped_questions"]
+                for file in (root / "prompts").glob(f"*/{dataset}.dropped.json")
+            )
+            for dataset in experiment["datasets"]
+        },
+        "looping": {
+            dataset: bool((summary[summary["dataset"] == dataset]["loop_rate"] > LOOP_LIMIT).any())
+            for dataset in experiment["datasets"]
+        },
+        "a_a": {
+            f"{model}/{dataset}": {
+                "low": _plain(line["speedup_ci_low"]),
+                "high": _plain(line["speedup_ci_high"]),
+                "passes": bool(
+                    line["speedup_ci_low"] >= AA_BAND[0] and line["speedup_ci_high"] <= AA_BAND[1]
+                ),
+            }
+            for (model, dataset), line in again.iterrows()
+        },
+        "divergences": divergences["cause"].value_counts().to_dict(),
+    }
+
+
+def _per_dataset(summary: pd.DataFrame, column: str) -> dict[str, int]:
+    return {str(name): int(group[column].max()) for name, group in summary.groupby("dataset")}
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def _prompts(root: Path, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """prompt_id -> frozen prompt; every row's hash must be the prompt's."""
+    found: dict[str, dict[str, Any]] = {}
+    for model, dataset in rows[["model", "dataset"]].drop_duplicates().itertuples(index=False):
+        for prompt in read_jsonl(root / "prompts" / model / f"{dataset}.jsonl"):
+            found[prompt["prompt_id"]] = prompt
+    for prompt_id, digest in rows[["prompt_id", "ids_sha256"]].itertuples(index=False):
+        if prompt_id not in found or found[prompt_id]["sha256"] != digest:
+            raise HarnessError(f"prompt {prompt_id}: rows and frozen prompts hold different ids")
+    return found
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def read_facts(root: Path) -> dict[str, Any]:
+    """What :func:`write_tables` wrote for page 1."""
+    facts: dict[str, Any] = json.loads((root / "tables" / "facts.json").read_text())
+    return facts

@@ -1,0 +1,1 @@
+"""Question sets, chat formatting and frozen prompts."""

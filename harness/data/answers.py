@@ -1,0 +1,79 @@
+"""The target's own greedy answers, untimed and in batches: first turns and training data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from harness.data.prompts import Prompt
+from harness.engine.target import Target
+from harness.files import read_jsonl, write_jsonl
+from harness.method import Answer
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def greedy_answers(
+    target: Target, prompts: Sequence[Prompt], caps: dict[str, int], stops: frozenset[int]
+) -> list[list[int]]:
+    """Greedy token ids after each prompt, cut after the first stop id and at its dataset's cap."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
+    answers: list[list[int]] = [[] for _ in prompts]
+    for start in tqdm(range(0, len(order), BATCH), desc="answers", unit="batch"):
+        chosen = order[start : start + BATCH]
+        cap = max(caps[prompts[i].dataset] for i in chosen)
+        for index, ids in zip(chosen, _generate(target, prompts, chosen, cap, stops), strict=True):
+            answers[index] = _cut(ids[: caps[prompts[index].dataset]], stops)
+    return answers
+
+
+def _generate(
+    target: Target, prompts: Sequence[Prompt], chosen: list[int], cap: int, stops: frozenset[int]
+) -> list[list[int]]:
+    """Left-padded batch through stock ``generate``."""
+    width = max(len(prompts[i].input_ids) for i in chosen)
+    pad = min(stops, default=0)
+    ids = torch.full((len(chosen), width), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, index in enumerate(chosen):
+        prompt = prompts[index].input_ids
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    model = target.model
+    out = model.generate(
+        ids.to(target.device),
+        attention_mask=mask.to(target.device),
+        max_new_tokens=cap,
+        do_sample=False,
+        eos_token_id=sorted(stops) or None,
+        pad_token_id=pad,
+    )
+    generated: list[list[int]] = out[:, width:].tolist()
+    return generated
+
+
+def _cut(ids: list[int], stops: frozenset[int]) -> list[int]:
+    for index, token in enumerate(ids):
+        if token in stops:
+            return ids[: index + 1]
+    return ids
+
+
+def write_answers(path: Path, prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> None:
+    """One line a prompt: prompt_id, prompt and answer token ids."""
+    write_jsonl(
+        path,
+        (
+            {"prompt_id": p.prompt_id, "prompt_ids": list(p.input_ids), "answer_ids": a}
+            for p, a in zip(prompts, answers, strict=True)
+        ),
+    )
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """Answers of at least two tokens: shorter ones hold nothing to draft."""
+    rows = read_jsonl(path)
+    answers = [Answer(tuple(row["prompt_ids"]), tuple(row["answer_ids"])) for row in rows]
+    return [answer for answer in answers if len(answer.answer) >= 2]

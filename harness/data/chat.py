@@ -1,0 +1,44 @@
+"""Messages -> prompt token ids, by the template that belongs to the model."""
+
+from typing import Any
+
+from harness.errors import HarnessError
+
+Message = dict[str, str]
+
+
+def prompt_ids(tokenizer: Any, chat: str, messages: list[Message]) -> list[int]:
+    """Token ids of a conversation that ends with a user turn, ready for the assistant's answer.
+
+    ``chat``: ``tokenizer`` (the tokenizer's own chat template), ``plain`` (the turns' text, one a
+    line), or ``fschat:<name>`` (a FastChat conversation, for Vicuna and LLaMA-2).
+    """
+    if chat == "plain":
+        text = "\n".join(message["content"] for message in messages) + "\n"
+        return list(tokenizer(text)["input_ids"])
+    if chat == "tokenizer":
+        if not getattr(tokenizer, "chat_template", None):
+            raise HarnessError("chat: 'tokenizer', but the tokenizer has no chat template")
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        # The template writes its own special tokens; a second BOS would change the prompt.
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if chat.startswith("fschat:"):
+        text = _fschat(chat.removeprefix("fschat:"), messages)
+        ids = list(tokenizer(text)["input_ids"])
+        bos = getattr(tokenizer, "bos_token_id", None)
+        return ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids
+    raise HarnessError(f"chat: '{chat}', expected tokenizer, plain or fschat:<template>")
+
+
+def _fschat(name: str, messages: list[Message]) -> str:
+    from fastchat.conversation import conv_templates  # slow to import, and rarely needed
+
+    if name not in conv_templates:
+        raise HarnessError(f"chat: no FastChat conversation '{name}'; expected e.g. vicuna_v1.1")
+    conversation = conv_templates[name].copy()
+    for message in messages:
+        conversation.append_message(
+            conversation.roles[0 if message["role"] == "user" else 1], message["content"]
+        )
+    conversation.append_message(conversation.roles[1], None)
+    return str(conversation.get_prompt())

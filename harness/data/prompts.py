@@ -1,0 +1,121 @@
+"""Frozen prompts: the token ids that every arm gets, made once and hashed.
+
+A second turn holds one frozen answer to the first, so that all arms see the same ids whatever
+they answer themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.chat import Message, prompt_ids
+from harness.data.questions import Question
+from harness.errors import HarnessError
+from harness.files import read_jsonl, sha256_json, write_json, write_jsonl
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One frozen prompt; ``sha256`` is that of the token ids."""
+
+    prompt_id: str
+    question_id: str
+    dataset: str
+    category: str
+    turn: int
+    text: str
+    input_ids: tuple[int, ...]
+    sha256: str
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How questions become ids: tokenizer, chat template, few-shot examples from train."""
+
+    tokenizer: Any
+    chat: str
+    few_shot: tuple[tuple[str, str], ...] = ()
+
+
+def hash_ids(ids: Sequence[int]) -> str:
+    """SHA-256 of token ids, as stored in prompts and rows."""
+    return sha256_json(list(ids))
+
+
+def make_prompts(
+    dataset: str, questions: Sequence[Question], form: Format, answers: dict[str, str]
+) -> list[Prompt]:
+    """Prompts of every turn; ``answers`` maps a prompt_id to the frozen answer it got.
+
+    Turns whose preceding turn has no answer yet are left out: freezing the first turns is a call
+    without answers.
+    """
+    prompts = []
+    for question in questions:
+        messages = _examples(form)
+        for turn, user in enumerate(question.turns, start=1):
+            messages.append({"role": "user", "content": user})
+            prompt = _prompt(dataset, question, turn, form, messages)
+            prompts.append(prompt)
+            if prompt.prompt_id not in answers:
+                break
+            messages.append({"role": "assistant", "content": answers[prompt.prompt_id]})
+    return prompts
+
+
+def _examples(form: Format) -> list[Message]:
+    return [
+        {"role": role, "content": content}
+        for user, assistant in form.few_shot
+        for role, content in (("user", user), ("assistant", assistant))
+    ]
+
+
+def _prompt(
+    dataset: str, question: Question, turn: int, form: Format, messages: list[Message]
+) -> Prompt:
+    ids = tuple(prompt_ids(form.tokenizer, form.chat, messages))
+    reference = question.references[turn - 1] if len(question.references) >= turn else None
+    return Prompt(
+        prompt_id=f"{dataset}-{question.question_id}-{turn}",
+        question_id=question.question_id,
+        dataset=dataset,
+        category=question.category,
+        turn=turn,
+        text=question.turns[turn - 1],
+        input_ids=ids,
+        sha256=hash_ids(ids),
+        reference=reference,
+    )
+
+
+def drop_long(prompts: Sequence[Prompt], longest: int) -> tuple[list[Prompt], int]:
+    """Drop whole questions with a prompt above ``longest`` tokens; returns (kept, questions cut)."""
+    long = {prompt.question_id for prompt in prompts if len(prompt.input_ids) > longest}
+    return [prompt for prompt in prompts if prompt.question_id not in long], len(long)
+
+
+def write_prompts(path: Path, prompts: Sequence[Prompt], dropped: int) -> None:
+    """Write the prompts, and beside them how many questions were dropped as too long."""
+    if not prompts:
+        raise HarnessError(f"{path}: no prompt is left, {dropped} dropped as too long")
+    write_json(path.with_suffix(".dropped.json"), {"dropped_questions": dropped})
+    write_jsonl(path, (asdict(prompt) for prompt in prompts))
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Read prompts and check each against its hash."""
+    prompts = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        try:
+            prompt = Prompt(**{**row, "input_ids": tuple(row["input_ids"])})
+        except (KeyError, TypeError) as error:
+            raise HarnessError(f"{path} line {number}: not a prompt ({error})") from None
+        if hash_ids(prompt.input_ids) != prompt.sha256:
+            raise HarnessError(
+                f"{path} line {number}: sha256 {prompt.sha256[:12]} is not that of its input_ids"
+            )
+        prompts.append(prompt)
+    return prompts

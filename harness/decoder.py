@@ -1,0 +1,100 @@
+"""The one interface that every decoding method implements, ours and foreign ones alike.
+
+A decoder turns a request into step records. It knows no clock, no dataset and no file: whoever
+calls it stamps the time when a record arrives.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Token choice: argmax at temperature 0, else coupled Gumbel noise drawn from ``seed``."""
+
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Prompt token ids, the cap on new tokens, and the ids after which decoding stops."""
+
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    stop_ids: frozenset[int]
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def keep(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
+        """The one stop rule and the one cap rule.
+
+        Cuts ``tokens`` after the first stop id and at the cap, ``emitted`` tokens having been
+        committed before; returns what is left and whether decoding is over.
+        """
+        kept = tokens[: self.max_new_tokens - emitted]
+        for index, token in enumerate(kept):
+            if token in self.stop_ids:
+                return kept[: index + 1], True
+        return kept, emitted + len(kept) >= self.max_new_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one forward of the target committed.
+
+    ``draft_size`` counts the draft tokens verified, root excluded; ``rows`` all rows of the verify
+    forward; ``path`` holds the draft nodes accepted (indices into the tree, root 0 left out).
+    """
+
+    tokens: tuple[int, ...]
+    draft_size: int = 0
+    rows: int = 1
+    path: tuple[int, ...] = ()
+
+
+Emit = Callable[[StepRecord], None]
+
+
+class Decoder(ABC):
+    """A method with one setting, bound to a target.
+
+    The first record of every decoder carries exactly one token and ends the prefill phase. Either
+    override :meth:`steps` and yield records, or override :meth:`decode` and call ``emit``.
+    """
+
+    lossless: bool = True
+
+    @abstractmethod
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        """Yield one record a step until a stop id is committed or the cap is reached."""
+
+    def extra_bytes(self) -> int:
+        """Bytes held beside the target's weights: own parameters, cache and buffers; computed."""
+        return 0
+
+    def decode(self, request: Request, emit: Emit) -> None:
+        """Hand each record to ``emit`` as soon as its tokens are known on the host."""
+        for record in self.steps(request):
+            emit(record)
+
+
+class EmittingDecoder(Decoder):
+    """A decoder whose backend calls back, as a streamer does, instead of yielding."""
+
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        """All records at once, after the fact; time them through :meth:`decode`."""
+        records: list[StepRecord] = []
+        self.decode(request, records.append)
+        yield from records
+
+    @abstractmethod
+    def decode(self, request: Request, emit: Emit) -> None:
+        """Hand each record to ``emit`` as soon as its tokens are known on the host."""
+
+
+def collect(decoder: Decoder, request: Request) -> tuple[list[int], list[StepRecord]]:
+    """Decode untimed; returns (new token ids, step records)."""
+    records: list[StepRecord] = []
+    decoder.decode(request, records.append)
+    return [token for record in records for token in record.tokens], records

@@ -1,0 +1,113 @@
+"""What a speculative method adds to the engine: drafts, and rows that ride along.
+
+One step, in the engine's loop:
+
+    draft -> rows -> forward -> choose -> walk -> cut -> compact -> observe
+
+A drafter decides what is drafted and may learn from what was verified; it cannot change what is
+committed. Whatever it does, the output is the target's own.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.engine.masks import BlockLayout
+from harness.engine.target import Block, RowGroup, Sublayer, Target
+from harness.engine.tree import ROOT_ONLY, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraRows:
+    """Rows beside the tree in a verify forward; the tree never sees them.
+
+    ``groups`` in order of entry layer. ``visible`` [R, N + R] bool says which tree nodes and which
+    extra rows each extra row sees; ``positions`` [R] int64 are relative to the root's. ``key``
+    names the layout: equal keys promise equal ``visible`` and ``positions`` for equal tree shapes.
+    """
+
+    groups: tuple[RowGroup, ...]
+    visible: Tensor
+    positions: Tensor
+    key: object
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a drafter asks of the engine.
+
+    ``max_rows``: rows it may send in one forward, tree included. ``states``: layers whose entering
+    states it wants for the rows of each verify forward; ``prompt_states``: of the prompt too.
+    """
+
+    max_rows: int = 1
+    states: frozenset[int] = frozenset()
+    prompt_states: bool = False
+
+
+@dataclass(slots=True)
+class Context:
+    """What a drafter can see and do between two verify forwards."""
+
+    target: Target
+    tokens: list[int]  # prompt and committed tokens; the last one is the root
+    cap: int  # tokens that may still be committed
+    prompt_states: dict[int, Tensor] = field(default_factory=dict)  # layer -> [1, prompt-1, H]
+
+    @property
+    def root(self) -> int:
+        """The newest committed token, not yet in the arena."""
+        return self.tokens[-1]
+
+    def forward(
+        self, ids: list[int], *, ahead: int = 0, keep: Collection[Sublayer] | None = None
+    ) -> Tensor:
+        """Final states [1, T, H] of draft ``ids`` run in order behind the committed tokens.
+
+        They go to the slots past the committed length, after ``ahead`` draft tokens run before,
+        and are overwritten by the next verify forward. ``keep`` names the sublayers to run.
+        """
+        device = self.target.device
+        visible = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+        layout = BlockLayout(visible, torch.arange(len(ids), device=device))
+        group = RowGroup(0, len(ids), lambda _: self.target.embed(ids))
+        block = Block((group,), layout, key=("draft", len(ids)))
+        return self.target.forward(block, ahead=ahead, keep=keep)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one verify forward showed. The arena already holds the accepted path."""
+
+    tree: Tree
+    path: list[int]  # nodes accepted and kept, root first
+    chosen: list[int]  # the target's token after each node
+    tokens: list[int]  # tokens committed, bonus last
+    hidden: Tensor  # [1, T, H] final states, before the norm; tree rows first, then extra rows
+    states: dict[int, Tensor]  # layer -> [1, rows entering it, H], for the layers asked for
+
+
+class Drafter:
+    """Base of every method that runs in the engine. As it stands it drafts nothing."""
+
+    needs = Needs()
+
+    def extra_bytes(self) -> int:
+        """Bytes of own parameters and buffers."""
+        return 0
+
+    def begin(self, context: Context) -> None:
+        """A new prompt is in the arena, all but its last token: forget the previous one."""
+
+    def draft(self, context: Context) -> Tree:
+        """The tree to verify next; node 0 carries ``context.root``."""
+        return Tree(ROOT_ONLY, [context.root])
+
+    def extra_rows(self, tree: Tree) -> ExtraRows | None:
+        """Rows to run beside ``tree``."""
+        return None
+
+    def observe(self, context: Context, outcome: Outcome) -> None:
+        """Learn from a verify forward; ``context`` is already that of the next draft."""

@@ -1,0 +1,98 @@
+"""The engine's decode loop: the same for autoregressive decoding and for every drafter.
+
+Invariant at the top of the loop: the arena holds exactly the committed tokens but the newest, the
+root. Prefill stores all prompt tokens but the last, which is the first root, so the first step is
+a step like any other and ends the prefill phase with one token.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from harness.decoder import Decoder, Request, StepRecord
+from harness.engine.choice import TokenChoice
+from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
+from harness.engine.masks import BlockLayout, remember
+from harness.engine.target import Block, RowGroup, Target
+from harness.engine.tree import ROOT_ONLY, Tree
+
+
+class EngineDecoder(Decoder):
+    """A target and a drafter. Autoregressive decoding is the drafter that drafts nothing."""
+
+    def __init__(self, target: Target, drafter: Drafter) -> None:
+        self.target = target
+        self.drafter = drafter
+        self._layouts: dict[object, BlockLayout] = {}
+
+    def extra_bytes(self) -> int:
+        """The arena as last reserved, and what the drafter holds."""
+        return self.target.arena.storage.nbytes + self.drafter.extra_bytes()
+
+    @torch.inference_mode()
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        """Draft, verify, accept until a stop id or the cap."""
+        target, drafter = self.target, self.drafter
+        context = self._prefill(request)
+        choose = TokenChoice(request.sampling)
+        tree = Tree(ROOT_ONLY, [context.root])
+        emitted, finished = 0, False
+        while not finished:
+            extra = drafter.extra_rows(tree)
+            block = self._block(tree, extra)
+            hidden, states = target.forward(block, capture=drafter.needs.states)
+            logits = target.logits(hidden[0, : len(tree.tokens)])
+            base = target.arena.length + 1
+            chosen = choose(logits, [base + depth for depth in tree.shape.depths])
+            path = tree.walk(chosen)
+            reached = [tree.tokens[node] for node in path[1:]] + [chosen[path[-1]]]
+            tokens, finished = request.keep(emitted, reached)
+            path = path[: len(tokens)]
+            target.arena.commit(path)
+            emitted += len(tokens)
+            yield StepRecord(
+                tuple(tokens), len(tree.tokens) - 1, block.rows, tuple(path[1:])
+            )
+            if not finished:
+                context.tokens += tokens
+                context.cap = request.max_new_tokens - emitted
+                drafter.observe(context, Outcome(tree, path, chosen, tokens, hidden, states))
+                tree = drafter.draft(context)
+
+    def _prefill(self, request: Request) -> Context:
+        """Run the prompt but its last token, and tell the drafter."""
+        prompt, needs = request.prompt_ids, self.drafter.needs
+        # The last forward starts with two committed tokens to come: the root and the one it gives.
+        self.target.begin(len(prompt) + request.max_new_tokens + needs.max_rows - 2)
+        capture = needs.states if needs.prompt_states else ()
+        states = self.target.prefill(prompt[:-1], capture)
+        context = Context(self.target, list(prompt), request.max_new_tokens, states)
+        self.drafter.begin(context)
+        return context
+
+    def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
+        """The verify forward of a tree and the rows that ride along."""
+        target, shape = self.target, tree.shape
+        group = RowGroup(0, len(shape), lambda _: target.embed(tree.tokens))
+        key = (shape.parents, None if extra is None else extra.key)
+        layout = self._layouts.get(key)
+        if layout is None:
+            layout = _layout(tree, extra, target.device)
+            remember(self._layouts, key, layout)
+        groups = (group,) if extra is None else (group, *extra.groups)
+        return Block(groups, layout, key)
+
+
+def _layout(tree: Tree, extra: ExtraRows | None, device: torch.device) -> BlockLayout:
+    """Tree rows see their ancestors; extra rows see what they ask for; no tree row sees them."""
+    nodes = len(tree.shape)
+    depths = torch.tensor(tree.shape.depths)
+    if extra is None:
+        return BlockLayout(tree.shape.ancestors, depths.to(device))
+    total = nodes + len(extra.positions)
+    visible = torch.zeros(total, total, dtype=torch.bool)
+    visible[:nodes, :nodes] = tree.shape.ancestors
+    visible[nodes:] = extra.visible
+    positions: Tensor = torch.cat([depths, extra.positions.cpu()])
+    return BlockLayout(visible, positions.to(device))

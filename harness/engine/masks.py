@@ -1,0 +1,65 @@
+"""Attention masks of a block of rows over any number of context tokens, without building any.
+
+The mask is stored right-aligned: the last T columns are the block itself, everything to the left
+is context. However many tokens are committed, the mask of a step is a slice of the same buffer,
+and so is the mask of the leading rows that a lower layer sees. A sliding window depends only on
+the distance to the block, so it is right-aligned as well.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayout:
+    """Who sees whom among T rows, and where they stand.
+
+    ``visible`` [T, T] bool (True = attends); ``positions`` [T] int64, relative to the number of
+    committed tokens. Every row sees every committed token.
+    """
+
+    visible: Tensor
+    positions: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+class BlockMask:
+    """Additive masks of a layout: 0 where a row attends, -inf elsewhere."""
+
+    def __init__(
+        self, layout: BlockLayout, context: int, window: int | None, dtype: torch.dtype
+    ) -> None:
+        rows = len(layout)
+        seen = torch.ones(rows, context + rows, dtype=torch.bool)
+        seen[:, context:] = layout.visible
+        if window is not None:
+            # Column j of the context holds the token j - context behind the first uncommitted one.
+            columns = torch.cat([torch.arange(context) - context, layout.positions.cpu()])
+            seen &= layout.positions.cpu()[:, None] - columns[None, :] < window
+        additive = torch.zeros(seen.shape, dtype=dtype)
+        additive.masked_fill_(~seen, float("-inf"))
+        self._context = context
+        self._buffer = additive.to(layout.positions.device)[None, None]
+
+    def view(self, committed: int, rows: int) -> Tensor:
+        """[1, 1, rows, committed + rows] mask of the leading ``rows`` rows, a view."""
+        start = self._context - committed
+        return self._buffer[:, :, :rows, start : self._context + rows]
+
+
+def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:
+    """Store, dropping the oldest entry beyond ``limit``: trees built anew each step vary endlessly."""
+    if len(cache) >= limit:
+        del cache[next(iter(cache))]
+    cache[key] = value
+
+
+def causal_layout(rows: int, device: torch.device) -> BlockLayout:
+    """Rows in order, each seeing itself and those before: a prompt, or a chain."""
+    visible = torch.ones(rows, rows, dtype=torch.bool).tril()
+    return BlockLayout(visible, torch.arange(rows, device=device))

@@ -1,0 +1,255 @@
+"""The target: a stock transformers model whose layers are driven one by one.
+
+Driving the layers directly is what lets rows enter in the middle of the stack (FIRP's pseudo
+hidden states), lets sublayers be skipped (self-speculation), and lets one arena hold the K/V of
+every method. No model file is copied.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine.arena import Arena
+from harness.engine.masks import BlockLayout, BlockMask, causal_layout, remember
+from harness.errors import HarnessError
+
+# (layer, "attention" | "mlp")
+Sublayer = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """``count`` rows that enter at layer ``entry`` (0-based).
+
+    ``make(hidden)`` gets the states [1, T, H] of all rows entered before, as they enter that layer
+    (None for the first group), and returns the new rows [1, count, H].
+    """
+
+    entry: int
+    count: int
+    make: Callable[[Tensor | None], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One forward: row groups in order of entry, and who sees whom among all their rows."""
+
+    groups: tuple[RowGroup, ...]
+    layout: BlockLayout
+    key: Any  # equal keys promise equal layouts, so masks are built once
+
+    @property
+    def rows(self) -> int:
+        """Rows in flight at the last layer."""
+        return sum(group.count for group in self.groups)
+
+
+class Target:
+    """A causal language model, its arena and its masks.
+
+    ``weights_hash`` identifies the weights, so that trained parts are refused for any others.
+    """
+
+    def __init__(self, model: nn.Module, weights_hash: str = "") -> None:
+        self.weights_hash = weights_hash
+        self.model = model.eval()
+        body = getattr(model, "model", None)
+        _require(model, body)
+        assert body is not None
+        self.config = model.config
+        self.layers: list[nn.Module] = list(body.layers)
+        self._embed, self._norm, self._rotary = body.embed_tokens, body.norm, body.rotary_emb
+        self._head = model.lm_head
+        weight = self._head.weight
+        self.dtype, self.device = weight.dtype, weight.device
+        self.hidden_size: int = self.config.hidden_size
+        self.arena = Arena(len(self.layers), *_kv_shape(self.config), self.dtype, self.device)
+        self.windows = _windows(self.config, len(self.layers))
+        self._masks: dict[tuple[Any, int | None], BlockMask] = {}
+        self._cos = self._sin = torch.empty(0)
+        with torch.inference_mode():
+            self._check_against_model()
+
+    def begin(self, slots: int) -> None:
+        """Empty the arena and make room for ``slots`` rows; masks and rotary tables follow."""
+        before = self.arena.capacity
+        if slots > before:
+            slots = -(-slots // 128) * 128
+        self.arena.reserve(slots)
+        if self.arena.capacity != before:
+            self._masks.clear()
+            positions = torch.arange(self.arena.capacity + 1, device=self.device)[None]
+            probe = torch.empty(1, 1, 1, dtype=self.dtype, device=self.device)
+            self._cos, self._sin = self._rotary(probe, position_ids=positions)
+
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """[1, T, H] input states of token ids."""
+        return self._embed(torch.tensor([ids], device=self.device))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[T, V] logits of final-layer states [T, H] (before the final norm)."""
+        return self._head(self._norm(hidden))
+
+    @torch.inference_mode()
+    def margin(self, ids: Sequence[int]) -> float:
+        """Difference of the two largest next-token logits after ``ids``, by the model's own code."""
+        own = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits
+        best = own[0, -1].float().topk(2).values
+        return float(best[0] - best[1])
+
+    def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
+        """Run and commit prompt tokens into an empty arena; returns states entering ``capture``."""
+        if not ids:
+            return {layer: torch.empty(1, 0, self.hidden_size) for layer in capture}
+        rows = len(ids)
+        group = RowGroup(0, rows, lambda _: self.embed(ids))
+        # sdpa without a mask is causal and fast, and right because the arena is empty; eager
+        # attention without a mask would see the future, and a window needs a mask of its own.
+        masked = self.config._attn_implementation == "eager" or any(
+            window is not None and window < rows for window in self.windows
+        )
+        block = Block((group,), causal_layout(rows, self.device), key=("prefill", rows))
+        _, states = self.forward(block, capture=capture, masked=masked)
+        self.arena.length += rows
+        return states
+
+    def forward(
+        self,
+        block: Block,
+        *,
+        ahead: int = 0,
+        keep: Collection[Sublayer] | None = None,
+        capture: Collection[int] = (),
+        masked: bool = True,
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Run a block behind the committed tokens, without committing it.
+
+        ``ahead`` in-flight tokens (already run, in the slots right after the committed ones) count
+        as context too. ``keep`` names the sublayers to run, all by default. Returns the final
+        states [1, T, H] and, per captured layer, the states of all rows that enter it.
+        """
+        arena, layout = self.arena, block.layout
+        context = arena.length + ahead
+        arena.offset = context
+        absolute = layout.positions + context
+        cos, sin = self._cos.index_select(1, absolute), self._sin.index_select(1, absolute)
+        states: dict[int, Tensor] = {}
+        hidden: Tensor | None = None
+        pending = list(block.groups)
+        for index in range(pending[0].entry, len(self.layers)):
+            while pending and pending[0].entry == index:
+                made = pending.pop(0).make(hidden)
+                hidden = made if hidden is None else torch.cat([hidden, made], dim=1)
+            assert hidden is not None
+            if index in capture:
+                states[index] = hidden
+            rows = hidden.shape[1]
+            mask = self._mask(block, index, context, rows) if masked else None
+            rotary = (cos[:, :rows], sin[:, :rows])
+            hidden = self._layer(index, hidden, mask, rotary, keep)
+        assert hidden is not None
+        return hidden, states
+
+    def _layer(
+        self,
+        index: int,
+        hidden: Tensor,
+        mask: Tensor | None,
+        rotary: tuple[Tensor, Tensor],
+        keep: Collection[Sublayer] | None,
+    ) -> Tensor:
+        layer: Any = self.layers[index]
+        kwargs = {
+            "attention_mask": mask,
+            "position_embeddings": rotary,
+            "past_key_values": self.arena,
+        }
+        if keep is None:
+            return layer(hidden, **kwargs)  # type: ignore[no-any-return]
+        if (index, "attention") in keep:
+            hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **kwargs)[0]
+        if (index, "mlp") in keep:
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return hidden
+
+    def _mask(self, block: Block, index: int, context: int, rows: int) -> Tensor | None:
+        window = self.windows[index]
+        if rows == 1 and (window is None or context < window):
+            return None  # one row sees all that the arena returns
+        key = (block.key, window)
+        found = self._masks.get(key)
+        if found is None:
+            found = BlockMask(block.layout, self.arena.capacity, window, self.dtype)
+            remember(self._masks, key, found)
+        return found.view(context, rows)
+
+    def _check_against_model(self) -> None:
+        """Refuse a model whose own forward is not what driving its layers gives."""
+        count = min(8, self.config.vocab_size)
+        ids = [(7 * i) % self.config.vocab_size for i in range(count)]
+        own = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits
+        self.begin(2 * count)
+        block = Block(
+            (RowGroup(0, count, lambda _: self.embed(ids)),),
+            causal_layout(count, self.device),
+            key=("check", count),
+        )
+        hidden, _ = self.forward(block)
+        driven = self.logits(hidden[0])
+        off = float((driven - own[0]).abs().max() / own.abs().max().clamp_min(1e-6))
+        tolerance = 1e-4 if self.dtype == torch.float32 else 5e-2
+        if not off <= tolerance:
+            raise HarnessError(
+                f"model type '{self.config.model_type}': driving its layers gives logits that are "
+                f"off by {off:.2g} of their range, expected <= {tolerance:.0e}; not supported"
+            )
+
+
+def _require(model: nn.Module, body: nn.Module | None) -> None:
+    """Name what a model lacks before it fails somewhere deep."""
+    kind = model.config.model_type
+    parts = ("layers", "embed_tokens", "norm", "rotary_emb")
+    missing = [f"model.{part}" for part in parts if not hasattr(body, part)]
+    missing += [] if hasattr(model, "lm_head") else ["lm_head"]
+    if missing:
+        raise HarnessError(
+            f"model type '{kind}': no {', '.join(missing)}; expected a decoder-only model with "
+            "rotary positions, like llama, mistral, qwen2 or qwen3"
+        )
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") in ("dynamic", "longrope"):
+        raise HarnessError(
+            f"model type '{kind}': rope_type '{rope['rope_type']}' rescales with the length of the "
+            "batch, so draft rows would change committed ones; expected a static rope type"
+        )
+    kinds = set(getattr(model.config, "layer_types", None) or [])
+    strange = kinds - {"full_attention", "sliding_attention"}
+    if strange:
+        raise HarnessError(
+            f"model type '{kind}': layer type '{sorted(strange)[0]}' takes no tree mask; expected "
+            "full_attention or sliding_attention"
+        )
+    if model.config._attn_implementation not in ("sdpa", "eager"):
+        raise HarnessError(
+            f"attention '{model.config._attn_implementation}': expected sdpa or eager, which take "
+            "4-D masks"
+        )
+
+
+def _kv_shape(config: Any) -> tuple[int, int]:
+    """(key/value heads, head size)."""
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return getattr(config, "num_key_value_heads", None) or heads, head_dim
+
+
+def _windows(config: Any, layers: int) -> list[int | None]:
+    """Attention window of each layer, None where it sees everything."""
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return [window] * layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]

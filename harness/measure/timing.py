@@ -1,0 +1,64 @@
+"""The only clock: it stamps the records of a decoder and splits prefill from decode."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from harness.decoder import Decoder, Request, StepRecord
+from harness.errors import HarnessError
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRun:
+    """Step records of one request and the seconds of its two phases, monotonic clock."""
+
+    records: list[StepRecord]
+    prefill_seconds: float
+    decode_seconds: float
+
+    @property
+    def tokens(self) -> list[int]:
+        """All committed token ids."""
+        return [token for record in self.records for token in record.tokens]
+
+    def stop_reason(self, request: Request) -> str:
+        """``stop`` after a stop id, ``cap`` at the cap; anything else is a decoder's fault."""
+        tokens = self.tokens
+        if tokens and tokens[-1] in request.stop_ids:
+            return "stop"
+        if len(tokens) == request.max_new_tokens:
+            return "cap"
+        raise HarnessError(
+            f"decoder ended after {len(tokens)} tokens without a stop id; expected one of "
+            f"{sorted(request.stop_ids)} or {request.max_new_tokens} tokens"
+        )
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has finished; the host clock is meaningless before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def run_timed(decoder: Decoder, request: Request, device: torch.device) -> TimedRun:
+    """Decode once. The device is synchronised at phase ends only, never inside a step."""
+    records: list[StepRecord] = []
+    first_token_at = 0.0
+
+    def emit(record: StepRecord) -> None:
+        nonlocal first_token_at
+        records.append(record)
+        if len(records) == 1:
+            synchronise(device)
+            first_token_at = time.perf_counter()
+
+    synchronise(device)
+    started = time.perf_counter()
+    decoder.decode(request, emit)
+    synchronise(device)
+    ended = time.perf_counter()
+    if not records or len(records[0].tokens) != 1:
+        found = len(records[0].tokens) if records else 0
+        raise HarnessError(f"decoder's first record carries {found} tokens, expected exactly 1")
+    return TimedRun(records, first_token_at - started, ended - first_token_at)

@@ -1,0 +1,95 @@
+"""What a method hands to the harness: its settings, its decoder, and how it is trained and tuned.
+
+A method is one file or folder in ``methods/`` plus one line in ``methods/__init__.py``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from harness.decoder import Decoder, Request
+from harness.engine.target import Target
+from harness.errors import HarnessError
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A prompt and the target's own greedy answer to it, as token ids."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a method may use to train or tune: the target, its own answers, requests, a folder.
+
+    ``train`` and ``tune`` are the target's greedy answers to the two splits; ``requests`` are
+    those of the tune split, to time candidates on. Nothing of the test split is in reach.
+    """
+
+    target: Target
+    settings: Any
+    folder: Path
+    seed: int
+    train: Sequence[Answer] = ()
+    tune: Sequence[Answer] = ()
+    requests: Sequence[Request] = ()
+    data_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """For methods that have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way of decoding.
+
+    ``build`` makes the decoder from the target, the settings and the folder that training and
+    tuning wrote to (None without either). ``train`` writes what it learns to ``job.folder``;
+    ``tune`` writes ``setting.json`` there, chosen on the tune split alone.
+    """
+
+    build: Callable[[Target, Any, Path | None], Decoder]
+    settings: type = NoSettings
+    lossless: bool = True
+    train: Callable[[Job], None] | None = None
+    tune: Callable[[Job], None] | None = None
+    reference: bool = field(default=False)  # a yardstick: shown, never ranked
+
+
+def parse_settings(name: str, method: Method, given: dict[str, Any] | None) -> Any:
+    """The method's settings dataclass from a config mapping; unknown or mistyped keys are refused.
+
+    Lists become tuples, since settings are frozen.
+    """
+    given = dict(given or {})
+    types = get_type_hints(method.settings)
+    known = {f.name for f in fields(method.settings)}
+    for key, value in given.items():
+        if key not in known:
+            expected = ", ".join(sorted(known)) or "none"
+            raise HarnessError(f"methods.{name}: unknown setting '{key}'; expected {expected}")
+        if isinstance(value, list):
+            given[key] = value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        if not _fits(value, types[key]):
+            wanted = getattr(types[key], "__name__", str(types[key]))
+            raise HarnessError(f"methods.{name}.{key}: {value!r}, expected {wanted}")
+    return method.settings(**given)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a YAML value suits an annotation: int, float, bool, str, tuple[...] or a union."""
+    if wanted is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(wanted, type) and not get_args(wanted):
+        return isinstance(value, wanted)
+    origin = getattr(wanted, "__origin__", None)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(v, get_args(wanted)[0]) for v in value)
+    return any(_fits(value, option) for option in get_args(wanted))

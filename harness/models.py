@@ -1,0 +1,118 @@
+"""Loading a target and its tokenizer from a local folder or the hub."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.files import read_json, sha256_bytes, sha256_file
+
+_WHOLE_HASH_LIMIT = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Exactly one of ``path`` and ``hub``; ``chat`` as in :mod:`harness.data.chat`."""
+
+    path: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    chat: str = "tokenizer"
+    dtype: str = "float32"
+    device: str = "cpu"
+    attention: str = "sdpa"
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.hub is None):
+            raise HarnessError(f"model {self}: expected exactly one of path and hub")
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise HarnessError(f"dtype: '{self.dtype}', expected float32, bfloat16 or float16")
+
+    @property
+    def where(self) -> str:
+        """Folder or hub id."""
+        return self.path or str(self.hub)
+
+
+def load_tokenizer(spec: ModelSpec) -> Any:
+    """The model's tokenizer, without running code from the repository."""
+    _require_folder(spec)
+    try:
+        return AutoTokenizer.from_pretrained(
+            spec.where, revision=spec.revision, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"tokenizer of '{spec.where}': {_first_line(error)}") from None
+
+
+def load_target(spec: ModelSpec) -> Target:
+    """The model on its device in its dtype, ready to be driven by the engine."""
+    _require_folder(spec)
+    if spec.device.startswith("cuda") and not torch.cuda.is_available():
+        raise HarnessError(f"device: '{spec.device}' asked for, but no CUDA device was found")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            spec.where,
+            revision=spec.revision,
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attention,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from None
+    except Exception as error:  # safetensors raises a type of its own for truncated files
+        raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from None
+    return Target(model.to(spec.device), weights_hash(spec))
+
+
+def stop_ids(target: Target, tokenizer: Any) -> frozenset[int]:
+    """Every id that ends an answer: the tokenizer's, the config's and the generation config's."""
+    found: set[int] = set()
+    generation = getattr(target.model, "generation_config", None)
+    for value in (
+        getattr(tokenizer, "eos_token_id", None),
+        getattr(target.config, "eos_token_id", None),
+        getattr(generation, "eos_token_id", None),
+    ):
+        found |= set(value) if isinstance(value, list) else {value} - {None}
+    return frozenset(int(token) for token in found)
+
+
+def weights_hash(spec: ModelSpec) -> str:
+    """What identifies the weights: content hashes below 2 GiB, else names, sizes and both ends.
+
+    A hub model is identified by its id and revision.
+    """
+    if spec.path is None:
+        return sha256_bytes(f"{spec.hub}@{spec.revision}".encode())
+    folder = Path(spec.path)
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    whole = sum(file.stat().st_size for file in files) <= _WHOLE_HASH_LIMIT
+    parts = [f"{file.name}:{sha256_file(file) if whole else _ends(file)}" for file in files]
+    return sha256_bytes("\n".join(parts).encode())
+
+
+def _ends(file: Path) -> str:
+    """Size and hash of the first and last MiB."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(1 << 20)
+        stream.seek(max(0, size - (1 << 20)))
+        return f"{size}:{sha256_bytes(head + stream.read())}"
+
+
+def _require_folder(spec: ModelSpec) -> None:
+    if spec.path is None:
+        return
+    if not Path(spec.path).is_dir():
+        raise HarnessError(f"model folder '{spec.path}': no such folder")
+    read_json(Path(spec.path) / "config.json")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]

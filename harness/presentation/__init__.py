@@ -1,0 +1,1 @@
+"""Tables -> figures -> PDFs. Pure functions of files; torch is never imported here."""

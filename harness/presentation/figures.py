@@ -1,0 +1,182 @@
+"""The figures of an experiment, as SVG with reproducible bytes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from harness.files import replacing, write_json
+
+mpl.use("svg")
+
+NAMES = {
+    "autoregressive": "autoregressive",
+    "autoregressive_again": "autoregressive again (A/A)",
+    "hf_generate": "HF generate",
+    "firp": "FIRP",
+}
+DATASETS = {"mtbench": "MT-bench", "gsm8k": "GSM8K", "xsum": "XSum"}
+_WIDTH = 3.1
+
+
+def write_figures(root: Path) -> None:
+    """Draw every figure whose table exists; ``figures/done.json`` lists them."""
+    sns.set_theme(style="whitegrid", context="paper", palette="colorblind", font="DejaVu Sans")
+    mpl.rcParams["svg.hashsalt"] = "firp-bench"
+    drawn = []
+    for name, draw in _FIGURES.items():
+        figure = draw(root)
+        if figure is None:
+            continue
+        with replacing(root / "figures" / f"{name}.svg") as temporary:
+            figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+        drawn.append(name)
+    write_json(root / "figures" / "done.json", drawn)
+
+
+def _panels(values: list[str]) -> tuple[Figure, dict[str, plt.Axes]]:
+    """One panel a value, side by side, sharing the y axis."""
+    size = (_WIDTH * max(2, len(values)), 2.7)
+    figure, axes = plt.subplots(1, len(values), figsize=size, sharey=True, squeeze=False)
+    for axis, value in zip(axes[0], values, strict=True):
+        axis.set_title(value)
+    return figure, dict(zip(values, axes[0], strict=True))
+
+
+def _with_names(table: pd.DataFrame, column: str = "method") -> pd.DataFrame:
+    return table.assign(
+        method=table[column].map(lambda name: NAMES.get(name, name)),
+        cell=table["model"] + ", " + table["dataset"].map(DATASETS),
+    )
+
+
+def _speedup(root: Path) -> Figure | None:
+    """Speedup over autoregressive decoding with 95 % intervals."""
+    table = _with_names(pd.read_csv(root / "tables" / "summary.csv"))
+    table = table[table["method"] != "autoregressive"].dropna(subset=["speedup"])
+    if table.empty:
+        return None
+    figure, panels = _panels(list(dict.fromkeys(table["cell"])))
+    for cell, axis in panels.items():
+        mine = table[table["cell"] == cell]
+        places = range(len(mine))
+        low = (mine["speedup"] - mine["speedup_ci_low"]).fillna(0)
+        high = (mine["speedup_ci_high"] - mine["speedup"]).fillna(0)
+        colours = sns.color_palette(n_colors=len(mine))
+        axis.barh(places, mine["speedup"], xerr=[low, high], color=colours, capsize=3)
+        axis.axvline(1.0, color="black", linewidth=0.8)
+        axis.set_yticks(places, mine["method"])
+        axis.invert_yaxis()
+        axis.set_xlabel("speedup over autoregressive")
+    # Shared axes are inverted together, so an even number of calls would cancel out.
+    next(iter(panels.values())).set_ylim(bottom=len(table["method"].unique()) - 0.5, top=-0.5)
+    return figure
+
+
+def _question_speedup(root: Path) -> Figure | None:
+    """How speedup is spread over questions."""
+    table = _with_names(pd.read_csv(root / "tables" / "question_speedup.csv"), "arm")
+    figure, panels = _panels(list(dict.fromkeys(table["cell"])))
+    for cell, axis in panels.items():
+        mine = table[table["cell"] == cell]
+        sns.boxplot(mine, x="speedup", y="method", ax=axis, color="0.9", fliersize=0)
+        sns.stripplot(mine, x="speedup", y="method", ax=axis, size=2.5, hue="method", legend=False)
+        axis.axvline(1.0, color="black", linewidth=0.8)
+        axis.set(xlabel="speedup of a question", ylabel="")
+    return figure
+
+
+def _acceptance(root: Path) -> Figure | None:
+    """Share of steps whose accepted path reaches each depth."""
+    table = pd.read_csv(root / "tables" / "acceptance_by_depth.csv")
+    if table.empty:
+        return None
+    table = _with_names(table, "arm")
+    figure, panels = _panels(["any step (unconditional)", "depth before reached (conditional)"])
+    for axis, column in zip(panels.values(), ("unconditional", "conditional"), strict=True):
+        sns.lineplot(table, x="depth", y=column, hue="cell", style="method", marker="o", ax=axis)
+        axis.set(xlabel="depth in the draft tree", ylabel="share of steps accepted", ylim=(0, 1))
+        axis.set_xticks(sorted(table["depth"].unique()))
+        axis.legend(fontsize=7)
+    return figure
+
+
+def _method_files(root: Path, name: str) -> pd.DataFrame | None:
+    """A CSV of FIRP's training or tuning over all models, with a model column."""
+    found = [
+        pd.read_csv(file).assign(model=file.parents[1].name)
+        for file in sorted((root / "methods").glob(f"*/firp/{name}"))
+    ]
+    return pd.concat(found) if found else None
+
+
+def _rank_accuracy(root: Path) -> Figure | None:
+    """How often the answer's token has rank r at step k, tune split, cumulated over ranks."""
+    table = _method_files(root, "rank_accuracy.csv")
+    if table is None:
+        return None
+    table["among"] = table.groupby(["model", "step"])["share"].cumsum()
+    figure, panels = _panels(list(dict.fromkeys(table["model"])))
+    for model, axis in panels.items():
+        mine = table[table["model"] == model].assign(best=lambda t: t["rank"] + 1)
+        sns.lineplot(mine, x="best", y="among", hue="step", marker="o", ax=axis, palette="viridis")
+        axis.set(xlabel="among the best r tokens", ylabel="share of positions", ylim=(0, 1.02))
+        axis.legend(title="FIRP step", fontsize=7)
+    return figure
+
+
+def _cosine(root: Path) -> Figure | None:
+    """Similarity of pseudo and real hidden states after each layer, tune split."""
+    table = _method_files(root, "cosine.csv")
+    if table is None:
+        return None
+    figure, panels = _panels(list(dict.fromkeys(table["model"])))
+    for model, axis in panels.items():
+        mine = table[table["model"] == model]
+        sns.lineplot(mine, x="layer", y="cosine", hue="step", marker="o", ax=axis, palette="viridis")
+        axis.set(xlabel="after layer", ylabel="cosine similarity to the real state")
+        axis.set_xticks(sorted(mine["layer"].unique()))
+        axis.legend(title="FIRP step", fontsize=7)
+    return figure
+
+
+def _training(root: Path) -> Figure | None:
+    """Loss and top-1 / top-5 accuracy on the tune split while training."""
+    table = _method_files(root, "curves.csv")
+    if table is None:
+        return None
+    models = list(dict.fromkeys(table["model"]))
+    figure, axes = plt.subplots(
+        len(models), 2, figsize=(2 * _WIDTH, 2.6 * len(models)), squeeze=False
+    )
+    for (left, right), model in zip(axes, models, strict=True):
+        mine = table[table["model"] == model]
+        left.plot(mine["step"], mine["train_loss"], label="train batch")
+        left.plot(mine["step"], mine["tune_loss"], marker="o", label="tune split")
+        left.set(xlabel="training step", ylabel="KL, nats per position", title=model)
+        left.legend(fontsize=7)
+        steps = [c.removeprefix("top1_step") for c in mine if c.startswith("top1_step")]
+        for colour, step in zip(sns.color_palette("viridis", len(steps)), steps, strict=True):
+            for kind, style in (("top1", "-"), ("top5", "--")):
+                label = f"step {step}, {kind}"
+                values = mine[f"{kind}_step{step}"]
+                right.plot(mine["step"], values, style, color=colour, label=label)
+        right.set(xlabel="training step", ylabel="accuracy, tune split", ylim=(0, 1.02), title=model)
+        right.legend(fontsize=6, ncols=2)
+    figure.tight_layout()
+    return figure
+
+
+_FIGURES: dict[str, Callable[[Path], Figure | None]] = {
+    "speedup": _speedup,
+    "question_speedup": _question_speedup,
+    "acceptance": _acceptance,
+    "rank_accuracy": _rank_accuracy,
+    "cosine": _cosine,
+    "training": _training,
+}

@@ -1,0 +1,191 @@
+"""One PDF per dataset and one in the paper's shape, laid out by typst from the tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import typst
+
+from harness.errors import HarnessError
+from harness.files import read_json, replacing
+from harness.presentation.figures import DATASETS, NAMES
+
+TEMPLATE = Path("workflows/report.typ")
+PUBLISHED = Path("workflows/resources/published.csv")
+_TABLES = {
+    "speedup": ("Speedup over autoregressive decoding, decode phase", 2),
+    "acceptance_length": ("Acceptance length: tokens committed per decode-phase step", 2),
+    "draft_size": ("Draft size: draft tokens verified per step, root excluded", 1),
+    "rouge2": ("Rouge-2 F1 against the reference (XSum)", 3),
+}
+
+
+def write_report(root: Path, name: str, out: Path) -> None:
+    """Lay out report ``name`` (a dataset, or ``paper``) to the PDF ``out``."""
+    if not TEMPLATE.is_file():
+        raise HarnessError(f"{TEMPLATE}: no such file; run from the project's folder")
+    facts = read_json(root / "tables" / "facts.json")
+    summary = pd.read_csv(root / "tables" / "summary.csv")
+    data = _paper(root, facts) if name == "paper" else _dataset(root, name, facts, summary)
+    data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
+    data["figures"] = {
+        figure: f"/{root.as_posix()}/figures/{figure}.svg"
+        for figure in read_json(root / "figures" / "done.json")
+    }
+    with replacing(out) as temporary:
+        typst.compile(
+            TEMPLATE.read_bytes(),
+            output=str(temporary),
+            root=".",
+            format="pdf",
+            ignore_system_fonts=True,
+            sys_inputs={"data": json.dumps(data)},
+        )
+
+
+def number(value: Any, digits: int) -> str:
+    """Fixed digits, or an en dash where the value is undefined."""
+    return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}"
+
+
+def _common(facts: dict[str, Any]) -> dict[str, Any]:
+    experiment, machine = facts["experiment"], facts["machine"]
+    packages = facts["packages"]
+    where = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} threads"
+    return {
+        "experiment": experiment["experiment"],
+        "title": experiment["title"],
+        "stand_in": experiment["stand_in"],
+        "setup": [
+            ["Target", f"{', '.join(experiment['models'])}: {facts['parameters']:,} parameters"],
+            ["Hardware", f"{where}; {experiment['dtype']}"],
+            ["Software", ", ".join(f"{k} {v}" for k, v in packages.items())],
+            ["Sessions", f"{experiment['sessions']}; all arms in each, random balanced order"],
+            ["Token choice", "greedy, batch size 1, one cap and one stop rule for all arms"],
+            ["Commit", facts["commit"][:12] + ("-dirty" if "dirty" in facts["commit"] else "")],
+        ],
+        "verdicts": _verdicts(facts),
+    }
+
+
+def _verdicts(facts: dict[str, Any]) -> list[str]:
+    """What page 1 says about A/A, losslessness and loops."""
+    lines = []
+    for cell, found in facts["a_a"].items():
+        if found["low"] is None:
+            lines.append(f"A/A on {cell}: one session gives no interval; methods are not ranked.")
+            continue
+        verdict = "passed" if found["passes"] else "FAILED, so this report does not rank"
+        span = f"[{found['low']:.3f}, {found['high']:.3f}]"
+        lines.append(f"A/A on {cell}: {span} against [0.97, 1.03]: {verdict}.")
+    differing = sum(facts["divergences"].values())
+    lines.append(
+        "Lossless: every answer of every arm is token-identical to autoregressive decoding."
+        if not differing
+        else f"{differing} answers differ from autoregressive decoding: "
+        + ", ".join(f"{count} {cause}" for cause, count in facts["divergences"].items())
+        + "; listed in divergences.csv."
+    )
+    looping = [DATASETS[d] for d, found in facts["looping"].items() if found]
+    if looping:
+        lines.append(
+            f"More than 10 % of the answers loop on {', '.join(looping)}: no speedup is shown there."
+        )
+    return lines
+
+
+def _dataset(
+    root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
+) -> dict[str, Any]:
+    mine = summary[summary["dataset"] == name]
+    return {
+        "name": DATASETS[name],
+        "questions": facts["questions"][name],
+        "dropped": facts["dropped_questions"][name],
+        "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
+        "main": [_main_row(line) for _, line in mine.iterrows()],
+        "costs": [_cost_row(line) for _, line in mine.iterrows()],
+        "learnt": _method_csv(root, "learnt.csv"),
+        "trials": _trials(root),
+        "setting": _settings(root),
+    }
+
+
+def _main_row(line: pd.Series) -> list[str]:
+    low, high = line["speedup_ci_low"], line["speedup_ci_high"]
+    interval = "–" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
+    quality = line["rouge2"] if not pd.isna(line["rouge2"]) else line["accuracy"]
+    return [
+        NAMES.get(line["method"], line["method"]),
+        number(line["tokens_per_second"], 1),
+        number(line["speedup"], 2),
+        interval,
+        number(line["end_to_end_speedup"], 2),
+        number(line["acceptance_length"], 2),
+        number(line["draft_size"], 1),
+        number(line["rank"], 0),
+        number(quality, 3),
+        number(100 * line["exact_match_rate"], 1) + " %",
+    ]
+
+
+def _cost_row(line: pd.Series) -> list[str]:
+    return [
+        NAMES.get(line["method"], line["method"]),
+        number(line["rows_per_step"], 1),
+        number(line["extra_memory_mb"], 2),
+        number(line["trainable_parameters"], 0),
+        number(line["training_seconds"], 0),
+        number(line["tokens"], 0),
+        number(line["rouge2_vs_ar"], 3),
+        number(100 * line["loop_rate"], 1) + " %",
+    ]
+
+
+def _method_csv(root: Path, name: str) -> list[list[str]]:
+    """Rows of FIRP's CSV over all models, the model first; the header is the first row."""
+    files = sorted((root / "methods").glob(f"*/firp/{name}"))
+    rows: list[list[str]] = []
+    for file in files:
+        table = pd.read_csv(file, dtype=str).fillna("–")
+        if not rows:
+            rows.append(["model", *(column.replace("_", " ") for column in table)])
+        rows += [[file.parents[1].name, *line] for line in table.to_numpy().tolist()]
+    return rows
+
+
+def _trials(root: Path) -> list[list[str]]:
+    """The ten fastest trials of the tuning, per model."""
+    rows = _method_csv(root, "trials.csv")
+    if not rows:
+        return []
+    rate = rows[0].index("tokens per second")
+    return [rows[0], *sorted(rows[1:], key=lambda row: -float(row[rate]))[:10]]
+
+
+def _settings(root: Path) -> list[str]:
+    """One sentence per model on what tuning chose."""
+    lines = []
+    for file in sorted((root / "methods").glob("*/firp/setting.json")):
+        s = read_json(file)
+        lines.append(
+            f"{file.parents[1].name}: {s['policy'].replace('_', '-')} tree of {s['drafts']} draft "
+            f"tokens, depth {s['depth']}, {s['passes'].replace('_', '-')} pass"
+        )
+    return lines
+
+
+def _paper(root: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    tables = []
+    for name, (caption, digits) in _TABLES.items():
+        table = pd.read_csv(root / "tables" / f"{name}.csv")
+        header = ["method", *table.columns[1:]]
+        body = [
+            [NAMES.get(row[0], row[0]), *(number(value, digits) for value in row[1:])]
+            for row in table.to_numpy().tolist()
+        ]
+        tables.append({"caption": caption, "rows": [header, *body]})
+    published = pd.read_csv(PUBLISHED, dtype=str).fillna("")
+    rows = [list(published.columns), *published.to_numpy().tolist()]
+    return {"name": "the paper's tables", "tables": tables, "published": rows}

@@ -1,0 +1,149 @@
+"""The training loop of a target: Muon on matrices, AdamW on the rest, answers weigh most."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from harness.pretrain.muon import Muon
+from harness.pretrain.packing import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of a Llama-architecture target."""
+
+    layers: int = 6
+    width: int = 256
+    heads: int = 4
+    inner: int = 688
+    vocab: int = 1024
+    context: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How long and how fast to train; ``tokens`` counts positions, padding included."""
+
+    seed: int = 0
+    tokens: int = 5_000_000
+    rows: int = 20
+    length: int = 256
+    matrix_lr: float = 3e-3
+    other_lr: float = 3e-3
+    warmup: float = 0.03
+
+    @property
+    def steps(self) -> int:
+        return max(1, self.tokens // (self.rows * self.length))
+
+    def scale(self, step: int) -> float:
+        """Learning-rate factor: linear warm-up, constant to 60 %, then linear to 0."""
+        done = (step + 1) / self.steps
+        return min(1.0, done / self.warmup, max(0.02, (1 - done) / 0.4))
+
+
+def new_target(shape: Shape, stop_id: int, pad_id: int, seed: int) -> LlamaForCausalLM:
+    """A randomly initialised Llama of the given shape, float32."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        hidden_size=shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        intermediate_size=shape.inner,
+        vocab_size=shape.vocab,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=stop_id,
+        pad_token_id=pad_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def weighted_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(sum of weighted cross-entropies in nats, sum of weights) over one batch.
+
+    Positions restart in each conversation, which transformers takes as packed sequences: no
+    conversation attends to another.
+    """
+    logits = model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False).logits
+    weights = batch.weights[:, 1:].reshape(-1)
+    losses = cross_entropy(
+        logits[:, :-1].reshape(-1, logits.shape[-1]), batch.ids[:, 1:].reshape(-1), reduction="none"
+    )
+    return (losses * weights).sum(), weights.sum()
+
+
+@torch.no_grad()
+def held_out_loss(model: nn.Module, batches: list[Batch]) -> float:
+    """Mean cross-entropy of the weighted tokens, nats per token."""
+    model.eval()
+    sums = [weighted_loss(model, batch) for batch in batches]
+    model.train()
+    return float(sum(s[0] for s in sums) / sum(s[1] for s in sums))
+
+
+def train_target(
+    model: LlamaForCausalLM,
+    batches: Iterator[Batch],
+    held_out: list[Batch],
+    recipe: Recipe,
+    log: Path,
+) -> float:
+    """Train in place; writes one JSON line per 50 steps to ``log``; returns the held-out loss."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+        (Muon(matrices, lr=recipe.matrix_lr), recipe.matrix_lr),
+        (
+            torch.optim.AdamW(others, lr=recipe.other_lr, betas=(0.9, 0.98), weight_decay=0.0),
+            recipe.other_lr,
+        ),
+    ]
+    started = time.monotonic()
+    with log.open("w") as lines, tqdm(total=recipe.steps, desc="target", unit="step") as bar:
+        for step in range(recipe.steps):
+            loss = _train_step(model, next(batches), optimizers, recipe.scale(step))
+            bar.update()
+            if (step + 1) % 50 == 0 or step + 1 == recipe.steps:
+                row = {
+                    "step": step + 1,
+                    "loss": round(loss, 4),
+                    "held_out": round(held_out_loss(model, held_out), 4),
+                    "seconds": round(time.monotonic() - started, 1),
+                }
+                bar.set_postfix(loss=row["loss"], held_out=row["held_out"])
+                lines.write(json.dumps(row) + "\n")
+                lines.flush()
+    return held_out_loss(model, held_out)
+
+
+def _train_step(
+    model: nn.Module,
+    batch: Batch,
+    optimizers: list[tuple[torch.optim.Optimizer, float]],
+    scale: float,
+) -> float:
+    total, weight = weighted_loss(model, batch)
+    loss = total / weight
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer, lr in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * scale
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError(f"target training: loss is {value}")
+    return value

@@ -1,0 +1,17 @@
+"""Autoregressive decoding in the engine: one token per forward, the baseline of every speedup."""
+
+from pathlib import Path
+
+from harness.decoder import Decoder
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.method import Method, NoSettings
+
+
+def build(target: Target, settings: NoSettings, folder: Path | None) -> Decoder:
+    """The engine with a drafter that drafts nothing."""
+    return EngineDecoder(target, Drafter())
+
+
+METHOD = Method(build, reference=True)

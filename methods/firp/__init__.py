@@ -1,0 +1,28 @@
+"""FIRP: future intermediate representation prediction (Wu et al., arXiv 2410.20488).
+
+``projections`` the weights, ``drafter`` the method in the engine, ``trees`` what is drafted,
+``streams`` + ``training`` how the weights are learnt, ``measure`` + ``tuning`` how the tree is
+chosen, ``learnt`` what training gave.
+"""
+
+from pathlib import Path
+
+from harness.decoder import Decoder
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.method import Method
+from methods.firp.projections import load
+from methods.firp.settings import FirpSettings
+from methods.firp.training import train
+from methods.firp.tuning import load_candidate, tune
+
+
+def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decoder:
+    """Trained projections with the tree and pass that tuning chose."""
+    if folder is None:
+        raise HarnessError("firp: no trained projections; expected the folder of its training")
+    maps = load(folder, target.hidden_size, target.weights_hash)
+    return load_candidate(folder).build(target, maps)
+
+
+METHOD = Method(build, FirpSettings, train=train, tune=tune)

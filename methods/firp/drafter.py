@@ -1,0 +1,110 @@
+"""FIRP in the engine: pseudo rows beside the tree, and the tree drafted from their logits.
+
+Combined pass: every tree node carries its K pseudo rows through the verify forward, so that one
+forward verifies this step's drafts and predicts the next step's. Two-pass: the tree is verified
+alone, then the K pseudo rows of the last accepted node run through the layers above their entry.
+Both draft the same tokens; they differ in cost. Source: arXiv 2410.20488; pass layout METHODS
+F.5-F.7.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
+from harness.engine.masks import BlockLayout
+from harness.engine.target import Block, RowGroup, Target
+from harness.engine.tree import Tree
+from methods.firp.projections import Projections
+from methods.firp.trees import TreePolicy
+
+PASSES = ("combined", "two_pass")
+
+
+class FirpDrafter(Drafter):
+    """Drafts with trained projections; ``policy`` turns [K, V] pseudo logits into a tree."""
+
+    def __init__(
+        self, target: Target, projections: Projections, policy: TreePolicy, passes: str
+    ) -> None:
+        layout = projections.layout
+        layout.check_depth(len(target.layers))
+        self._target, self._policy = target, policy
+        self._projections = projections.to(target.device, target.dtype)
+        # A step deeper than the tree can reach would be computed and never looked at.
+        self.steps = min(layout.steps, policy.max_depth)
+        self._entry = layout.entry_layers[: self.steps]
+        self._combined = passes == "combined"
+        nodes = policy.max_nodes
+        rows = nodes * (1 + self.steps) if self._combined else max(nodes, self.steps)
+        states = frozenset() if self._combined else frozenset(self._entry)
+        self.needs = Needs(max_rows=rows, states=states)
+        self._second = None if self._combined else self._second_layout()
+        self.pseudo_logits = torch.empty(0)
+
+    def extra_bytes(self) -> int:
+        """The projections."""
+        return sum(p.nbytes for p in self._projections.parameters())
+
+    def draft(self, context: Context) -> Tree:
+        return self._policy.draft(context.root, self.pseudo_logits)
+
+    def extra_rows(self, tree: Tree) -> ExtraRows | None:
+        """K pseudo rows for each of the N nodes, k-major: row k * N + n is pseudo k of node n."""
+        if not self._combined:
+            return None
+        nodes = len(tree.shape)
+        groups = tuple(
+            RowGroup(entry, nodes, partial(self._project, step=step, rows=nodes))
+            for step, entry in enumerate(self._entry, start=1)
+        )
+        depths = torch.tensor(tree.shape.depths)
+        positions = torch.cat([depths + step for step in range(1, self.steps + 1)])
+        visible = self._visible(tree.shape.ancestors)
+        return ExtraRows(groups, visible, positions, key=("firp", self.steps))
+
+    def observe(self, context: Context, outcome: Outcome) -> None:
+        """Read the K pseudo rows of the last accepted node: the only ones that are needed."""
+        last = outcome.path[-1]
+        if self._combined:
+            nodes = len(outcome.tree.shape)
+            rows = outcome.hidden[0, last + nodes :: nodes]
+        else:
+            rows = self._second_pass(outcome, last)[0]
+        self.pseudo_logits = self._target.logits(rows)
+
+    def _project(self, hidden: Tensor | None, step: int, rows: int) -> Tensor:
+        assert hidden is not None
+        return self._projections.project(step, hidden[:, :rows], hidden[:, rows:])
+
+    def _between(self) -> Tensor:
+        """[K, K] bool: which steps see which."""
+        ones = torch.ones(self.steps, self.steps, dtype=torch.bool)
+        return ones.tril() if self._projections.layout.steps_see_earlier else ones.diag().diag()
+
+    def _visible(self, ancestors: Tensor) -> Tensor:
+        """[K*N, N + K*N]: a pseudo row sees its node's ancestors and its own node's steps."""
+        nodes = len(ancestors)
+        own = torch.kron(self._between().int(), torch.eye(nodes, dtype=torch.int32)).bool()
+        return torch.cat([ancestors.repeat(self.steps, 1), own], dim=1)
+
+    def _second_layout(self) -> BlockLayout:
+        """K rows behind the compacted path: the last committed token sits at position -1."""
+        positions = torch.arange(self.steps, device=self._target.device)
+        return BlockLayout(self._between(), positions)
+
+    def _second_pass(self, outcome: Outcome, last: int) -> Tensor:
+        """[1, K, H] final pseudo states of node ``last``, against the compacted arena."""
+        assert self._second is not None
+        real = {layer: states[:, last : last + 1] for layer, states in outcome.states.items()}
+
+        def make(hidden: Tensor | None, step: int) -> Tensor:
+            return self._projections.project(step, real[self._entry[step - 1]], hidden)
+
+        groups = tuple(
+            RowGroup(entry, 1, partial(make, step=step))
+            for step, entry in enumerate(self._entry, start=1)
+        )
+        block = Block(groups, self._second, key=("firp second pass", self.steps))
+        return self._target.forward(block)[0]

@@ -1,0 +1,82 @@
+"""What training gave: FIRP's acceptance length beside two drafters that learnt less, same tree size.
+
+Untrained identity projections show what the target itself contributes; a bigram table of the same
+answers shows what the text's predictability contributes. Both are replayed on the tune split.
+"""
+
+import csv
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from harness.files import replacing
+from harness.method import Answer, Job
+from methods.firp.measure import measure
+from methods.firp.projections import Projections
+from methods.firp.streams import Streams
+from methods.firp.trees import Prediction, Trace, grow, replay
+
+LEARNT = "learnt.csv"
+
+
+class Bigrams:
+    """Next-token counts of the train answers."""
+
+    def __init__(self, answers: Sequence[Answer]) -> None:
+        counts: dict[int, Counter[int]] = defaultdict(Counter)
+        for answer in answers:
+            tokens = [answer.prompt[-1], *answer.answer]
+            for left, right in zip(tokens, tokens[1:], strict=False):
+                counts[left][right] += 1
+        self._next = {
+            token: [(n / seen.total(), t) for t, n in seen.most_common(8)]
+            for token, seen in counts.items()
+        }
+
+    def tree(self, root: int, drafts: int, depth: int) -> set[tuple[int, ...]]:
+        """The ``drafts`` most probable token paths after ``root``."""
+        frontier = [(-p, (t,)) for p, t in self._next.get(root, [])]
+        heapq.heapify(frontier)
+        tree: set[tuple[int, ...]] = set()
+        while frontier and len(tree) < drafts:
+            cost, path = heapq.heappop(frontier)
+            tree.add(path)
+            if len(path) < depth:
+                for p, t in self._next.get(path[-1], []):
+                    heapq.heappush(frontier, (cost * p, (*path, t)))
+        return tree
+
+    def replay(self, answers: Sequence[Answer], drafts: int, depth: int) -> Prediction:
+        """Decode the answers with this table in FIRP's place."""
+        steps = tokens = 0
+        for answer in answers:
+            at, left = 0, len(answer.answer) - 1
+            while left > 0:
+                tree = self.tree(answer.answer[at], drafts, depth)
+                accepted = 0
+                while answer.answer[at + 1 : at + 2 + accepted] in tree:
+                    accepted += 1
+                    if accepted >= left:
+                        break
+                kept = min(accepted + 1, left)
+                steps, tokens, at, left = steps + 1, tokens + kept, at + kept, left - kept
+        return Prediction(steps, tokens)
+
+
+def write_learnt(job: Job, maps: Projections, traces: Sequence[Trace], drafts: int) -> None:
+    """Acceptance lengths on the tune split, each drafter with its own best tree of ``drafts``."""
+    steps = maps.layout.steps
+    untrained = Projections(maps.layout, job.target.hidden_size).to(job.target.device)
+    blank = measure(Streams(job.target, untrained), job.tune).traces
+    found = {
+        "firp": replay(traces, grow(traces, drafts, steps)),
+        "identity": replay(blank, grow(blank, drafts, steps)),
+        "bigram": Bigrams(job.train).replay(job.tune, drafts, steps),
+    }
+    with replacing(job.folder / LEARNT) as temporary, temporary.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["drafter", "draft_size", "acceptance_length", "firp_over_it"])
+        for name, prediction in found.items():
+            ratio = found["firp"].acceptance_length / prediction.acceptance_length
+            rows.writerow([name, drafts, f"{prediction.acceptance_length:.4f}", f"{ratio:.4f}"])
+            print(f"firp learnt: {name} accepts {prediction.acceptance_length:.3f} tokens per step")

@@ -1,0 +1,47 @@
+"""FIRP's settings: what the paper leaves open, as options with defaults.
+
+The defaults of layout and learning rate are those that the sweep chose on ``mini``'s tune split
+(results/reference/); the paper gives none (PAPER: K, layers, input of step k, tree, learning rate
+and data were not found).
+"""
+
+from dataclasses import dataclass
+
+from harness.errors import HarnessError
+from methods.firp.drafter import PASSES
+from methods.firp.projections import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class FirpSettings:
+    """Layout, training and tuning of FIRP. Units: positions, steps, nodes; rates are absolute."""
+
+    entry_layers: tuple[int, ...] = (2, 2, 2)
+    feed: str = "real"
+    bias: bool = False
+    steps_see_earlier: bool = True
+    learning_rate: float = 2e-3
+    training_steps: int = 1200
+    batch: int = 12
+    positions: int = 64  # trained positions per sequence, drawn at random
+    step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
+    evaluate_every: int = 100
+    patience: int = 4  # evaluations without a better tune loss before training stops
+    drafts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
+    policies: tuple[str, ...] = ("static", "best_first")
+    passes: tuple[str, ...] = PASSES
+    tuning_rounds: int = 2
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("policies", ("static", "best_first")), ("passes", PASSES)):
+            for value in getattr(self, name):
+                if value not in allowed:
+                    raise HarnessError(
+                        f"methods.firp.{name}: '{value}', expected {' or '.join(allowed)}"
+                    )
+        _ = self.layout
+
+    @property
+    def layout(self) -> Layout:
+        """The part of the settings that the weights depend on."""
+        return Layout(self.entry_layers, self.feed, self.bias, self.steps_see_earlier)

@@ -1,0 +1,184 @@
+"""FIRP's two-stream forward over whole sequences: training, accuracies and cosine similarities.
+
+The real stream is the frozen target over the sequence; its K/V, states and logits are constants.
+The pseudo stream runs K rows for each selected position through the layers above their entry,
+attending to the real stream's K/V. Equal to the decode-time block position by position (METHODS
+F.9), at a fraction of the cost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine.target import Target
+from harness.method import Answer
+from methods.firp.projections import Projections
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """A right-padded batch and the positions trained in it.
+
+    ``ids`` [B, S]; ``selected`` [B, R] index of the real token whose pseudo rows are run, from the
+    last prompt token on; ``valid`` [B, K, R] whether the token that step k predicts at that
+    position belongs to the answer.
+    """
+
+    ids: Tensor
+    selected: Tensor
+    valid: Tensor
+
+    def to(self, device: torch.device) -> "Sequences":
+        """The same batch on another device."""
+        return Sequences(self.ids.to(device), self.selected.to(device), self.valid.to(device))
+
+    @property
+    def aims(self) -> Tensor:
+        """[B, K, R] index of the real row whose distribution each pseudo row should match."""
+        steps = torch.arange(1, self.valid.shape[1] + 1, device=self.ids.device)
+        return (self.selected[:, None] + steps[:, None]).clamp_max(self.ids.shape[1] - 1)
+
+
+def gather_rows(source: Tensor, index: Tensor) -> Tensor:
+    """[B, S, D] rows at [B, R] -> [B, R, D]."""
+    return source.gather(1, index[..., None].expand(-1, -1, source.shape[-1]))
+
+
+def batch_sequences(
+    answers: Sequence[Answer], steps: int, per_sequence: int | None, generator: torch.Generator
+) -> Sequences:
+    """Pad answers to a batch; keep at most ``per_sequence`` random positions of each."""
+    length = max(len(a.prompt) + len(a.answer) for a in answers)
+    rows = max(len(a.answer) for a in answers)
+    if per_sequence is not None:
+        rows = min(rows, per_sequence)
+    ids = torch.zeros(len(answers), length, dtype=torch.long)
+    selected = torch.zeros(len(answers), rows, dtype=torch.long)
+    valid = torch.zeros(len(answers), steps, rows, dtype=torch.bool)
+    for b, a in enumerate(answers):
+        whole = [*a.prompt, *a.answer]
+        ids[b, : len(whole)] = torch.tensor(whole)
+        first, last = len(a.prompt) - 1, len(whole) - 2  # rows that predict an answer token
+        candidates = torch.arange(first, last + 1)
+        if len(candidates) > rows:
+            keep = torch.randperm(len(candidates), generator=generator)[:rows]
+            candidates = candidates[keep.sort().values]
+        selected[b, : len(candidates)] = candidates
+        for k in range(1, steps + 1):
+            valid[b, k - 1, : len(candidates)] = candidates + k <= last
+    return Sequences(ids, selected, valid)
+
+
+class _Recorder:
+    """A cache that keeps the real stream's K/V, and appends the pseudo stream's behind them."""
+
+    def __init__(self, layers: int) -> None:
+        self.kept: list[tuple[Tensor, Tensor] | None] = [None] * layers
+
+    def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any) -> tuple[Tensor, Tensor]:
+        kept = self.kept[layer_idx]
+        if kept is None:
+            self.kept[layer_idx] = (key, value)
+            return key, value
+        return torch.cat([kept[0], key], dim=2), torch.cat([kept[1], value], dim=2)
+
+
+@dataclass(frozen=True, slots=True)
+class RealStream:
+    """What the frozen target made of a batch: per-layer entering states, logits, and its K/V."""
+
+    states: list[Tensor]  # [B, S, H] entering each layer, and the final one last
+    logits: Tensor  # [B, S, V]
+    cache: _Recorder
+
+
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, 1, T, C] additive mask of a bool [B, T, C]; True attends."""
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+        ~visible, float("-inf")
+    )[:, None]
+
+
+class Streams:
+    """Runs both streams of one target with one set of projections."""
+
+    def __init__(self, target: Target, projections: Projections) -> None:
+        projections.layout.check_depth(len(target.layers))
+        self.target, self.projections = target, projections
+        self._rotary: nn.Module = target.model.model.rotary_emb
+
+    @torch.no_grad()
+    def real(self, ids: Tensor) -> RealStream:
+        """The target over ``ids`` [B, S]; right padding needs no mask under causal attention."""
+        target = self.target
+        hidden = target.model.model.embed_tokens(ids)
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        rotary = self._rotary(hidden, position_ids=positions)
+        cache = _Recorder(len(target.layers))
+        states = []
+        for index, layer in enumerate(target.layers):
+            states.append(hidden)
+            seen = positions[0][:, None] >= positions
+            window = target.windows[index]
+            if window is not None:
+                seen = seen & (positions[0][:, None] - positions < window)
+            mask = additive(seen[None], hidden.dtype)
+            hidden = layer(
+                hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
+            )
+        return RealStream([*states, hidden], target.logits(hidden), cache)
+
+    def pseudo(self, batch: Sequences, real: RealStream) -> tuple[Tensor, dict[int, Tensor]]:
+        """Pseudo logits [B, K, R, V], and the pseudo states leaving each layer, k-major.
+
+        Gradients flow to the projections alone.
+        """
+        layout, rows = self.projections.layout, batch.selected.shape[1]
+        hidden: Tensor | None = None
+        left: dict[int, Tensor] = {}
+        positions = (batch.selected[:, None] + _steps(layout.steps, batch)).flatten(1)
+        rotary = self._rotary(real.states[0], position_ids=positions)
+        for index in range(layout.entry_layers[0], len(self.target.layers)):
+            for step, entry in enumerate(layout.entry_layers, start=1):
+                if entry == index:
+                    source = gather_rows(real.states[index], batch.selected)
+                    entered = self.projections.project(step, source, hidden)
+                    hidden = entered if hidden is None else torch.cat([hidden, entered], dim=1)
+            assert hidden is not None
+            count = hidden.shape[1]
+            hidden = self.target.layers[index](
+                hidden,
+                attention_mask=self._mask(batch, index, count // rows, hidden.dtype),
+                position_embeddings=(rotary[0][:, :count], rotary[1][:, :count]),
+                past_key_values=real.cache,
+            )
+            left[index] = hidden
+        assert hidden is not None
+        logits = self.target.logits(hidden)
+        return logits.unflatten(1, (layout.steps, rows)), left
+
+    def _mask(self, batch: Sequences, index: int, steps: int, dtype: torch.dtype) -> Tensor:
+        """[B, 1, s*R, S + s*R]: the real tokens up to each position, then its own earlier steps."""
+        rows, length = batch.selected.shape[1], batch.ids.shape[1]
+        device = batch.ids.device
+        columns = torch.arange(length, device=device)
+        real = columns <= batch.selected[..., None]  # [B, R, S]
+        real = real[:, None].expand(-1, steps, -1, -1)
+        window = self.target.windows[index]
+        if window is not None:
+            standing = batch.selected[:, None] + _steps(steps, batch)  # [B, s, R]
+            real = real & (standing[..., None] - columns < window)
+        between = torch.ones(steps, steps, dtype=torch.bool, device=device).tril()
+        if not self.projections.layout.steps_see_earlier:
+            between = torch.eye(steps, dtype=torch.bool, device=device)
+        own = torch.kron(between.int(), torch.eye(rows, dtype=torch.int, device=device)).bool()
+        own = own.expand(len(batch.ids), -1, -1)
+        return additive(torch.cat([real.flatten(1, 2), own], dim=2), dtype)
+
+
+def _steps(count: int, batch: Sequences) -> Tensor:
+    """[count, 1] the step numbers 1 .. count."""
+    return torch.arange(1, count + 1, device=batch.ids.device)[:, None]

@@ -1,0 +1,152 @@
+"""Which drafts to verify: trees grown from rank traces, or built anew at each step.
+
+FIRP's distribution at depth d does not depend on the tokens before it, so a tree is a set of rank
+paths: node (r_1, ..., r_d) carries the r_d-th best token of step d. A rank trace records, for each
+position of the target's own answers, the rank that each step gave to the token that really came.
+"""
+
+import heapq
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.engine.tree import ROOT_ONLY, Tree, TreeShape
+
+Path = tuple[int, ...]
+# Ranks of one answer, one tuple (r_1, .., r_K) a position, 0-based.
+Trace = Sequence[Path]
+
+
+class TreePolicy(ABC):
+    """Turns pseudo logits into the next tree."""
+
+    max_depth: int
+    max_nodes: int
+
+    @abstractmethod
+    def draft(self, root: int, logits: Tensor) -> Tree:
+        """A tree under token ``root``; ``logits`` [K, V], row k-1 for depth k."""
+
+
+class StaticTree(TreePolicy):
+    """The same rank paths at every step (Medusa's kind of tree, arXiv 2401.10774 section 2.3.3)."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        ordered = sorted(paths, key=lambda path: (len(path), path))
+        index = {(): 0} | {path: node for node, path in enumerate(ordered, start=1)}
+        self.shape = TreeShape((-1, *(index[path[:-1]] for path in ordered)))
+        self.max_depth = max((len(path) for path in ordered), default=0)
+        self.max_nodes = len(self.shape)
+        self._width = 1 + max((path[-1] for path in ordered), default=0)
+        self._picks = [(len(path) - 1) * self._width + path[-1] for path in ordered]
+
+    def draft(self, root: int, logits: Tensor) -> Tree:
+        """Take each node's token from the top-ranked ones of its depth."""
+        if self.max_depth == 0:
+            return Tree(ROOT_ONLY, [root])
+        table = top_tokens(logits[: self.max_depth], self._width).flatten().tolist()
+        return Tree(self.shape, [root, *(table[pick] for pick in self._picks)])
+
+
+class BestFirstTree(TreePolicy):
+    """At each step the ``drafts`` nodes with the largest products of pseudo probabilities."""
+
+    def __init__(self, drafts: int, depth: int) -> None:
+        self.max_depth, self.max_nodes = depth, drafts + 1
+        self._drafts = drafts
+
+    def draft(self, root: int, logits: Tensor) -> Tree:
+        """Expand best-first: a node's next sibling and its first child are its successors."""
+        depth = min(self.max_depth, len(logits))
+        top = logits[:depth].float().log_softmax(-1).topk(min(self._drafts, logits.shape[-1]))
+        scores, tokens = top.values.tolist(), top.indices.tolist()
+        parents, drafted = [-1], [root]
+        # (negative log-probability, depth, rank, parent node, parent's score)
+        frontier = [(-scores[0][0], 0, 0, 0, 0.0)]
+        while frontier and len(drafted) <= self._drafts:
+            cost, level, rank, parent, base = heapq.heappop(frontier)
+            node = len(drafted)
+            parents.append(parent)
+            drafted.append(tokens[level][rank])
+            if rank + 1 < len(tokens[level]):
+                sibling = base - scores[level][rank + 1]
+                heapq.heappush(frontier, (sibling, level, rank + 1, parent, base))
+            if level + 1 < depth:
+                child = cost - scores[level + 1][0]
+                heapq.heappush(frontier, (child, level + 1, 0, node, cost))
+        return Tree(TreeShape(tuple(parents)), drafted)
+
+
+def top_tokens(logits: Tensor, width: int) -> Tensor:
+    """[K, width] token ids, best first."""
+    if width == 1:
+        return logits.argmax(-1, keepdim=True)
+    return logits.topk(width).indices
+
+
+def ranks(logits: Tensor, tokens: Tensor) -> Tensor:
+    """0-based rank [...] of ``tokens`` [...] among ``logits`` [..., V]; ties count as worse."""
+    own = logits.gather(-1, tokens[..., None])
+    return (logits > own).sum(-1)
+
+
+def grow(traces: Iterable[Trace], drafts: int, depth: int, width: int = 10) -> list[Path]:
+    """The ``drafts`` rank paths that the traces pass through most often.
+
+    Counts are joint, not products of per-step accuracies: steps succeed and fail together. A path
+    occurs at most as often as its parent, so picking by count keeps the set a tree.
+    """
+    counts: Counter[Path] = Counter()
+    for trace in traces:
+        for row in trace:
+            for d in range(1, min(depth, len(row)) + 1):
+                if row[d - 1] >= width:
+                    break
+                counts[row[:d]] += 1
+    ordered = sorted(counts, key=lambda path: (-counts[path], len(path), path))
+    return ordered[:drafts]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Expected behaviour of a tree on traced answers."""
+
+    steps: int
+    tokens: int
+
+    @property
+    def acceptance_length(self) -> float:
+        """Tokens committed per decode-phase step."""
+        return self.tokens / self.steps if self.steps else math.nan
+
+
+def replay(traces: Iterable[Trace], paths: Iterable[Path]) -> Prediction:
+    """Walk the tree over the traces as decoding would, step by step.
+
+    ``trace[i]`` belongs to the token at index i of (last prompt token, answer tokens...): its
+    step-k rank is that of answer token i + k (0-based). The first answer token is the prefill's;
+    a step drafted at index i commits its accepted drafts and one more, none past the end.
+    """
+    tree = set(paths)
+    steps = tokens = 0
+    for trace in traces:
+        # trace[0] is the last prompt token's; its forward commits answer token 0 (prefill phase),
+        # and each later step drafts from the row that committed the newest root.
+        at, left = 0, len(trace) - 1
+        while left > 0:
+            accepted = 0
+            while accepted < len(trace[at]) and trace[at][: accepted + 1] in tree:
+                accepted += 1
+            kept = min(accepted + 1, left)
+            steps, tokens, at, left = steps + 1, tokens + kept, at + kept, left - kept
+    return Prediction(steps, tokens)
+
+
+def as_trace(table: Tensor) -> list[Path]:
+    """[positions, K] ranks -> a trace of tuples; -1 marks what lies past the answer's end."""
+    return [tuple(r for r in row if r >= 0) for row in torch.as_tensor(table).tolist()]

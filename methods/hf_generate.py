@@ -1,0 +1,117 @@
+"""Stock ``transformers`` generate, greedy: the baseline that everybody runs, outside our engine.
+
+It keeps its own cache; tokens arrive through a streamer that calls back in the same thread, after
+each step, so its records are stamped like everyone else's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation.streamers import BaseStreamer
+
+from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.files import read_json, write_json
+from harness.measure.timing import run_timed
+from harness.method import Job, Method
+
+CACHES = ("dynamic", "static")
+SETTING = "setting.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``cache``: dynamic, static, or fastest (both are timed on the tune split)."""
+
+    cache: str = "fastest"
+    tuning_requests: int = 6
+
+    def __post_init__(self) -> None:
+        if self.cache not in (*CACHES, "fastest"):
+            raise HarnessError(
+                f"methods.hf_generate.cache: '{self.cache}', expected dynamic, static or fastest"
+            )
+
+
+class _Streamer(BaseStreamer):
+    """Hands every generated token on; the first call carries the prompt."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._prompt_seen = False
+
+    def put(self, value: Tensor) -> None:
+        if self._prompt_seen:
+            self._emit(StepRecord((int(value),)))
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """Nothing is buffered."""
+
+
+class HfGenerate(EmittingDecoder):
+    """``model.generate`` at its defaults, greedy, with a dynamic or a static cache."""
+
+    def __init__(self, target: Target, cache: str) -> None:
+        self._model: Any = target.model
+        self._device = target.device
+        # Nothing is passed for the dynamic cache: it is what generate uses by itself.
+        self._cache = {} if cache == "dynamic" else {"cache_implementation": cache}
+        self._per_token = target.arena.storage[:, :, :, :, :1].nbytes
+        self._longest = 0
+
+    def extra_bytes(self) -> int:
+        """Its own cache at the longest sequence seen."""
+        return self._per_token * self._longest
+
+    def decode(self, request: Request, emit: Emit) -> None:
+        if request.sampling.temperature > 0:
+            raise HarnessError("hf_generate is a greedy arm; expected temperature 0")
+        ids = torch.tensor([request.prompt_ids], device=self._device)
+        stops = sorted(request.stop_ids)
+        self._longest = max(self._longest, ids.shape[1] + request.max_new_tokens)
+        self._model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=request.max_new_tokens,
+            do_sample=False,
+            eos_token_id=stops or None,
+            pad_token_id=stops[0] if stops else 0,
+            streamer=_Streamer(emit),
+            **self._cache,
+        )
+
+
+def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+    """The cache that the settings name, or that tuning found the faster."""
+    cache = settings.cache
+    if cache == "fastest":
+        if folder is None:
+            raise HarnessError("hf_generate: cache 'fastest' needs its tuning; expected a folder")
+        cache = read_json(folder / SETTING)["cache"]
+    return HfGenerate(target, cache)
+
+
+def tune(job: Job) -> None:
+    """Time both caches on the tune split, alternating; keep the one with fewer decode seconds."""
+    settings: Settings = job.settings
+    decoders = {cache: HfGenerate(job.target, cache) for cache in CACHES}
+    requests = job.requests[: settings.tuning_requests]
+    seconds = dict.fromkeys(CACHES, 0.0)
+    for cache, decoder in decoders.items():
+        run_timed(decoder, requests[0], job.target.device)  # warm-up
+    for request in requests:
+        for cache, decoder in decoders.items():
+            seconds[cache] += run_timed(decoder, request, job.target.device).decode_seconds
+    chosen = settings.cache
+    if chosen == "fastest":
+        chosen = min(CACHES, key=lambda cache: seconds[cache])
+    rounded = {cache: round(value, 4) for cache, value in seconds.items()}
+    write_json(job.folder / SETTING, {"cache": chosen, "decode_seconds": rounded})
+
+
+METHOD = Method(build, Settings, tune=tune, reference=True)

@@ -1,0 +1,172 @@
+# Names and parameters that the rules share. Rules pass plain JSON to the command line; only what a
+# step depends on is in it, so that changing one setting re-runs only what it can change.
+import json
+
+from methods import METHODS as KNOWN
+
+ROOT = f"results/{config['experiment']}"
+MODELS = list(config["models"])
+DATASETS = list(config["datasets"])
+METHODS = list(config["methods"])
+REPORTS = [*DATASETS, "paper"]
+SESSIONS = range(1, config["sessions"] + 1)
+TRAINED = [name for name in METHODS if name in KNOWN and KNOWN[name].trained]
+TUNED = [name for name in METHODS if name in KNOWN and KNOWN[name].tuned]
+HARNESS = f"python -m harness --threads {config['threads']}"
+MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
+GENERATED = [name for name in DATASETS if config["datasets"][name].get("stand_in")]
+
+
+wildcard_constraints:
+    model="|".join(MODELS),
+    dataset="|".join(DATASETS),
+    split="train|tune|test",
+    method="|".join(METHODS),
+    session=r"\d+",
+    name="|".join(REPORTS),
+
+
+def as_json(value):
+    return json.dumps(value, sort_keys=True)
+
+
+def model_folder(model):
+    """The folder of a local target: as configured, or the output of the rule that trains it."""
+    spec = config["models"][model]
+    return f"{ROOT}/targets/{model}" if "pretrain" in spec else spec.get("path")
+
+
+def model_spec(wildcards):
+    """JSON for --model."""
+    spec = {k: v for k, v in config["models"][wildcards.model].items() if k != "pretrain"}
+    spec |= {"dtype": config["dtype"], "device": config["device"]}
+    if model_folder(wildcards.model):
+        spec["path"] = model_folder(wildcards.model)
+    return as_json(spec)
+
+
+def model_files(wildcards):
+    """What a job waits for before it loads a local target."""
+    folder = model_folder(wildcards.model)
+    return f"{folder}/config.json" if folder else []
+
+
+def stand_in_file(dataset, split):
+    return f"{ROOT}/stand_ins/{dataset}/{split}.jsonl"
+
+
+def split_source(dataset, split):
+    """Where a split's records are, as harness.data.questions.Source wants it."""
+    spec = config["datasets"][dataset]
+    if spec.get("stand_in"):
+        return {"path": stand_in_file(dataset, split)}
+    return spec["splits"].get(split)
+
+
+def split_input(wildcards):
+    """Local files of a split and of its few-shot examples, as job inputs."""
+    sources = [
+        split_source(wildcards.dataset, wildcards.split),
+        config["datasets"][wildcards.dataset].get("few_shot"),
+    ]
+    return [source["path"] for source in sources if source and "path" in source]
+
+
+def split_spec(wildcards):
+    """JSON for --split."""
+    spec = config["datasets"][wildcards.dataset]
+    return as_json(
+        {
+            "dataset": wildcards.dataset,
+            "source": split_source(wildcards.dataset, wildcards.split),
+            "few_shot": spec.get("few_shot"),
+            "longest_prompt": spec["longest_prompt"],
+        }
+    )
+
+
+def prompts_file(model, dataset, split):
+    folder = f"{ROOT}/prompts/{model}"
+    return f"{folder}/{dataset}.jsonl" if split == "test" else f"{folder}/{split}/{dataset}.jsonl"
+
+
+def split_prompts(wildcards):
+    """Frozen prompts of every dataset that has the split."""
+    present = [name for name in DATASETS if split_source(name, wildcards.split)]
+    return [prompts_file(wildcards.model, name, wildcards.split) for name in present]
+
+
+def tune_prompts(wildcards):
+    present = [name for name in DATASETS if split_source(name, "tune")]
+    return [prompts_file(wildcards.model, name, "tune") for name in present]
+
+
+def first_turns(wildcards):
+    """Frozen first answers, for data sets with a second turn."""
+    if wildcards.dataset not in MULTI_TURN:
+        return []
+    return f"{ROOT}/prompts/{wildcards.model}/first_turns/{wildcards.dataset}-{wildcards.split}.json"
+
+
+def caps():
+    return as_json({name: spec["max_new_tokens"] for name, spec in config["datasets"].items()})
+
+
+def method_settings(wildcards):
+    return as_json(config["methods"][wildcards.method] or {})
+
+
+def all_methods():
+    return as_json({name: settings or {} for name, settings in config["methods"].items()})
+
+
+def method_results(wildcards):
+    """What training and tuning of every arm wrote."""
+    root = f"{ROOT}/methods/{wildcards.model}"
+    return [
+        *(f"{root}/{name}/config.json" for name in TRAINED),
+        *(f"{root}/{name}/setting.json" for name in TUNED),
+    ]
+
+
+def session_options(wildcards):
+    """JSON for --options."""
+    return as_json(
+        {
+            "labels": {
+                "experiment": config["experiment"],
+                "model": wildcards.model,
+                "dataset": wildcards.dataset,
+                "session": int(wildcards.session),
+            },
+            "seed": config["seed"] * 1000 + int(wildcards.session),
+            "max_new_tokens": config["datasets"][wildcards.dataset]["max_new_tokens"],
+            "warmup": config["warmup"],
+        }
+    )
+
+
+def sessions_first(wildcards):
+    """Session 1 of every data set before session 2 of any, so that drift meets all alike."""
+    return config["sessions"] - int(wildcards.session)
+
+
+def experiment_facts():
+    """JSON for the tables and reports."""
+    keys = ("experiment", "title", "stand_in", "sessions", "seed", "threads", "dtype", "device")
+    return as_json(
+        {key: config[key] for key in keys}
+        | {
+            "models": MODELS,
+            "datasets": {
+                name: {"max_new_tokens": spec["max_new_tokens"]}
+                for name, spec in config["datasets"].items()
+            },
+            "methods": METHODS,
+        }
+    )
+
+
+def test_wildcards(wildcards):
+    """The wildcards of a test split, whose files carry no split in their names."""
+    return type("Wildcards", (), {**dict(wildcards.items()), "split": "test"})

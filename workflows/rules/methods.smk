@@ -1,0 +1,70 @@
+# Training and tuning of methods, on the train and tune splits alone.
+
+
+# Every method's own settings class checks its part of the config before any long job.
+rule check_methods:
+    output:
+        f"{ROOT}/checked.json",
+    params:
+        methods=all_methods(),
+    log:
+        f"{ROOT}/logs/check_methods.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        HARNESS + " check --methods {params.methods:q} --out {output} 2>&1 | tee {log}"
+
+
+rule train_method:
+    input:
+        train=f"{ROOT}/answers/{{model}}/train.jsonl",
+        tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
+        model=model_files,
+    output:
+        config=f"{ROOT}/methods/{{model}}/{{method}}/config.json",
+    params:
+        model=model_spec,
+        settings=method_settings,
+        seed=config["seed"],
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    log:
+        f"{ROOT}/logs/train/{{model}}-{{method}}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        HARNESS + " train --method {wildcards.method} --settings {params.settings:q}"
+        " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
+        " --seed {params.seed} --folder $(dirname {output.config}) 2>&1 | tee {log}"
+
+
+rule tune_method:
+    input:
+        train=f"{ROOT}/answers/{{model}}/train.jsonl",
+        tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
+        prompts=tune_prompts,
+        model=model_files,
+        weights=branch(
+            lambda wc: wc.method in TRAINED,
+            then=f"{ROOT}/methods/{{model}}/{{method}}/config.json",
+        ),
+    output:
+        f"{ROOT}/methods/{{model}}/{{method}}/setting.json",
+    params:
+        model=model_spec,
+        settings=method_settings,
+        caps=caps(),
+        seed=config["seed"],
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    log:
+        f"{ROOT}/logs/tune/{{model}}-{{method}}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        HARNESS + " tune --method {wildcards.method} --settings {params.settings:q}"
+        " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
+        " --prompts {input.prompts} --caps {params.caps:q} --seed {params.seed}"
+        " --folder $(dirname {output}) 2>&1 | tee {log}"

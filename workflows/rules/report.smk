@@ -1,0 +1,80 @@
+# Rows -> tables -> figures -> PDFs: pure functions of files, cheap, and re-run when their code is.
+
+TABLES = collect(
+    f"{ROOT}/tables/{{table}}.csv",
+    table=["speedup", "acceptance_length", "draft_size", "rouge2", "summary"],
+)
+
+
+rule tables:
+    input:
+        rows=collect(
+            f"{ROOT}/runs/{{model}}/{{dataset}}/session-{{session}}.jsonl",
+            model=MODELS,
+            dataset=DATASETS,
+            session=SESSIONS,
+        ),
+        prompts=collect(f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS),
+        code=["harness/analysis/tables.py", "harness/analysis/statistics.py"],
+    output:
+        TABLES,
+        facts=f"{ROOT}/tables/facts.json",
+    params:
+        experiment=experiment_facts(),
+        root=ROOT,
+    log:
+        f"{ROOT}/logs/tables.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        HARNESS + " tables --experiment {params.experiment:q} --root {params.root} 2>&1 | tee {log}"
+
+
+rule figures:
+    input:
+        TABLES,
+        code="harness/presentation/figures.py",
+    output:
+        f"{ROOT}/figures/done.json",
+    params:
+        root=ROOT,
+    log:
+        f"{ROOT}/logs/figures.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        HARNESS + " figures --root {params.root} > {log} 2>&1"
+
+
+rule report:
+    input:
+        TABLES,
+        f"{ROOT}/tables/facts.json",
+        f"{ROOT}/figures/done.json",
+        template="workflows/report.typ",
+        published="workflows/resources/published.csv",
+        code="harness/presentation/report.py",
+    output:
+        f"{ROOT}/report/{{name}}.pdf",
+    params:
+        root=ROOT,
+    log:
+        f"{ROOT}/logs/report/{{name}}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        HARNESS + " report --root {params.root} --name {wildcards.name} --out {output} > {log} 2>&1"
+
+
+# reports/<name>.pdf is the copy for the configured experiment, which its page 1 names.
+rule publish:
+    input:
+        f"{ROOT}/report/{{name}}.pdf",
+    output:
+        report("reports/{name}.pdf", category="Reports", labels={"report": "{name}"}),
+    log:
+        f"{ROOT}/logs/publish/{{name}}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "cp {input} {output} 2> {log}"
