@@ -1,4 +1,4 @@
-# FIRP beside other ways of decoding: prompts -> trained parts -> timed sessions -> tables -> PDFs.
+# FIRP beside other decoding methods, from frozen prompts through timed sessions to PDFs.
 #
 #   snakemake --cores 1 all                      every table, figure and PDF of the experiment
 #   snakemake reports/mtbench.pdf                one PDF

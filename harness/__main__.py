@@ -4,6 +4,7 @@ python -m harness session --help
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,12 +118,25 @@ def _command(commands: Any, name: str, text: str, run: Any) -> Any:
 # analysis steps never do.
 
 
+def _use_threads(count: int) -> None:
+    """Set torch's thread count; recorded with every row's fingerprint."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise HarnessError(f"{what}: expected JSON, found {text[:60]!r} ({error})") from None
+
+
 def _arms(text: str) -> dict[str, Any]:
-    from harness.commands import parse_json
     from methods import METHODS, load_method
 
     arms = {}
-    for name, settings in parse_json(text, "--methods").items():
+    for name, settings in _json(text, "--methods").items():
         if name not in METHODS:
             raise HarnessError(f"method '{name}': expected one of {', '.join(METHODS)}")
         arms[name] = (load_method(name), settings or {})
@@ -130,33 +144,31 @@ def _arms(text: str) -> dict[str, Any]:
 
 
 def _spec(text: str) -> Any:
-    from harness.commands import parse_json
     from harness.models import ModelSpec
 
     try:
-        return ModelSpec(**parse_json(text, "--model"))
+        return ModelSpec(**_json(text, "--model"))
     except TypeError as error:
         raise HarnessError(f"model: {error}") from None
 
 
 def _check(options: argparse.Namespace) -> None:
-    from harness.commands import check_methods
+    from harness.commands.methods import check_methods
 
     check_methods(_arms(options.methods), options.out)
 
 
 def _stand_in(options: argparse.Namespace) -> None:
-    from harness.commands import make_stand_in
+    from harness.commands.stand_in import make_stand_in
 
     make_stand_in(options.dataset, options.split, options.count, options.seed, options.out)
 
 
 def _rebuild(options: argparse.Namespace) -> None:
-    from harness.commands import use_threads
     from harness.mini.target import build
     from harness.pretrain.train import Recipe
 
-    use_threads(options.threads)
+    _use_threads(options.threads)
     recipe = Recipe(seed=options.seed)
     if options.tokens is not None:
         recipe = Recipe(seed=options.seed, tokens=options.tokens)
@@ -164,83 +176,76 @@ def _rebuild(options: argparse.Namespace) -> None:
 
 
 def _pretrain(options: argparse.Namespace) -> None:
-    from harness.commands import parse_json, use_threads
     from harness.pretrain.corpus import build
 
-    use_threads(options.threads)
-    print(build(parse_json(options.recipe, "--recipe"), options.out))
+    _use_threads(options.threads)
+    print(build(_json(options.recipe, "--recipe"), options.out))
 
 
 def _split(text: str) -> Any:
-    from harness.commands import Split, parse_json
+    from harness.commands.prompts import Split
 
-    return Split(**parse_json(text, "--split"))
+    return Split(**_json(text, "--split"))
 
 
 def _first_turns(options: argparse.Namespace) -> None:
-    from harness.commands import answer_first_turns, use_threads
+    from harness.commands.prompts import answer_first_turns
 
-    use_threads(options.threads)
+    _use_threads(options.threads)
     answer_first_turns(_spec(options.model), _split(options.split), options.cap, options.out)
 
 
 def _freeze(options: argparse.Namespace) -> None:
-    from harness.commands import freeze_prompts
+    from harness.commands.prompts import freeze_prompts
 
     freeze_prompts(_spec(options.model), _split(options.split), options.first_turns, options.out)
 
 
 def _answer(options: argparse.Namespace) -> None:
-    from harness.commands import answer_prompts, parse_json, use_threads
+    from harness.commands.prompts import answer_prompts
 
-    use_threads(options.threads)
-    caps = parse_json(options.caps, "--caps")
+    _use_threads(options.threads)
+    caps = _json(options.caps, "--caps")
     answer_prompts(_spec(options.model), options.prompts, caps, options.out)
 
 
 def _method_step(options: argparse.Namespace, run: Any) -> None:
-    import json
+    from harness.commands.methods import MethodStep, TuneData
 
-    from harness.commands import MethodStep, TuneData, parse_json, use_threads
-
-    use_threads(options.threads)
-    settings = parse_json(options.settings, "--settings")
+    _use_threads(options.threads)
+    settings = _json(options.settings, "--settings")
     method, settings = _arms(json.dumps({options.method: settings}))[options.method]
     step = MethodStep(options.method, method, settings, options.folder, options.seed)
-    caps = parse_json(options.caps, "--caps")
+    caps = _json(options.caps, "--caps")
     data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
     run(_spec(options.model), step, data)
 
 
 def _train(options: argparse.Namespace) -> None:
-    from harness.commands import train_method
+    from harness.commands.methods import train_method
 
     _method_step(options, train_method)
 
 
 def _tune(options: argparse.Namespace) -> None:
-    from harness.commands import tune_method
+    from harness.commands.methods import tune_method
 
     _method_step(options, tune_method)
 
 
 def _session(options: argparse.Namespace) -> None:
-    from harness.commands import SessionFiles, measure_session, parse_json, use_threads
+    from harness.commands.session import SessionFiles, measure_session
 
-    use_threads(options.threads)
+    _use_threads(options.threads)
     files = SessionFiles(options.prompts, options.warmup, options.folders, options.out)
     arms = _arms(options.methods)
-    measure_session(
-        _spec(options.model), arms, files, parse_json(options.options, "--options")
-    )
+    measure_session(_spec(options.model), arms, files, _json(options.options, "--options"))
 
 
 def _tables(options: argparse.Namespace) -> None:
-    import json
-
     from harness.analysis.tables import write_tables
 
-    write_tables(json.loads(options.experiment), options.root)
+    write_tables(_json(options.experiment, "--experiment"), options.root)
 
 
 def _figures(options: argparse.Namespace) -> None:

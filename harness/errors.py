@@ -1,4 +1,4 @@
-"""The one error that users see: a single line that names the thing, the value found, the expected."""
+"""The one error that users see: one line that names the thing, what was found, what expected."""
 
 
 class HarnessError(Exception):

@@ -78,7 +78,7 @@ def stop_ids(target: Target, tokenizer: Any) -> frozenset[int]:
         getattr(target.config, "eos_token_id", None),
         getattr(generation, "eos_token_id", None),
     ):
-        found |= set(value) if isinstance(value, list) else {value} - {None}
+        found |= set(value) if isinstance(value, list) else set() if value is None else {value}
     return frozenset(int(token) for token in found)
 
 

@@ -102,7 +102,7 @@ def tune(job: Job) -> None:
     decoders = {cache: HfGenerate(job.target, cache) for cache in CACHES}
     requests = job.requests[: settings.tuning_requests]
     seconds = dict.fromkeys(CACHES, 0.0)
-    for cache, decoder in decoders.items():
+    for decoder in decoders.values():
         run_timed(decoder, requests[0], job.target.device)  # warm-up
     for request in requests:
         for cache, decoder in decoders.items():

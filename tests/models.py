@@ -39,9 +39,7 @@ def tiny_model(name: str, attention: str = "sdpa", seed: int = 2) -> PreTrainedM
     elif name == "llama_gqa":
         model = LlamaForCausalLM(LlamaConfig(**_SIZE, num_key_value_heads=2))
     elif name == "mistral":
-        model = MistralForCausalLM(
-            MistralConfig(**_SIZE, num_key_value_heads=2, sliding_window=12)
-        )
+        model = MistralForCausalLM(MistralConfig(**_SIZE, num_key_value_heads=2, sliding_window=12))
     elif name == "qwen2":
         model = Qwen2ForCausalLM(Qwen2Config(**_SIZE, num_key_value_heads=2))
     elif name == "qwen3":

@@ -67,7 +67,7 @@ class NeverAccepted(Drafter):
 
 
 class SublayerSkip(Drafter):
-    """Self-speculation: a chain drafted token by token with random sublayers of the target left out.
+    """Self-speculation: a chain drafted with random sublayers of the target left out.
 
     Draft K/V go to the slots past the committed length and are overwritten by the verify forward.
     """
@@ -89,7 +89,7 @@ class SublayerSkip(Drafter):
 
 
 class WindowRows(Drafter):
-    """Lookahead's shape: random token rows enter at layer 0, see the root and each other causally."""
+    """Lookahead's shape: random tokens enter at layer 0, see the root and each other causally."""
 
     needs = Needs(max_rows=3 + 4)
 

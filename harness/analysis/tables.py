@@ -156,7 +156,7 @@ def _costs(root: Path, model: str, dataset: str, arm: str) -> dict[str, float]:
 
 
 def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.DataFrame:
-    """Methods x (model, dataset): the paper's shape. Rouge-2 is against the reference, xsum only."""
+    """Methods x (model, dataset): the paper's shape. Rouge-2: against the reference, xsum only."""
     wide = summary.pivot(index="method", columns=["model", "dataset"], values=value)
     wide.columns = [f"{model}/{dataset}" for model, dataset in wide.columns]
     return wide.reindex([m for m in methods if m in wide.index]).reset_index()

@@ -5,6 +5,7 @@ from typing import Any
 from harness.errors import HarnessError
 
 Message = dict[str, str]
+SUMMARISE = "Summarise the article in one sentence."  # XSum's instruction, ours
 
 
 def prompt_ids(tokenizer: Any, chat: str, messages: list[Message]) -> list[int]:

@@ -92,7 +92,7 @@ def _prompt(
 
 
 def drop_long(prompts: Sequence[Prompt], longest: int) -> tuple[list[Prompt], int]:
-    """Drop whole questions with a prompt above ``longest`` tokens; returns (kept, questions cut)."""
+    """Drop whole questions with a prompt above ``longest`` tokens; returns (kept, dropped)."""
     long = {prompt.question_id for prompt in prompts if len(prompt.input_ids) > longest}
     return [prompt for prompt in prompts if prompt.question_id not in long], len(long)
 

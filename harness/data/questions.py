@@ -14,9 +14,8 @@ from typing import Any
 
 import datasets
 
+from harness.data.chat import SUMMARISE
 from harness.errors import HarnessError
-
-SUMMARISE = "Summarise the article in one sentence."
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,9 @@ def _load_local(path: Path) -> datasets.Dataset:
                 keep_in_memory=True,
             )
         except Exception as error:
-            raise HarnessError(f"{path}: not readable as {kinds[path.suffix]}: {_root(error)}") from None
+            raise HarnessError(
+                f"{path}: not readable as {kinds[path.suffix]}: {_root(error)}"
+            ) from None
 
 
 def _root(error: BaseException) -> str:
@@ -123,7 +124,9 @@ def _text(value: Any, column: str) -> str:
 def _mtbench(record: dict[str, Any], index: int) -> Question:
     turns = tuple(_text(turn, "turns") for turn in record["turns"])
     references = tuple(record.get("reference") or ())
-    return Question(str(record["question_id"]), _text(record["category"], "category"), turns, references)
+    return Question(
+        str(record["question_id"]), _text(record["category"], "category"), turns, references
+    )
 
 
 def _gsm8k(record: dict[str, Any], index: int) -> Question:

@@ -51,9 +51,7 @@ class EngineDecoder(Decoder):
             path = path[: len(tokens)]
             target.arena.commit(path)
             emitted += len(tokens)
-            yield StepRecord(
-                tuple(tokens), len(tree.tokens) - 1, block.rows, tuple(path[1:])
-            )
+            yield StepRecord(tuple(tokens), len(tree.tokens) - 1, block.rows, tuple(path[1:]))
             if not finished:
                 context.tokens += tokens
                 context.cap = request.max_new_tokens - emitted

@@ -53,7 +53,7 @@ class BlockMask:
 
 
 def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:
-    """Store, dropping the oldest entry beyond ``limit``: trees built anew each step vary endlessly."""
+    """Store, dropping the oldest beyond ``limit``: trees built anew each step vary endlessly."""
     if len(cache) >= limit:
         del cache[next(iter(cache))]
     cache[key] = value

@@ -53,9 +53,9 @@ class Target:
     ``weights_hash`` identifies the weights, so that trained parts are refused for any others.
     """
 
-    def __init__(self, model: nn.Module, weights_hash: str = "") -> None:
+    def __init__(self, model: Any, weights_hash: str = "") -> None:
         self.weights_hash = weights_hash
-        self.model = model.eval()
+        self.model: Any = model.eval()
         body = getattr(model, "model", None)
         _require(model, body)
         assert body is not None
@@ -64,7 +64,8 @@ class Target:
         self._embed, self._norm, self._rotary = body.embed_tokens, body.norm, body.rotary_emb
         self._head = model.lm_head
         weight = self._head.weight
-        self.dtype, self.device = weight.dtype, weight.device
+        self.dtype: torch.dtype = weight.dtype
+        self.device: torch.device = weight.device
         self.hidden_size: int = self.config.hidden_size
         self.arena = Arena(len(self.layers), *_kv_shape(self.config), self.dtype, self.device)
         self.windows = _windows(self.config, len(self.layers))
@@ -95,7 +96,7 @@ class Target:
 
     @torch.inference_mode()
     def margin(self, ids: Sequence[int]) -> float:
-        """Difference of the two largest next-token logits after ``ids``, by the model's own code."""
+        """Gap between the two largest next-token logits after ``ids``, by the model's own code."""
         own = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits
         best = own[0, -1].float().topk(2).values
         return float(best[0] - best[1])
@@ -168,7 +169,7 @@ class Target:
             "past_key_values": self.arena,
         }
         if keep is None:
-            return layer(hidden, **kwargs)  # type: ignore[no-any-return]
+            return layer(hidden, **kwargs)
         if (index, "attention") in keep:
             hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **kwargs)[0]
         if (index, "mlp") in keep:
@@ -208,7 +209,7 @@ class Target:
             )
 
 
-def _require(model: nn.Module, body: nn.Module | None) -> None:
+def _require(model: Any, body: Any) -> None:
     """Name what a model lacks before it fails somewhere deep."""
     kind = model.config.model_type
     parts = ("layers", "embed_tokens", "norm", "rotary_emb")

@@ -26,7 +26,9 @@ class TreeShape:
         depths: list[int] = []
         for node, parent in enumerate(self.parents):
             if (node == 0) != (parent == -1) or parent >= node:
-                raise HarnessError(f"tree: parent of node {node} is {parent}, expected 0..{node - 1}")
+                raise HarnessError(
+                    f"tree: parent of node {node} is {parent}, expected 0..{node - 1}"
+                )
             depths.append(0 if node == 0 else depths[parent] + 1)
         object.__setattr__(self, "depths", tuple(depths))
 

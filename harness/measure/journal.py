@@ -34,7 +34,9 @@ class Journal:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.close()
-            raise HarnessError(f"{self._final}: another session is writing it; expected one") from None
+            raise HarnessError(
+                f"{self._final}: another session is writing it; expected one"
+            ) from None
         self._stream = stream
         stream.seek(0)
         lines = stream.read().splitlines(keepends=True)

@@ -19,13 +19,12 @@ from harness.measure.journal import Journal
 from harness.measure.machine import device_state
 from harness.measure.timing import TimedRun, run_timed
 
-
 BASELINE = "autoregressive"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a session measures. ``labels`` go into every row (experiment, model, dataset, session)."""
+    """What a session measures. ``labels`` (experiment, model, dataset, session) go into rows."""
 
     arms: dict[str, Decoder]
     prompts: Sequence[Prompt]

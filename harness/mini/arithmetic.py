@@ -97,6 +97,8 @@ def _pack(rng: random.Random, made: _Problem) -> None:
     if made.total + boxes * each > 99:
         return _lose(rng, made)
     made.say(f"{made.name} buys {boxes} {rng.choice(words.CONTAINERS)} with {each} each.")
-    made.work(f"{made.total} + {boxes} * {each} = {made.total} + {boxes * each}",
-              made.total + boxes * each)
+    made.work(
+        f"{made.total} + {boxes} * {each} = {made.total} + {boxes * each}",
+        made.total + boxes * each,
+    )
     return None

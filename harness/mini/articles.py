@@ -78,7 +78,8 @@ def _election(rng: random.Random) -> Story:
             f"The new mayor has promised to {promise}.",
             f"The votes were counted by {clerk} and a team of {rng.randint(11, 60)}.",
         ),
-        f"{winner} has been elected mayor of {where} with {votes} votes and a promise to {promise}.",
+        f"{winner} has been elected mayor of {where} with {votes} votes and a promise to "
+        f"{promise}.",
     )
 
 
@@ -188,7 +189,8 @@ def _rescue(rng: random.Random) -> Story:
             f"{leader}, who led the search, praised everyone.",
             f"The night had been cold, with {rng.randint(2, 9)} degrees.",
         ),
-        f"{walker}, a {job} from {home}, has been rescued from {place} by {by} after {hours} hours.",
+        f"{walker}, a {job} from {home}, has been rescued from {place} by {by} after {hours} "
+        "hours.",
     )
 
 

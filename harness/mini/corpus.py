@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from harness.data.questions import SUMMARISE
+from harness.data.chat import SUMMARISE
 from harness.mini import arithmetic, articles, dialogues, exercises
 
 Turn = tuple[str, str]

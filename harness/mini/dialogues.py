@@ -34,8 +34,7 @@ def _writing(rng: random.Random) -> Turns:
     ask = rng.choice(("Write a letter", "Please write a short letter"))
     return (
         (
-            f"{ask} from {sender} to {reader} about {event} in {where} on {day}. "
-            f"Ask for {bring}.",
+            f"{ask} from {sender} to {reader} about {event} in {where} on {day}. Ask for {bring}.",
             letter(reader),
         ),
         (f"Now write the same letter to {other}.", letter(other)),
@@ -109,7 +108,9 @@ def _math(rng: random.Random) -> Turns:
 def _coding(rng: random.Random) -> Turns:
     verb, noun = rng.choice("get make find read load check".split()), rng.choice(words.GOODS)
     name, new_name = f"{verb}_{noun}", f"{rng.choice(words.JOBS)}_{noun}"
-    one, two = words.distinct(rng, lambda r: r.choice("width height price weight size age".split()), 2)
+    one, two = words.distinct(
+        rng, lambda r: r.choice("width height price weight size age".split()), 2
+    )
     operation, sign = rng.choice((("sum", "+"), ("difference", "-"), ("product", "*")))
 
     def code(function: str) -> str:
@@ -131,13 +132,17 @@ def _extraction(rng: random.Random) -> Turns:
     people = words.distinct(rng, words.person, 3)
     ages = words.distinct(rng, lambda r: str(r.randint(18, 79)), 3)
     towns = words.distinct(rng, words.town, 3)
-    text = [f"{p} is {a} years old and lives in {t}." for p, a, t in zip(people, ages, towns)]
+    text = [
+        f"{p} is {a} years old and lives in {t}."
+        for p, a, t in zip(people, ages, towns, strict=True)
+    ]
     chosen = rng.randrange(3)
     return (
         (
             f"List name, age and town of each person. {' '.join(text)}",
             "\n".join(
-                f"- name: {p}, age: {a}, town: {t}" for p, a, t in zip(people, ages, towns)
+                f"- name: {p}, age: {a}, town: {t}"
+                for p, a, t in zip(people, ages, towns, strict=True)
             ),
         ),
         (

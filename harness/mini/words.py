@@ -23,10 +23,12 @@ _LAST_END = "by croft dale den ford ham ley low man more son ter ton well wick w
 _TOWN_START = (
     "Alder Amber Ash Beacon Birch Black Bram Bridge Brook Cedar Clear Cliff Copper Crow Deer Eagle "
     "Elm Fern Fox Glen Grand Green Hazel Heron High Iron King Lake Lark Lime Long Maple Mill Moss "
-    "New North Oak Otter Pine Queen Raven River Rock Rose Salt Silver South Spring Stone Swan Thorn "
-    "West Wild Willow Wolf"
+    "New North Oak Otter Pine Queen Raven River Rock Rose Salt Silver South Spring Stone Swan "
+    "Thorn West Wild Willow Wolf"
 ).split()
-_TOWN_END = "bank bay bury bridge field ford gate ham haven hill mouth port side stead ton wick".split()
+_TOWN_END = (
+    "bank bay bury bridge field ford gate ham haven hill mouth port side stead ton wick".split()
+)
 
 COMPANY_ENDS = ("Foods", "Motors", "Textiles", "Glass", "Paper", "Steel", "Toys", "Energy")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -138,7 +138,9 @@ def _cosine(root: Path) -> Figure | None:
     figure, panels = _panels(list(dict.fromkeys(table["model"])))
     for model, axis in panels.items():
         mine = table[table["model"] == model]
-        sns.lineplot(mine, x="layer", y="cosine", hue="step", marker="o", ax=axis, palette="viridis")
+        sns.lineplot(
+            mine, x="layer", y="cosine", hue="step", marker="o", ax=axis, palette="viridis"
+        )
         axis.set(xlabel="after layer", ylabel="cosine similarity to the real state")
         axis.set_xticks(sorted(mine["layer"].unique()))
         axis.legend(title="FIRP step", fontsize=7)
@@ -166,7 +168,9 @@ def _training(root: Path) -> Figure | None:
                 label = f"step {step}, {kind}"
                 values = mine[f"{kind}_step{step}"]
                 right.plot(mine["step"], values, style, color=colour, label=label)
-        right.set(xlabel="training step", ylabel="accuracy, tune split", ylim=(0, 1.02), title=model)
+        right.set(
+            xlabel="training step", ylabel="accuracy, tune split", ylim=(0, 1.02), title=model
+        )
         right.legend(fontsize=6, ncols=2)
     figure.tight_layout()
     return figure

@@ -27,7 +27,7 @@ def write_report(root: Path, name: str, out: Path) -> None:
         raise HarnessError(f"{TEMPLATE}: no such file; run from the project's folder")
     facts = read_json(root / "tables" / "facts.json")
     summary = pd.read_csv(root / "tables" / "summary.csv")
-    data = _paper(root, facts) if name == "paper" else _dataset(root, name, facts, summary)
+    data = _paper(root) if name == "paper" else _dataset(root, name, facts, summary)
     data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
     data["figures"] = {
         figure: f"/{root.as_posix()}/figures/{figure}.svg"
@@ -35,7 +35,7 @@ def write_report(root: Path, name: str, out: Path) -> None:
     }
     with replacing(out) as temporary:
         typst.compile(
-            TEMPLATE.read_bytes(),
+            str(TEMPLATE),
             output=str(temporary),
             root=".",
             format="pdf",
@@ -90,14 +90,13 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
     looping = [DATASETS[d] for d, found in facts["looping"].items() if found]
     if looping:
         lines.append(
-            f"More than 10 % of the answers loop on {', '.join(looping)}: no speedup is shown there."
+            f"More than 10 % of the answers loop on {', '.join(looping)}: "
+            "no speedup is shown there."
         )
     return lines
 
 
-def _dataset(
-    root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
-) -> dict[str, Any]:
+def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
     mine = summary[summary["dataset"] == name]
     return {
         "name": DATASETS[name],
@@ -176,7 +175,7 @@ def _settings(root: Path) -> list[str]:
     return lines
 
 
-def _paper(root: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def _paper(root: Path) -> dict[str, Any]:
     tables = []
     for name, (caption, digits) in _TABLES.items():
         table = pd.read_csv(root / "tables" / f"{name}.csv")

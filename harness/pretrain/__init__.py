@@ -1,1 +1,1 @@
-"""Training a target from scratch: what ``mini`` ships and what ``local`` makes from a given text."""
+"""Training a target from scratch: what ``mini`` ships, what ``local`` makes from a text."""

@@ -27,9 +27,7 @@ class Batch:
     weights: Tensor
 
 
-def encode(
-    turns: list[Turn], tokenizer: PreTrainedTokenizerBase, prompt_weight: float
-) -> Encoded:
+def encode(turns: list[Turn], tokenizer: PreTrainedTokenizerBase, prompt_weight: float) -> Encoded:
     """Token ids through the chat template; the assistant's tokens count 1, others the weight."""
     ids: list[int] = []
     weights: list[float] = []

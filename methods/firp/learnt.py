@@ -1,4 +1,4 @@
-"""What training gave: FIRP's acceptance length beside two drafters that learnt less, same tree size.
+"""What training gave: FIRP beside two drafters that learnt less, at the same tree size.
 
 Untrained identity projections show what the target itself contributes; a bigram table of the same
 answers shows what the text's predictability contributes. Both are replayed on the tune split.
@@ -8,6 +8,7 @@ import csv
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from harness.files import replacing
 from harness.method import Answer, Job
@@ -26,7 +27,7 @@ class Bigrams:
         counts: dict[int, Counter[int]] = defaultdict(Counter)
         for answer in answers:
             tokens = [answer.prompt[-1], *answer.answer]
-            for left, right in zip(tokens, tokens[1:], strict=False):
+            for left, right in pairwise(tokens):
                 counts[left][right] += 1
         self._next = {
             token: [(n / seen.total(), t) for t, n in seen.most_common(8)]
@@ -35,7 +36,9 @@ class Bigrams:
 
     def tree(self, root: int, drafts: int, depth: int) -> set[tuple[int, ...]]:
         """The ``drafts`` most probable token paths after ``root``."""
-        frontier = [(-p, (t,)) for p, t in self._next.get(root, [])]
+        frontier: list[tuple[float, tuple[int, ...]]] = [
+            (-p, (t,)) for p, t in self._next.get(root, [])
+        ]
         heapq.heapify(frontier)
         tree: set[tuple[int, ...]] = set()
         while frontier and len(tree) < drafts:

@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 
 from harness.method import Answer
 from methods.firp.streams import RealStream, Sequences, Streams, batch_sequences, gather_rows
-from methods.firp.trees import Path, as_trace, ranks
+from methods.firp.trees import RankPath, as_trace, ranks
 
 _NONE = torch.Generator()
 
@@ -24,7 +24,9 @@ def divergences(pseudo: Tensor, teacher: Tensor, batch: Sequences) -> Tensor:
 
 def batches(answers: Sequence[Answer], size: int) -> Iterator[tuple[list[int], list[Answer]]]:
     """(indices, answers) in batches of similar length, every answer once."""
-    order = sorted(range(len(answers)), key=lambda i: len(answers[i].prompt) + len(answers[i].answer))
+    order = sorted(
+        range(len(answers)), key=lambda i: len(answers[i].prompt) + len(answers[i].answer)
+    )
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         yield chosen, [answers[i] for i in chosen]
@@ -37,7 +39,7 @@ class Measured:
     loss: float
     top1: list[float]
     top5: list[float]
-    traces: list[list[Path]]
+    traces: list[list[RankPath]]
     cosine: dict[tuple[int, int], float] = field(default_factory=dict)  # (step, layer) -> mean
 
 
@@ -52,7 +54,7 @@ def measure(
     similarity between pseudo k of a position, leaving a layer, and the real state k later.
     """
     steps = streams.projections.layout.steps
-    traces: list[list[Path]] = [[] for _ in answers]
+    traces: list[list[RankPath]] = [[] for _ in answers]
     loss, counted = 0.0, 0
     hits1, hits5, seen = torch.zeros(steps), torch.zeros(steps), torch.zeros(steps)
     cosine: dict[tuple[int, int], list[float]] = {}

@@ -64,9 +64,7 @@ def train(job: Job) -> None:
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _run(
-    job: Job, streams: Streams, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
+def _run(job: Job, streams: Streams, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Optimise until the last step, or until the tune loss has stopped falling."""
     settings: FirpSettings = job.settings
     total = settings.training_steps
@@ -228,4 +226,3 @@ def _write(job: Job, streams: Streams, progress: Progress) -> None:
         "top5": [round(value, 5) for value in result.top5],
     }
     save(streams.projections, job.folder, provenance)
-

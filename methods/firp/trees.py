@@ -17,9 +17,9 @@ from torch import Tensor
 
 from harness.engine.tree import ROOT_ONLY, Tree, TreeShape
 
-Path = tuple[int, ...]
+RankPath = tuple[int, ...]
 # Ranks of one answer, one tuple (r_1, .., r_K) a position, 0-based.
-Trace = Sequence[Path]
+Trace = Sequence[RankPath]
 
 
 class TreePolicy(ABC):
@@ -36,7 +36,7 @@ class TreePolicy(ABC):
 class StaticTree(TreePolicy):
     """The same rank paths at every step (Medusa's kind of tree, arXiv 2401.10774 section 2.3.3)."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Iterable[RankPath]) -> None:
         ordered = sorted(paths, key=lambda path: (len(path), path))
         index = {(): 0} | {path: node for node, path in enumerate(ordered, start=1)}
         self.shape = TreeShape((-1, *(index[path[:-1]] for path in ordered)))
@@ -95,13 +95,13 @@ def ranks(logits: Tensor, tokens: Tensor) -> Tensor:
     return (logits > own).sum(-1)
 
 
-def grow(traces: Iterable[Trace], drafts: int, depth: int, width: int = 10) -> list[Path]:
+def grow(traces: Iterable[Trace], drafts: int, depth: int, width: int = 10) -> list[RankPath]:
     """The ``drafts`` rank paths that the traces pass through most often.
 
     Counts are joint, not products of per-step accuracies: steps succeed and fail together. A path
     occurs at most as often as its parent, so picking by count keeps the set a tree.
     """
-    counts: Counter[Path] = Counter()
+    counts: Counter[RankPath] = Counter()
     for trace in traces:
         for row in trace:
             for d in range(1, min(depth, len(row)) + 1):
@@ -125,7 +125,7 @@ class Prediction:
         return self.tokens / self.steps if self.steps else math.nan
 
 
-def replay(traces: Iterable[Trace], paths: Iterable[Path]) -> Prediction:
+def replay(traces: Iterable[Trace], paths: Iterable[RankPath]) -> Prediction:
     """Walk the tree over the traces as decoding would, step by step.
 
     ``trace[i]`` belongs to the token at index i of (last prompt token, answer tokens...): its
@@ -147,6 +147,6 @@ def replay(traces: Iterable[Trace], paths: Iterable[Path]) -> Prediction:
     return Prediction(steps, tokens)
 
 
-def as_trace(table: Tensor) -> list[Path]:
+def as_trace(table: Tensor) -> list[RankPath]:
     """[positions, K] ranks -> a trace of tuples; -1 marks what lies past the answer's end."""
     return [tuple(r for r in row if r >= 0) for row in torch.as_tensor(table).tolist()]

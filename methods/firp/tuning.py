@@ -27,8 +27,7 @@ from methods.firp.measure import measure
 from methods.firp.projections import Projections, load
 from methods.firp.settings import FirpSettings
 from methods.firp.streams import Streams
-from methods.firp.trees import BestFirstTree, Trace, StaticTree, TreePolicy, grow, replay
-from methods.firp.trees import Path as RankPath
+from methods.firp.trees import BestFirstTree, RankPath, StaticTree, Trace, TreePolicy, grow, replay
 
 SETTING, TRIALS, ACCURACY = "setting.json", "trials.csv", "rank_accuracy.csv"
 FINALISTS = 6
@@ -95,7 +94,7 @@ def candidates(settings: FirpSettings, traces: Sequence[Trace]) -> list[Candidat
 
 
 def tune(job: Job) -> None:
-    """Trace, grow, time, choose; writes rank accuracies, trials, what was learnt and the setting."""
+    """Trace, grow, time, choose; writes rank accuracies, trials, learnt.csv and the setting."""
     settings: FirpSettings = job.settings
     maps = load(job.folder, job.target.hidden_size, job.target.weights_hash)
     traces = measure(Streams(job.target, maps), job.tune).traces
@@ -113,7 +112,11 @@ def tune(job: Job) -> None:
 
 
 def _time(
-    job: Job, maps: Projections, trials: list[Trial], requests: Sequence[Request], rng: random.Random
+    job: Job,
+    maps: Projections,
+    trials: list[Trial],
+    requests: Sequence[Request],
+    rng: random.Random,
 ) -> None:
     decoders = [(trial, trial.candidate.build(job.target, maps)) for trial in trials]
     for _, decoder in decoders:
@@ -169,4 +172,3 @@ def _write_trials(path: Path, trials: list[Trial], traces: Sequence[Trace]) -> N
                     predicted,
                 ]
             )
-

@@ -11,9 +11,9 @@ from harness.decoder import Request, collect
 from harness.engine.drafter import Context, Drafter, Outcome
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.method import Answer
 from methods.firp.drafter import FirpDrafter
 from methods.firp.projections import Layout, Projections
-from harness.method import Answer
 from methods.firp.streams import Streams, batch_sequences
 from methods.firp.trees import BestFirstTree, StaticTree, TreePolicy, as_trace, ranks, replay
 from tests.models import ARCHITECTURES, VOCAB, tiny_model

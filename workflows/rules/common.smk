@@ -1,6 +1,7 @@
 # Names and parameters that the rules share. Rules pass plain JSON to the command line; only what a
 # step depends on is in it, so that changing one setting re-runs only what it can change.
 import json
+from pathlib import Path
 
 from methods import METHODS as KNOWN
 
@@ -12,7 +13,6 @@ REPORTS = [*DATASETS, "paper"]
 SESSIONS = range(1, config["sessions"] + 1)
 TRAINED = [name for name in METHODS if name in KNOWN and KNOWN[name].trained]
 TUNED = [name for name in METHODS if name in KNOWN and KNOWN[name].tuned]
-HARNESS = f"python -m harness --threads {config['threads']}"
 MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
 GENERATED = [name for name in DATASETS if config["datasets"][name].get("stand_in")]
 
@@ -105,7 +105,9 @@ def first_turns(wildcards):
     """Frozen first answers, for data sets with a second turn."""
     if wildcards.dataset not in MULTI_TURN:
         return []
-    return f"{ROOT}/prompts/{wildcards.model}/first_turns/{wildcards.dataset}-{wildcards.split}.json"
+    return (
+        f"{ROOT}/prompts/{wildcards.model}/first_turns/{wildcards.dataset}-{wildcards.split}.json"
+    )
 
 
 def caps():
@@ -170,3 +172,8 @@ def experiment_facts():
 def test_wildcards(wildcards):
     """The wildcards of a test split, whose files carry no split in their names."""
     return type("Wildcards", (), {**dict(wildcards.items()), "split": "test"})
+
+
+def results_root(wildcards, output):
+    """results/<experiment>, from a job's first output two levels below it."""
+    return str(Path(output[0]).parents[1])

@@ -10,20 +10,21 @@ rule session:
     output:
         rows=f"{ROOT}/runs/{{model}}/{{dataset}}/session-{{session}}.jsonl",
         provenance=f"{ROOT}/runs/{{model}}/{{dataset}}/session-{{session}}.provenance.json",
+    log:
+        f"{ROOT}/logs/session/{{model}}-{{dataset}}-{{session}}.log",
+    priority: sessions_first
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
     params:
+        torch_threads=config["threads"],
         model=model_spec,
         methods=all_methods(),
         options=session_options,
         folders=f"{ROOT}/methods/{{model}}",
-    priority: sessions_first
-    threads: workflow.cores
-    resources:
-        gpu=1,
-    log:
-        f"{ROOT}/logs/session/{{model}}-{{dataset}}-{{session}}.log",
-    conda:
-        "../../environment.yml"
     shell:
-        HARNESS + " session --model {params.model:q} --methods {params.methods:q}"
+        "python -m harness --threads {params.torch_threads} session --model {params.model:q} --methods {params.methods:q}"
         " --options {params.options:q} --prompts {input.prompts} --warmup {input.warmup}"
         " --folders {params.folders} --out {output.rows} 2>&1 | tee {log}"

@@ -5,14 +5,14 @@
 rule check_methods:
     output:
         f"{ROOT}/checked.json",
-    params:
-        methods=all_methods(),
     log:
         f"{ROOT}/logs/check_methods.log",
     conda:
         "../../environment.yml"
+    params:
+        methods=all_methods(),
     shell:
-        HARNESS + " check --methods {params.methods:q} --out {output} 2>&1 | tee {log}"
+        "python -m harness check --methods {params.methods:q} --out {output} 2>&1 | tee {log}"
 
 
 rule train_method:
@@ -22,19 +22,20 @@ rule train_method:
         model=model_files,
     output:
         config=f"{ROOT}/methods/{{model}}/{{method}}/config.json",
-    params:
-        model=model_spec,
-        settings=method_settings,
-        seed=config["seed"],
-    threads: workflow.cores
-    resources:
-        gpu=1,
     log:
         f"{ROOT}/logs/train/{{model}}-{{method}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        torch_threads=config["threads"],
+        model=model_spec,
+        settings=method_settings,
+        seed=config["seed"],
     shell:
-        HARNESS + " train --method {wildcards.method} --settings {params.settings:q}"
+        "python -m harness --threads {params.torch_threads} train --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
         " --seed {params.seed} --folder $(dirname {output.config}) 2>&1 | tee {log}"
 
@@ -51,20 +52,21 @@ rule tune_method:
         ),
     output:
         f"{ROOT}/methods/{{model}}/{{method}}/setting.json",
-    params:
-        model=model_spec,
-        settings=method_settings,
-        caps=caps(),
-        seed=config["seed"],
-    threads: workflow.cores
-    resources:
-        gpu=1,
     log:
         f"{ROOT}/logs/tune/{{model}}-{{method}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        torch_threads=config["threads"],
+        model=model_spec,
+        settings=method_settings,
+        caps=caps(),
+        seed=config["seed"],
     shell:
-        HARNESS + " tune --method {wildcards.method} --settings {params.settings:q}"
+        "python -m harness --threads {params.torch_threads} tune --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
         " --prompts {input.prompts} --caps {params.caps:q} --seed {params.seed}"
         " --folder $(dirname {output}) 2>&1 | tee {log}"

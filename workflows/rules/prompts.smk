@@ -7,17 +7,18 @@ rule first_turns:
         model=model_files,
     output:
         f"{ROOT}/prompts/{{model}}/first_turns/{{dataset}}-{{split}}.json",
-    params:
-        model=model_spec,
-        split=split_spec,
-        cap=lambda wc: config["datasets"][wc.dataset]["max_new_tokens"],
-    threads: workflow.cores
     log:
         f"{ROOT}/logs/first_turns/{{model}}-{{dataset}}-{{split}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        torch_threads=config["threads"],
+        model=model_spec,
+        split=split_spec,
+        cap=lambda wc: config["datasets"][wc.dataset]["max_new_tokens"],
     shell:
-        HARNESS + " first-turns --model {params.model:q} --split {params.split:q}"
+        "python -m harness --threads {params.torch_threads} first-turns --model {params.model:q} --split {params.split:q}"
         " --cap {params.cap} --out {output} > {log} 2>&1"
 
 
@@ -30,16 +31,16 @@ rule freeze_prompts:
     output:
         prompts=f"{ROOT}/prompts/{{model}}/{{split}}/{{dataset}}.jsonl",
         dropped=f"{ROOT}/prompts/{{model}}/{{split}}/{{dataset}}.dropped.json",
-    params:
-        model=model_spec,
-        split=split_spec,
-        first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
     log:
         f"{ROOT}/logs/freeze/{{model}}-{{dataset}}-{{split}}.log",
     conda:
         "../../environment.yml"
+    params:
+        model=model_spec,
+        split=split_spec,
+        first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
     shell:
-        HARNESS + " freeze --model {params.model:q} --split {params.split:q} {params.first}"
+        "python -m harness freeze --model {params.model:q} --split {params.split:q} {params.first}"
         " --out {output.prompts} > {log} 2>&1"
 
 
@@ -52,12 +53,12 @@ use rule freeze_prompts as freeze_test_prompts with:
     output:
         prompts=f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl",
         dropped=f"{ROOT}/prompts/{{model}}/{{dataset}}.dropped.json",
+    log:
+        f"{ROOT}/logs/freeze/{{model}}-{{dataset}}-test.log",
     params:
         model=model_spec,
         split=lambda wc: split_spec(test_wildcards(wc)),
         first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
-    log:
-        f"{ROOT}/logs/freeze/{{model}}-{{dataset}}-test.log",
 
 
 rule answer:
@@ -66,14 +67,15 @@ rule answer:
         model=model_files,
     output:
         f"{ROOT}/answers/{{model}}/{{split}}.jsonl",
-    params:
-        model=model_spec,
-        caps=caps(),
-    threads: workflow.cores
     log:
         f"{ROOT}/logs/answer/{{model}}-{{split}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        torch_threads=config["threads"],
+        model=model_spec,
+        caps=caps(),
     shell:
-        HARNESS + " answer --model {params.model:q} --prompts {input.prompts}"
+        "python -m harness --threads {params.torch_threads} answer --model {params.model:q} --prompts {input.prompts}"
         " --caps {params.caps:q} --out {output} 2>&1 | tee {log}"

@@ -14,20 +14,22 @@ rule tables:
             dataset=DATASETS,
             session=SESSIONS,
         ),
-        prompts=collect(f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS),
+        prompts=collect(
+            f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS
+        ),
         code=["harness/analysis/tables.py", "harness/analysis/statistics.py"],
     output:
         TABLES,
         facts=f"{ROOT}/tables/facts.json",
-    params:
-        experiment=experiment_facts(),
-        root=ROOT,
     log:
         f"{ROOT}/logs/tables.log",
     conda:
         "../../environment.yml"
+    params:
+        experiment=experiment_facts(),
+        root=results_root,
     shell:
-        HARNESS + " tables --experiment {params.experiment:q} --root {params.root} 2>&1 | tee {log}"
+        "python -m harness tables --experiment {params.experiment:q} --root {params.root} 2>&1 | tee {log}"
 
 
 rule figures:
@@ -36,14 +38,14 @@ rule figures:
         code="harness/presentation/figures.py",
     output:
         f"{ROOT}/figures/done.json",
-    params:
-        root=ROOT,
     log:
         f"{ROOT}/logs/figures.log",
     conda:
         "../../environment.yml"
+    params:
+        root=results_root,
     shell:
-        HARNESS + " figures --root {params.root} > {log} 2>&1"
+        "python -m harness figures --root {params.root} > {log} 2>&1"
 
 
 rule report:
@@ -56,14 +58,14 @@ rule report:
         code="harness/presentation/report.py",
     output:
         f"{ROOT}/report/{{name}}.pdf",
-    params:
-        root=ROOT,
     log:
         f"{ROOT}/logs/report/{{name}}.log",
     conda:
         "../../environment.yml"
+    params:
+        root=results_root,
     shell:
-        HARNESS + " report --root {params.root} --name {wildcards.name} --out {output} > {log} 2>&1"
+        "python -m harness report --root {params.root} --name {wildcards.name} --out {output} > {log} 2>&1"
 
 
 # reports/<name>.pdf is the copy for the configured experiment, which its page 1 names.

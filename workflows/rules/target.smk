@@ -4,15 +4,15 @@
 rule stand_in:
     output:
         f"{ROOT}/stand_ins/{{dataset}}/{{split}}.jsonl",
-    params:
-        records=lambda wc: config["datasets"][wc.dataset]["stand_in"][wc.split],
-        seed=config["seed"],
     log:
         f"{ROOT}/logs/stand_in/{{dataset}}-{{split}}.log",
     conda:
         "../../environment.yml"
+    params:
+        records=lambda wc: config["datasets"][wc.dataset]["stand_in"][wc.split],
+        seed=config["seed"],
     shell:
-        HARNESS + " stand-in --dataset {wildcards.dataset} --split {wildcards.split}"
+        "python -m harness stand-in --dataset {wildcards.dataset} --split {wildcards.split}"
         " --count {params.records} --seed {params.seed} --out {output} > {log} 2>&1"
 
 
@@ -20,27 +20,29 @@ rule stand_in:
 rule rebuild_mini_target:
     output:
         "results/rebuilt-mini-target/config.json",
-    params:
-        seed=config["seed"],
-    threads: workflow.cores
     log:
         "results/rebuilt-mini-target/rebuild.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        torch_threads=config["threads"],
+        seed=config["seed"],
     shell:
-        HARNESS + " rebuild-mini-target --seed {params.seed} --out $(dirname {output})"
+        "python -m harness --threads {params.torch_threads} rebuild-mini-target --seed {params.seed} --out $(dirname {output})"
         " 2>&1 | tee {log}"
 
 
 rule pretrain_target:
     output:
         f"{ROOT}/targets/{{model}}/config.json",
-    params:
-        recipe=lambda wc: as_json(config["models"][wc.model]["pretrain"]),
-    threads: workflow.cores
     log:
         f"{ROOT}/logs/pretrain/{{model}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        torch_threads=config["threads"],
+        recipe=lambda wc: as_json(config["models"][wc.model]["pretrain"]),
     shell:
-        HARNESS + " pretrain --recipe {params.recipe:q} --out $(dirname {output}) 2>&1 | tee {log}"
+        "python -m harness --threads {params.torch_threads} pretrain --recipe {params.recipe:q} --out $(dirname {output}) 2>&1 | tee {log}"

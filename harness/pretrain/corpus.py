@@ -1,0 +1,88 @@
+"""Training a target on real question sets: what experiment ``local`` decodes with.
+
+Sources are question sets in the hub's columns. A set with answers becomes conversations (question,
+answer); MT-bench has none, so its questions are left out.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.data.questions import Source, load_questions
+from harness.errors import HarnessError
+from harness.files import sha256_file, write_json
+from harness.pretrain.packing import encode, pack
+from harness.pretrain.tokenizer import train_tokenizer
+from harness.pretrain.train import Recipe, Shape, new_target, train_target
+
+HELD_OUT = 64  # conversations
+
+
+def build(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Train tokenizer and target as ``recipe`` says; write them and ``record.json`` to ``out``.
+
+    ``recipe``: ``sources`` {dataset: source}, ``shape`` and ``training`` (fields of ``Shape`` and
+    ``Recipe``), ``prompt_weight`` of the prompt's tokens in the loss. Returns the record.
+    """
+    try:
+        shape, plan = Shape(**recipe.get("shape", {})), Recipe(**recipe.get("training", {}))
+    except TypeError as error:
+        raise HarnessError(f"pretrain: {error}") from None
+    conversations = _conversations(recipe["sources"], plan.seed)
+    texts = (text for turns in conversations for turn in turns for text in turn)
+    tokenizer = train_tokenizer(texts, shape.vocab, shape.context)
+    weight = float(recipe.get("prompt_weight", 1.0))
+    encoded = [encode(turns, tokenizer, weight) for turns in conversations]
+    encoded = [document for document in encoded if len(document.ids) <= plan.length]
+    pad, stop = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
+    held_out = list(pack(iter(encoded[:HELD_OUT]), 4, plan.length, pad))
+    model = new_target(shape, stop, pad, plan.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    stream = pack(_epochs(encoded[HELD_OUT:], plan.seed), plan.rows, plan.length, pad)
+    loss = train_target(model, stream, held_out, plan, out / "training.jsonl")
+    tokenizer.save_pretrained(out)
+    record = {
+        "recipe": recipe,
+        "training": asdict(plan),
+        "shape": asdict(shape),
+        "steps": plan.steps,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "conversations": len(encoded),
+        "held_out_loss": round(loss, 5),
+        "seconds": round(time.monotonic() - started),
+        "torch": torch.__version__,
+    }
+    # config.json comes last: it is the file that later jobs wait for.
+    model.save_pretrained(out)
+    record["sha256"] = sha256_file(out / "model.safetensors")
+    write_json(out / "record.json", record)
+    return record
+
+
+def _conversations(sources: dict[str, Any], seed: int) -> list[list[tuple[str, str]]]:
+    """All answered questions of all sources, shuffled."""
+    found = [
+        list(zip(question.turns, question.references, strict=True))
+        for dataset, source in sources.items()
+        for question in load_questions(dataset, Source(**source))
+        if len(question.references) == len(question.turns)
+    ]
+    if len(found) <= HELD_OUT:
+        raise HarnessError(f"pretrain: {len(found)} answered questions, expected > {HELD_OUT}")
+    random.Random(seed).shuffle(found)
+    return found
+
+
+def _epochs(documents: list[Any], seed: int) -> Iterator[Any]:
+    """The documents again and again, each time in a new order."""
+    for epoch in itertools.count():
+        order = list(documents)
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        yield from order

@@ -1,0 +1,91 @@
+"""Speedups on hand-made rows whose truth is known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.analysis.quality import gsm8k_answer, is_right, loops, rouge2
+from harness.analysis.statistics import holm, log_ratio, per_question, ranks
+
+
+def rows(factors: dict[str, float], sessions: int = 5, questions: int = 20) -> pd.DataFrame:
+    """Arm a takes base / factor seconds; sessions and questions vary a little."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for session in range(sessions):
+        for question in range(questions):
+            base = 1 + question / questions
+            for arm, factor in factors.items():
+                noise = math.exp(rng.normal(0, 0.01))
+                lines.append(
+                    {
+                        "session": session,
+                        "question_id": question,
+                        "arm": arm,
+                        "decode_seconds": base / factor * noise,
+                        "decode_tokens": 10 + question,
+                    }
+                )
+    return pd.DataFrame(lines)
+
+
+def test_a_ratio_of_sums_is_what_it_says() -> None:
+    cell = per_question(rows({"ar": 1.0, "x": 2.0}))
+    base, other = (cell.xs(arm, level="arm")["seconds"].sum() for arm in ("ar", "x"))
+    found = log_ratio(cell, "ar", "x").interval
+    assert found.ratio == pytest.approx(base / other)
+    assert found.low < 2.0 < found.high
+    assert found.high - found.low < 0.1
+
+
+def test_the_same_arm_twice_is_inside_the_band_and_a_slower_one_is_not() -> None:
+    cell = per_question(rows({"ar": 1.0, "again": 1.0, "slow": 0.9}))
+    assert log_ratio(cell, "ar", "again").interval.inside(0.97, 1.03)
+    assert not log_ratio(cell, "ar", "slow").interval.inside(0.97, 1.03)
+
+
+def test_one_session_gives_no_interval() -> None:
+    found = log_ratio(per_question(rows({"ar": 1.0, "x": 2.0}, sessions=1)), "ar", "x").interval
+    assert found.ratio == pytest.approx(2.0, rel=0.05)
+    assert math.isnan(found.low)
+    assert not found.inside(0, 9)
+
+
+def test_session_spread_widens_the_interval_though_questions_agree() -> None:
+    steady = rows({"ar": 1.0, "x": 2.0})
+    drifting = steady.copy()
+    slow = (drifting["arm"] == "x") & (drifting["session"] % 2 == 0)
+    drifting.loc[slow, "decode_seconds"] *= 1.1
+    widths = [log_ratio(per_question(frame), "ar", "x").half_width for frame in (steady, drifting)]
+    assert widths[1] > 3 * widths[0]
+
+
+def test_ranks_count_the_significantly_faster() -> None:
+    cell = per_question(rows({"a": 1.0, "b": 2.0, "c": 2.0001, "d": 3.0}))
+    assert ranks(cell, ["a", "b", "c", "d"]) == {"d": 1, "b": 2, "c": 2, "a": 4}
+
+
+def test_holm_on_a_hand_computed_case() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_answers_follow_the_hash_convention() -> None:
+    assert gsm8k_answer("so 4 * 5 = 20\n#### 1,020") == "1020"
+    assert gsm8k_answer("no mark 12") is None
+    assert gsm8k_answer("#### 3\n#### $4.50") == "4.5"
+    assert is_right("#### 7.0", "work\n#### 7")
+    assert not is_right("#### 8", "#### 7")
+
+
+def test_rouge2_of_known_texts() -> None:
+    assert rouge2("the cat sat", "the cat sat") == 1.0
+    assert rouge2("the cat sat", "the cat ran") == pytest.approx(0.5)
+    assert rouge2("a b c", "x y z") == 0.0
+
+
+def test_a_loop_is_an_eight_gram_three_times() -> None:
+    assert loops(list(range(8)) * 3)
+    assert not loops(list(range(8)) * 2)
+    assert not loops(list(range(40)))
