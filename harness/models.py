@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import read_json, sha256_bytes, sha256_file
 
 _WHOLE_HASH_LIMIT = 2 << 30
+disable_progress_bar()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def _pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return dict(line.lower().split("==") for line in lines if "==" in line)
+    return dict(line.lower().replace("_", "-").split("==") for line in lines if "==" in line)
 
 
 def _dependencies() -> list[str]:

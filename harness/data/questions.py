@@ -17,6 +17,9 @@ import datasets
 from harness.data.chat import SUMMARISE
 from harness.errors import HarnessError
 
+# Reading a question file takes a moment; a bar for it only hides what matters in the logs.
+datasets.disable_progress_bars()
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

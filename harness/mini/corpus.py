@@ -1,26 +1,50 @@
 """Splits of the stand-ins, in the column names of the real question sets, and the training mix.
 
 Records are functions of (dataset, split, index, seed) alone, so that a split can be extended
-without changing what it already holds.
+without changing what it already holds. The hash of a question decides which of train, tune and
+test it may be in, so that no question is in two of them.
 """
 
 import random
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from harness.data.chat import SUMMARISE
+from harness.errors import HarnessError
 from harness.mini import arithmetic, articles, dialogues, exercises
 
 Turn = tuple[str, str]
+
+
+# Share of all possible questions that each split draws from, in sixteenths.
+_SPLITS = {"test": range(0, 2), "tune": range(2, 4), "train": range(4, 16)}
 
 
 def record(dataset: str, split: str, index: int, seed: int) -> dict[str, Any]:
     """One record as its real counterpart would be stored on the hub.
 
     Columns: ``xsum`` id, document, summary; ``gsm8k`` question, answer; ``mtbench`` question_id,
-    category, turns, reference (one answer a turn).
+    category, turns, reference (one answer a turn). Splits other than train, tune and test (the
+    target's own) draw from all questions.
     """
-    rng = random.Random(f"{seed}/{dataset}/{split}/{index}")
+    attempt = 0
+    while True:
+        suffix = f"/{attempt}" if attempt else ""
+        rng = random.Random(f"{seed}/{dataset}/{split}/{index}{suffix}")
+        drawn = _draw(dataset, split, index, rng)
+        if split not in _SPLITS or _bucket(dataset, drawn) in _SPLITS[split]:
+            return drawn
+        attempt += 1
+
+
+def _bucket(dataset: str, drawn: dict[str, Any]) -> int:
+    """0..15, from what the users of a conversation say."""
+    asked = "\n".join(user for user, _ in conversation(dataset, drawn))
+    return zlib.crc32(asked.encode()) % 16
+
+
+def _draw(dataset: str, split: str, index: int, rng: random.Random) -> dict[str, Any]:
     if dataset == "xsum":
         document, summary = articles.article(rng)
         return {"id": f"{split}-{index}", "document": document, "summary": summary}
@@ -28,7 +52,7 @@ def record(dataset: str, split: str, index: int, seed: int) -> dict[str, Any]:
         question, answer = arithmetic.problem(rng)
         return {"question": question, "answer": answer}
     if dataset != "mtbench":
-        raise ValueError(f"stand-in '{dataset}': expected xsum, gsm8k or mtbench")
+        raise HarnessError(f"stand-in '{dataset}': expected xsum, gsm8k or mtbench")
     category = dialogues.CATEGORIES[index % len(dialogues.CATEGORIES)]
     turns = dialogues.dialogue(rng, category)
     return {

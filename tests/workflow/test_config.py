@@ -1,0 +1,39 @@
+"""Bad configuration ends in one clear line, before any job."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("sessions=0", "0 is less than the minimum of 1"),
+        ("sesions=3", "'sesions' was unexpected"),
+        ('datasets={"squad": {"max_new_tokens": 4, "longest_prompt": 9}}', "squad"),
+        ('experiment="../away"', "does not match"),
+        ("device=tpu", "does not match"),
+    ],
+)
+def test_a_bad_key_or_value_is_named(change: str, expected: str) -> None:
+    done = snakemake(ROOT, "-n", *SMOKE, "--config", change)
+    assert done.returncode != 0
+    assert expected in done.stdout + done.stderr
+
+
+def test_an_unknown_report_fails_at_once() -> None:
+    done = snakemake(ROOT, "-n", "reports/nope.pdf")
+    assert done.returncode != 0
+    assert "MissingRuleException" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "workflows/config").glob("*.yaml")))
+def test_every_shipped_config_is_valid(name: str) -> None:
+    if name == "schema.yaml":
+        return
+    done = snakemake(ROOT, "--lint", "--configfile", f"workflows/config/{name}")
+    text = done.stdout + done.stderr
+    assert "Error validating" not in text
+    assert Path(ROOT / "workflows/config" / name).read_text().startswith("#")

@@ -1,0 +1,105 @@
+"""The whole workflow on `smoke`, through Snakemake, and what a second run does."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+
+SMOKE = ("all", "--configfile", "workflows/config/smoke.yaml")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the smoke experiment ran."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("harness", "methods", "workflows", "profiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    done = snakemake(folder, *SMOKE)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mtbench", "gsm8k", "xsum", "paper"])
+def test_every_report_is_a_pdf(finished: Path, name: str) -> None:
+    assert (finished / "reports" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_every_arm_is_in_the_summary_with_identical_answers(finished: Path) -> None:
+    summary = pd.read_csv(finished / "results/smoke/tables/summary.csv")
+    arms = {"autoregressive", "autoregressive_again", "hf_generate", "firp"}
+    for _, cell in summary.groupby("dataset"):
+        assert set(cell["method"]) == arms
+    assert (summary["exact_match_rate"] == 1).all()
+    assert summary["rank"].isna().all(), "one session gives no interval, so nothing is ranked"
+    assert (summary.query("method != 'firp'")["acceptance_length"] == 1).all()
+
+
+def test_the_paper_s_four_tables_hold_the_summary_s_values(finished: Path) -> None:
+    tables = finished / "results/smoke/tables"
+    summary = pd.read_csv(tables / "summary.csv").set_index(["method", "model", "dataset"])
+    for name in ("speedup", "acceptance_length", "draft_size", "rouge2"):
+        table = pd.read_csv(tables / f"{name}.csv").set_index("method")
+        for column in table:
+            model, dataset = column.split("/")
+            for method, value in table[column].dropna().items():
+                assert value == pytest.approx(summary.loc[(method, model, dataset), name])
+
+
+def test_frozen_prompts_and_rows_share_their_hashes(finished: Path) -> None:
+    root = finished / "results/smoke"
+    prompts = (root / "prompts/mini/mtbench.jsonl").read_text().splitlines()
+    hashes = {p["prompt_id"]: p["sha256"] for p in map(json.loads, prompts)}
+    rows = (root / "runs/mini/mtbench/session-1.jsonl").read_text().splitlines()
+    for row in map(json.loads, rows):
+        assert row["ids_sha256"] == hashes[row["prompt_id"]]
+    assert {json.loads(p)["turn"] for p in prompts} == {1, 2}
+
+
+def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
+    again = snakemake(finished, *SMOKE)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def _would_run(folder: Path, *arguments: str) -> str:
+    """Names of the rules that a dry run lists."""
+    done = snakemake(folder, "-n", *SMOKE, *arguments)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+def test_a_changed_setting_re_runs_its_method_and_the_sessions_only(finished: Path) -> None:
+    listed = _would_run(finished, "--config", 'methods={"firp": {"learning_rate": 0.01}}')
+    for rule in ("train_method", "tune_method", "session", "tables", "report"):
+        assert f"rule {rule}:" in listed, rule
+    for rule in ("stand_in", "freeze_prompts", "freeze_test_prompts", "answer", "first_turns"):
+        assert f"rule {rule}:" not in listed, rule
+
+
+def test_an_edited_template_re_runs_reports_only(finished: Path) -> None:
+    template = finished / "workflows/report.typ"
+    before = template.read_text()
+    template.write_text(before + "\n// edited\n")
+    listed = _would_run(finished)
+    template.write_text(before)
+    assert "rule report:" in listed
+    assert "rule session:" not in listed
+    assert "rule tables:" not in listed
