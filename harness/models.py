@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -68,7 +69,21 @@ def load_target(spec: ModelSpec) -> Target:
         raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from None
     except Exception as error:  # safetensors raises a type of its own for truncated files
         raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from None
-    return Target(model.to(spec.device), weights_hash(spec))
+    model = model.to(spec.device)
+    if spec.device == "cpu":
+        store_by_column(model)
+    return Target(model, weights_hash(spec))
+
+
+def store_by_column(model: nn.Module) -> None:
+    """Lay the matrices of linear layers out by column, values unchanged.
+
+    The CPU's matrix product for 4 to 20 rows, what a verify forward has, is 1.4 to 1.9 times as
+    fast on this layout, and no slower for one row. Every arm runs on the same matrices.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.data = module.weight.data.t().contiguous().t()
 
 
 def stop_ids(target: Target, tokenizer: Any) -> frozenset[int]:

@@ -140,6 +140,7 @@ class Target:
         states: dict[int, Tensor] = {}
         hidden: Tensor | None = None
         pending = list(block.groups)
+        prepared: dict[tuple[int, int | None], tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
         for index in range(pending[0].entry, len(self.layers)):
             while pending and pending[0].entry == index:
                 made = pending.pop(0).make(hidden)
@@ -148,9 +149,11 @@ class Target:
             if index in capture:
                 states[index] = hidden
             rows = hidden.shape[1]
-            mask = self._mask(block, index, context, rows) if masked else None
-            rotary = (cos[:, :rows], sin[:, :rows])
-            hidden = self._layer(index, hidden, mask, rotary, keep)
+            kind = (rows, self.windows[index])
+            if kind not in prepared:
+                mask = self._mask(block, index, context, rows) if masked else None
+                prepared[kind] = (mask, (cos[:, :rows], sin[:, :rows]))
+            hidden = self._layer(index, hidden, *prepared[kind], keep)
         assert hidden is not None
         return hidden, states
 

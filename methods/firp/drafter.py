@@ -7,19 +7,67 @@ Both draft the same tokens; they differ in cost. Source: arXiv 2410.20488; pass 
 F.5-F.7.
 """
 
+from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
-from harness.engine.masks import BlockLayout
+from harness.engine.masks import BlockLayout, remember
 from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import Tree
 from methods.firp.projections import Projections
 from methods.firp.trees import TreePolicy
 
 PASSES = ("combined", "two_pass")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive steps that enter at one layer from one source: one matrix product for all.
+
+    ``weight`` [count * H, H]; ``from_real`` says whether it multiplies the real states or the
+    pseudo states of the step before.
+    """
+
+    entry: int
+    count: int
+    from_real: bool
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, real: Tensor, earlier: Tensor | None) -> Tensor:
+        """[1, count * R, H] pseudo states, step-major, from [1, R, H] real (or earlier) ones."""
+        rows, size = real.shape[1:]
+        if not self.from_real:
+            assert earlier is not None
+            real = earlier[:, -rows:]
+        made = linear(real, self.weight, self.bias)
+        if self.count == 1:
+            return made
+        return made.view(rows, self.count, size).transpose(0, 1).reshape(1, -1, size)
+
+
+def _runs(projections: Projections, steps: int) -> list[_Run]:
+    """The first ``steps`` steps, grouped as far as they can be computed together."""
+    layout = projections.layout
+
+    def shared(step: int) -> tuple[int, int]:
+        chained = layout.feed == "previous" and step > 0
+        return layout.entry_layers[step], step if chained else 0
+
+    found = []
+    for (entry, chained), members in groupby(range(steps), key=shared):
+        maps = [projections.maps[step] for step in members]
+        weight = torch.cat([m.weight for m in maps]).detach()
+        bias = torch.cat([m.bias for m in maps]).detach() if layout.bias else None
+        # By column, as harness.models lays out the target, and for the same reason.
+        weight = weight.t().contiguous().t()
+        found.append(_Run(entry, len(maps), chained == 0, weight, bias))
+    return found
 
 
 class FirpDrafter(Drafter):
@@ -35,6 +83,8 @@ class FirpDrafter(Drafter):
         # A step deeper than the tree can reach would be computed and never looked at.
         self.steps = min(layout.steps, policy.max_depth)
         self._entry = layout.entry_layers[: self.steps]
+        self._runs = _runs(self._projections, self.steps)
+        self._extra: dict[tuple[int, ...], ExtraRows] = {}
         self._combined = passes == "combined"
         nodes = policy.max_nodes
         rows = nodes * (1 + self.steps) if self._combined else max(nodes, self.steps)
@@ -54,10 +104,18 @@ class FirpDrafter(Drafter):
         """K pseudo rows for each of the N nodes, k-major: row k * N + n is pseudo k of node n."""
         if not self._combined:
             return None
+        key = tree.shape.parents
+        found = self._extra.get(key)
+        if found is None:
+            found = self._pseudo_rows(tree)
+            remember(self._extra, key, found)
+        return found
+
+    def _pseudo_rows(self, tree: Tree) -> ExtraRows:
         nodes = len(tree.shape)
         groups = tuple(
-            RowGroup(entry, nodes, partial(self._project, step=step, rows=nodes))
-            for step, entry in enumerate(self._entry, start=1)
+            RowGroup(run.entry, nodes * run.count, partial(self._project, run=run, rows=nodes))
+            for run in self._runs
         )
         depths = torch.tensor(tree.shape.depths)
         positions = torch.cat([depths + step for step in range(1, self.steps + 1)])
@@ -74,9 +132,9 @@ class FirpDrafter(Drafter):
             rows = self._second_pass(outcome, last)[0]
         self.pseudo_logits = self._target.logits(rows)
 
-    def _project(self, hidden: Tensor | None, step: int, rows: int) -> Tensor:
+    def _project(self, hidden: Tensor | None, run: _Run, rows: int) -> Tensor:
         assert hidden is not None
-        return self._projections.project(step, hidden[:, :rows], hidden[:, rows:])
+        return run(hidden[:, :rows], hidden[:, rows:])
 
     def _between(self) -> Tensor:
         """[K, K] bool: which steps see which."""
@@ -99,12 +157,8 @@ class FirpDrafter(Drafter):
         assert self._second is not None
         real = {layer: states[:, last : last + 1] for layer, states in outcome.states.items()}
 
-        def make(hidden: Tensor | None, step: int) -> Tensor:
-            return self._projections.project(step, real[self._entry[step - 1]], hidden)
-
         groups = tuple(
-            RowGroup(entry, 1, partial(make, step=step))
-            for step, entry in enumerate(self._entry, start=1)
+            RowGroup(run.entry, run.count, partial(run, real[run.entry])) for run in self._runs
         )
         block = Block(groups, self._second, key=("firp second pass", self.steps))
         return self._target.forward(block)[0]
