@@ -27,7 +27,7 @@ class Layout:
     as it enters t_k; ``steps_see_earlier`` lets pseudo k attend to pseudo j < k of its token.
     """
 
-    entry_layers: tuple[int, ...] = (2, 2, 2)
+    entry_layers: tuple[int, ...] = (3, 3, 3, 3)
     feed: str = "real"
     bias: bool = False
     steps_see_earlier: bool = True

@@ -16,21 +16,21 @@ from methods.firp.projections import Layout
 class FirpSettings:
     """Layout, training and tuning of FIRP. Units: positions, steps, nodes; rates are absolute."""
 
-    entry_layers: tuple[int, ...] = (2, 2, 2)
+    entry_layers: tuple[int, ...] = (3, 3, 3, 3)
     feed: str = "real"
     bias: bool = False
     steps_see_earlier: bool = True
-    learning_rate: float = 2e-3
-    training_steps: int = 1200
+    learning_rate: float = 8e-3
+    training_steps: int = 500
     batch: int = 12
     positions: int = 64  # trained positions per sequence, drawn at random
     step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
     evaluate_every: int = 100
     patience: int = 4  # evaluations without a better tune loss before training stops
-    drafts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
+    drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
     policies: tuple[str, ...] = ("static", "best_first")
     passes: tuple[str, ...] = PASSES
-    tuning_rounds: int = 2
+    tuning_rounds: int = 1
 
     def __post_init__(self) -> None:
         for name, allowed in (("policies", ("static", "best_first")), ("passes", PASSES)):

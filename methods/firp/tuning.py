@@ -1,7 +1,7 @@
 """Choosing FIRP's tree, draft size and pass on the tune split, by measured decode time.
 
 Candidates: trees of each draft size, static (grown from rank traces) or best-first, in one or two
-passes. All are timed on a third of the requests, the best six on all of them; within a request
+passes. All are timed on a fifth of the requests, the best four on all of them; within a request
 the order is random. The test split is never read.
 """
 
@@ -30,7 +30,7 @@ from methods.firp.streams import Streams
 from methods.firp.trees import BestFirstTree, RankPath, StaticTree, Trace, TreePolicy, grow, replay
 
 SETTING, TRIALS, ACCURACY = "setting.json", "trials.csv", "rank_accuracy.csv"
-FINALISTS = 6
+FINALISTS, SCREENED = 4, 5
 RANKS = 10
 
 
@@ -101,7 +101,7 @@ def tune(job: Job) -> None:
     _write_accuracies(job.folder / ACCURACY, traces, settings.layout.steps)
     trials = [Trial(candidate) for candidate in candidates(settings, traces)]
     rng = random.Random(job.seed)
-    _time(job, maps, trials, job.requests[::3], rng)
+    _time(job, maps, trials, job.requests[::SCREENED], rng)
     finalists = sorted(trials, key=lambda trial: trial.seconds_per_token)[:FINALISTS]
     for _ in range(settings.tuning_rounds):
         _time(job, maps, finalists, job.requests, rng)
