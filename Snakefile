@@ -23,6 +23,7 @@ include: "workflows/rules/prompts.smk"
 include: "workflows/rules/methods.smk"
 include: "workflows/rules/measure.smk"
 include: "workflows/rules/report.smk"
+include: "workflows/rules/sweep.smk"
 
 
 rule all:

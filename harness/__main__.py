@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--folders", required=True, type=Path)
     add("--out", required=True, type=Path)
 
+    add = _command(commands, "sweep-table", "collect a sweep's variants", _sweep_table)
+    add("--variants", required=True, help="JSON: settings of each variant")
+    add("--settings", required=True, nargs="+", type=Path)
+    add("--out", required=True, type=Path)
+
     add = _command(commands, "tables", "rows -> tables", _tables)
     add("--experiment", required=True, help="JSON: what the reports need to know")
     add("--root", required=True, type=Path, help="results/<experiment>")
@@ -240,6 +245,12 @@ def _session(options: argparse.Namespace) -> None:
     files = SessionFiles(options.prompts, options.warmup, options.folders, options.out)
     arms = _arms(options.methods)
     measure_session(_spec(options.model), arms, files, _json(options.options, "--options"))
+
+
+def _sweep_table(options: argparse.Namespace) -> None:
+    from harness.analysis.sweep import write_sweep
+
+    write_sweep(_json(options.variants, "--variants"), options.settings, options.out)
 
 
 def _tables(options: argparse.Namespace) -> None:

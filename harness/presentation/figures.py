@@ -48,6 +48,15 @@ def _panels(values: list[str]) -> tuple[Figure, dict[str, plt.Axes]]:
     return figure, dict(zip(values, axes[0], strict=True))
 
 
+def _model_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, plt.Axes]]:
+    """One panel a model; a single one is drawn to share a line with another figure."""
+    models = list(dict.fromkeys(table["model"]))
+    figure, panels = _panels(models)
+    if len(models) == 1:
+        figure.set_size_inches(1.35 * _WIDTH, 2.9)
+    return figure, panels
+
+
 def _with_names(table: pd.DataFrame, column: str = "method") -> pd.DataFrame:
     return table.assign(
         method=table[column].map(lambda name: NAMES.get(name, name)),
@@ -99,10 +108,11 @@ def _acceptance(root: Path) -> Figure | None:
     table = _with_names(table, "arm")
     figure, panels = _panels(["any step (unconditional)", "depth before reached (conditional)"])
     for axis, column in zip(panels.values(), ("unconditional", "conditional"), strict=True):
-        sns.lineplot(table, x="depth", y=column, hue="cell", style="method", marker="o", ax=axis)
+        style = "method" if table["method"].nunique() > 1 else None
+        sns.lineplot(table, x="depth", y=column, hue="cell", style=style, marker="o", ax=axis)
         axis.set(xlabel="depth in the draft tree", ylabel="share of steps accepted", ylim=(0, 1))
         axis.set_xticks(sorted(table["depth"].unique()))
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, title=None)
     return figure
 
 
@@ -121,7 +131,7 @@ def _rank_accuracy(root: Path) -> Figure | None:
     if table is None:
         return None
     table["among"] = table.groupby(["model", "step"])["share"].cumsum()
-    figure, panels = _panels(list(dict.fromkeys(table["model"])))
+    figure, panels = _model_panels(table)
     for model, axis in panels.items():
         mine = table[table["model"] == model].assign(best=lambda t: t["rank"] + 1)
         sns.lineplot(mine, x="best", y="among", hue="step", marker="o", ax=axis, palette="viridis")
@@ -135,7 +145,7 @@ def _cosine(root: Path) -> Figure | None:
     table = _method_files(root, "cosine.csv")
     if table is None:
         return None
-    figure, panels = _panels(list(dict.fromkeys(table["model"])))
+    figure, panels = _model_panels(table)
     for model, axis in panels.items():
         mine = table[table["model"] == model]
         sns.lineplot(

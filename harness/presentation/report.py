@@ -57,6 +57,7 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
         "experiment": experiment["experiment"],
         "title": experiment["title"],
         "stand_in": experiment["stand_in"],
+        "models": len(experiment["models"]),
         "setup": [
             ["Target", f"{', '.join(experiment['models'])}: {facts['parameters']:,} parameters"],
             ["Hardware", f"{where}; {experiment['dtype']}"],
@@ -159,7 +160,7 @@ def _trials(root: Path) -> list[list[str]]:
     rows = _method_csv(root, "trials.csv")
     if not rows:
         return []
-    rate = rows[0].index("tokens per second")
+    rate = rows[0].index("speedup")
     return [rows[0], *sorted(rows[1:], key=lambda row: -float(row[rate]))[:10]]
 
 

@@ -10,6 +10,7 @@ F.5-F.7.
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,9 +60,9 @@ def _runs(projections: Projections, steps: int) -> list[_Run]:
         chained = layout.feed == "previous" and step > 0
         return layout.entry_layers[step], step if chained else 0
 
-    found = []
+    found: list[_Run] = []
     for (entry, chained), members in groupby(range(steps), key=shared):
-        maps = [projections.maps[step] for step in members]
+        maps: list[Any] = [projections.maps[step] for step in members]
         weight = torch.cat([m.weight for m in maps]).detach()
         bias = torch.cat([m.bias for m in maps]).detach() if layout.bias else None
         # By column, as harness.models lays out the target, and for the same reason.

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from harness.decoder import Decoder, Request
+from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import read_json, replacing, write_json
-from harness.measure.timing import run_timed
+from harness.measure.timing import TimedRun, run_timed
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
 from methods.firp.learnt import write_learnt
@@ -56,24 +56,25 @@ class Candidate:
 
 @dataclass(slots=True)
 class Trial:
-    """Decode-phase totals of a candidate over the requests it was timed on."""
+    """Decode-phase totals of a candidate, and of autoregressive decoding of the same requests."""
 
     candidate: Candidate
     requests: int = 0
     seconds: float = 0.0
+    baseline_seconds: float = 0.0
     tokens: int = 0
     steps: int = 0
 
     @property
-    def seconds_per_token(self) -> float:
-        """Decode seconds per token; infinite before anything was timed."""
-        return self.seconds / self.tokens if self.tokens else float("inf")
+    def speedup(self) -> float:
+        """Over autoregressive decoding of the same requests; 0 before anything was timed."""
+        return self.baseline_seconds / self.seconds if self.seconds else 0.0
 
-    def add(self, decoder: Decoder, request: Request, device: torch.device) -> None:
-        """Time one request."""
-        run = run_timed(decoder, request, device)
+    def add(self, run: TimedRun, baseline: TimedRun) -> None:
+        """Count one request, which autoregressive decoding answered right before or after."""
         self.requests += 1
         self.seconds += run.decode_seconds
+        self.baseline_seconds += baseline.decode_seconds
         self.tokens += len(run.tokens) - 1
         self.steps += len(run.records) - 1
 
@@ -102,10 +103,10 @@ def tune(job: Job) -> None:
     trials = [Trial(candidate) for candidate in candidates(settings, traces)]
     rng = random.Random(job.seed)
     _time(job, maps, trials, job.requests[::SCREENED], rng)
-    finalists = sorted(trials, key=lambda trial: trial.seconds_per_token)[:FINALISTS]
+    finalists = sorted(trials, key=lambda trial: -trial.speedup)[:FINALISTS]
     for _ in range(settings.tuning_rounds):
         _time(job, maps, finalists, job.requests, rng)
-    best = min(finalists, key=lambda trial: trial.seconds_per_token)
+    best = max(finalists, key=lambda trial: trial.speedup)
     _write_trials(job.folder / TRIALS, trials, traces)
     write_learnt(job, maps, traces, best.candidate.drafts)
     write_json(job.folder / SETTING, asdict(best.candidate))
@@ -118,12 +119,19 @@ def _time(
     requests: Sequence[Request],
     rng: random.Random,
 ) -> None:
-    decoders = [(trial, trial.candidate.build(job.target, maps)) for trial in trials]
+    decoders: list[tuple[Trial | None, Decoder]] = [
+        (trial, trial.candidate.build(job.target, maps)) for trial in trials
+    ]
+    decoders.append((None, EngineDecoder(job.target, Drafter())))  # autoregressive
     for _, decoder in decoders:
         run_timed(decoder, job.requests[0], job.target.device)  # warm-up: masks, layouts, arena
     for request in tqdm(requests, desc="firp tuning", unit="prompt"):
-        for trial, decoder in rng.sample(decoders, len(decoders)):
-            trial.add(decoder, request, job.target.device)
+        order = rng.sample(decoders, len(decoders))
+        runs = [(trial, run_timed(decoder, request, job.target.device)) for trial, decoder in order]
+        (baseline,) = (run for trial, run in runs if trial is None)
+        for trial, run in runs:
+            if trial is not None:
+                trial.add(run, baseline)
 
 
 def load_candidate(folder: Path) -> Candidate:
@@ -152,7 +160,7 @@ def _write_trials(path: Path, trials: list[Trial], traces: Sequence[Trace]) -> N
     with replacing(path) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(
-            "policy passes drafts depth requests tokens_per_second acceptance_length "
+            "policy passes drafts depth requests speedup acceptance_length "
             "predicted_acceptance_length".split()
         )
         for trial in trials:
@@ -167,7 +175,7 @@ def _write_trials(path: Path, trials: list[Trial], traces: Sequence[Trace]) -> N
                     c.drafts,
                     c.depth,
                     trial.requests,
-                    f"{trial.tokens / trial.seconds:.2f}",
+                    f"{trial.speedup:.4f}",
                     f"{trial.tokens / trial.steps:.4f}",
                     predicted,
                 ]

@@ -9,6 +9,7 @@ ROOT = f"results/{config['experiment']}"
 MODELS = list(config["models"])
 DATASETS = list(config["datasets"])
 METHODS = list(config["methods"])
+SHIPPED = "workflows/resources/mini-target"
 REPORTS = [*DATASETS, "paper"]
 SESSIONS = range(1, config["sessions"] + 1)
 TRAINED = [name for name in METHODS if name in KNOWN and KNOWN[name].trained]
@@ -23,6 +24,7 @@ wildcard_constraints:
     split="train|tune|test",
     method="|".join(METHODS),
     session=r"\d+",
+    variant=r"\d+",
     name="|".join(REPORTS),
 
 
@@ -33,7 +35,11 @@ def as_json(value):
 def model_folder(model):
     """The folder of a local target: as configured, or the output of the rule that trains it."""
     spec = config["models"][model]
-    return f"{ROOT}/targets/{model}" if "pretrain" in spec else spec.get("path")
+    if "pretrain" in spec:
+        return f"{ROOT}/targets/{model}"
+    if config["target"] == "rebuild" and spec.get("path") == SHIPPED:
+        return "results/rebuilt-mini-target"
+    return spec.get("path")
 
 
 def model_spec(wildcards):
@@ -116,6 +122,12 @@ def caps():
 
 def method_settings(wildcards):
     return as_json(config["methods"][wildcards.method] or {})
+
+
+def variant_settings(wildcards):
+    """A sweep's settings: the configured ones with the variant's in their place."""
+    chosen = config["sweeps"][wildcards.method][int(wildcards.variant)]
+    return as_json((config["methods"][wildcards.method] or {}) | chosen)
 
 
 def all_methods():

@@ -16,7 +16,7 @@ rule stand_in:
         " --count {params.records} --seed {params.seed} --out {output} > {log} 2>&1"
 
 
-# Never part of `all`: mini's weights are shipped. `target: rebuild` in the config chooses these.
+# mini's weights are shipped: this is part of `all` only under `target: rebuild` in the config.
 rule rebuild_mini_target:
     output:
         "results/rebuilt-mini-target/config.json",
