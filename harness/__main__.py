@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = _command(commands, "rebuild-mini-target", "train mini's target again", _rebuild)
     add("--seed", default=0, type=int)
-    add("--tokens", default=None, type=int, help="training positions, the recipe's by default")
+    add("--tokens", default=None, type=int, help="positions per phase, the recipe's by default")
     add("--out", required=True, type=Path)
 
     add = _command(commands, "pretrain", "train a target on question sets", _pretrain)
@@ -170,14 +170,10 @@ def _stand_in(options: argparse.Namespace) -> None:
 
 
 def _rebuild(options: argparse.Namespace) -> None:
-    from harness.mini.target import build
-    from harness.pretrain.train import Recipe
+    from harness.mini.target import build, phases
 
     _use_threads(options.threads)
-    recipe = Recipe(seed=options.seed)
-    if options.tokens is not None:
-        recipe = Recipe(seed=options.seed, tokens=options.tokens)
-    print(build(recipe, options.out))
+    print(build(phases(options.seed, options.tokens), options.out))
 
 
 def _pretrain(options: argparse.Namespace) -> None:

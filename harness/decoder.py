@@ -44,7 +44,8 @@ class StepRecord:
     """What one forward of the target committed.
 
     ``draft_size`` counts the draft tokens verified, root excluded; ``rows`` all rows of the verify
-    forward; ``path`` holds the draft nodes accepted (indices into the tree, root 0 left out).
+    forward; ``path`` holds the draft nodes accepted (indices into the tree, no root), without
+    those that the stop or the cap rule cuts off.
     """
 
     tokens: tuple[int, ...]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
+from harness.data.answers import plain_generation
 from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
 from harness.engine.target import Target
 from harness.errors import HarnessError
@@ -61,7 +62,7 @@ class HfGenerate(EmittingDecoder):
         self._device = target.device
         # Nothing is passed for the dynamic cache: it is what generate uses by itself.
         self._cache = {} if cache == "dynamic" else {"cache_implementation": cache}
-        self._per_token = target.arena.storage[:, :, :, :, :1].nbytes
+        self._per_token = target.arena.bytes_per_slot
         self._longest = 0
 
     def extra_bytes(self) -> int:
@@ -74,16 +75,17 @@ class HfGenerate(EmittingDecoder):
         ids = torch.tensor([request.prompt_ids], device=self._device)
         stops = sorted(request.stop_ids)
         self._longest = max(self._longest, ids.shape[1] + request.max_new_tokens)
-        self._model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=request.max_new_tokens,
-            do_sample=False,
-            eos_token_id=stops or None,
-            pad_token_id=stops[0] if stops else 0,
-            streamer=_Streamer(emit),
-            **self._cache,
-        )
+        with plain_generation(self._model):
+            self._model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=request.max_new_tokens,
+                do_sample=False,
+                eos_token_id=stops or None,
+                pad_token_id=stops[0] if stops else 0,
+                streamer=_Streamer(emit),
+                **self._cache,
+            )
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:

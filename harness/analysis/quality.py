@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 
 from rouge_score.rouge_scorer import RougeScorer
 
@@ -23,8 +24,8 @@ def gsm8k_answer(text: str) -> str | None:
 
 
 def _normalised(number: str) -> str:
-    value = float(number.replace(",", ""))
-    return str(int(value)) if value == int(value) else str(value)
+    value = Decimal(number.replace(",", ""))
+    return format(value.normalize(), "f") if value else "0"
 
 
 def is_right(text: str, reference: str) -> bool:

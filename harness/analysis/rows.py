@@ -28,15 +28,22 @@ _NEEDED = {
 }
 
 
-def load_rows(root: Path) -> pd.DataFrame:
-    """All rows under ``<root>/runs``, with the decode-phase counts that every table starts from.
+def session_files(root: Path, experiment: dict[str, Any]) -> list[Path]:
+    """The row files of an experiment; files that older settings left behind are not among them."""
+    return [
+        root / "runs" / model / dataset / f"session-{session}.jsonl"
+        for model in experiment["models"]
+        for dataset in experiment["datasets"]
+        for session in range(1, experiment["sessions"] + 1)
+    ]
+
+
+def load_rows(files: list[Path]) -> pd.DataFrame:
+    """All rows of ``files``, with the decode-phase counts that every table starts from.
 
     Adds: tokens (all), decode_tokens, decode_steps, draft_total and rows_total (sums over the
     decode phase, the first record left out).
     """
-    files = sorted((root / "runs").glob("*/*/session-*.jsonl"))
-    if not files:
-        raise HarnessError(f"{root / 'runs'}: no session-<n>.jsonl found")
     rows = [_checked(row, file) for file in files for row in read_jsonl(file)]
     frame = pd.DataFrame(rows)
     frame["tokens"] = frame["output_ids"].map(len)
@@ -62,7 +69,7 @@ def _checked(row: dict[str, Any], file: Path) -> dict[str, Any]:
 
 def _check_pairing(frame: pd.DataFrame) -> None:
     """Every arm saw the same ids, on one machine, the same number of times."""
-    for prompt, hashes in frame.groupby("prompt_id")["ids_sha256"]:
+    for (_, prompt), hashes in frame.groupby(["model", "prompt_id"])["ids_sha256"]:
         if hashes.nunique() > 1:
             raise HarnessError(f"prompt {prompt}: arms saw different token ids")
     cells = frame.groupby(["model", "dataset"])

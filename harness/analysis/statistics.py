@@ -52,7 +52,7 @@ class LogRatio:
     @property
     def p_value(self) -> float:
         """Two-sided, against a ratio of 1, with the sessions' degrees of freedom."""
-        if self.sessions < 2:
+        if self.sessions < 2 or math.isnan(self.se_question):
             return math.nan
         se = math.hypot(self.se_session, self.se_question)
         if se == 0:
@@ -82,7 +82,7 @@ def log_ratio(cell: pd.DataFrame, baseline: str, arm: str) -> LogRatio:
     estimate = float(_log_rate(totals[0].sum()) - _log_rate(totals[1].sum()))
     influence = _influence(totals[0]) - _influence(totals[1])
     questions = len(influence)
-    se_question = 0.0
+    se_question = math.nan  # one question says nothing about others
     if questions > 1:
         se_question = float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
     return LogRatio(estimate, spread / math.sqrt(sessions), se_question, sessions)

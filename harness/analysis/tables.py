@@ -8,35 +8,35 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.quality import is_right, loops, rouge2
-from harness.analysis.rows import AGAIN, BASELINE, load_rows
+from harness.analysis.rows import AGAIN, BASELINE, load_rows, session_files
 from harness.analysis.statistics import log_ratio, per_question, ranks
 from harness.errors import HarnessError
 from harness.files import read_json, read_jsonl, replacing, sha256_file, write_json
 
-# Yardsticks stand in the tables but are never ranked; nor is what changes the text.
-REFERENCE = (BASELINE, AGAIN, "width_matched", "hf_generate", "hf_prompt_lookup", "hf_assisted")
-LOSSY = ("medusa_typical",)
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 LOOP_LIMIT = 0.10
 TIE_MARGIN = 1e-4
 AA_BAND = (0.97, 1.03)
-# half precision: top-2 margins below this are within the rounding of the logits
+# half precision: logit gaps below this are within the rounding of the logits
 MARGINS = {"float32": TIE_MARGIN, "bfloat16": 0.25, "float16": 0.05}
 
 
 def write_tables(experiment: dict[str, Any], root: Path) -> None:
     """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
-    rows = load_rows(root)
+    files = session_files(root, experiment)
+    rows = load_rows(files)
+    provenance = _provenance(files)
     out = root / "tables"
     prompts = _prompts(root, rows)
-    divergences = _divergences(rows, experiment["dtype"])
+    lossy = [arm for arm, kept in provenance["lossless"].items() if not kept]
+    divergences = _divergences(rows[~rows["arm"].isin(lossy)], experiment["dtype"])
     _write(out / "divergences.csv", divergences)
     order = {name: place for place, name in enumerate(experiment["methods"])}
     summary = pd.DataFrame(
         [
             line
             for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False)
-            for line in _summarise(experiment, root, model, dataset, cell, prompts)
+            for line in _summarise(experiment, root, (model, dataset), cell, prompts)
         ]
     )
     summary = summary.sort_values(
@@ -47,13 +47,18 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
     _write(out / "question_speedup.csv", _question_speedups(rows))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
-    write_json(out / "facts.json", _facts(experiment, root, rows, summary, divergences))
+    facts = _facts(experiment, root, files, summary) | {
+        **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
+        "rows": len(rows),
+        "divergences": divergences["cause"].value_counts().to_dict(),
+    }
+    write_json(out / "facts.json", facts)
     bugs = divergences[divergences["cause"] == "METHOD BUG"]
     if len(bugs):
         first = bugs.iloc[0]
         raise HarnessError(
             f"{first['arm']}: {len(bugs)} answers differ from {BASELINE} for no numerical reason, "
-            f"first prompt {first['prompt_id']} token {first['index']} (top-2 margin "
+            f"first prompt {first['prompt_id']} token {first['index']} (logit gap "
             f"{first['margin']:.2g}); see {out / 'divergences.csv'}"
         )
 
@@ -61,17 +66,19 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
 def _summarise(
     experiment: dict[str, Any],
     root: Path,
-    model: str,
-    dataset: str,
+    place: tuple[str, str],
     cell: pd.DataFrame,
-    prompts: dict[str, dict[str, Any]],
+    prompts: dict[tuple[str, str], dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """One summary line per arm of a (model, dataset)."""
+    """One summary line per arm of a ``place``: (model, dataset)."""
+    model, dataset = place
+    provenance = read_json(root / "runs" / model / dataset / "session-1.provenance.json")
+    lossless, reference = provenance["lossless"], provenance["reference"]
     timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
     truth = cell[cell["arm"] == BASELINE].drop_duplicates("prompt_id").set_index("prompt_id")
     looping = truth["output_ids"].map(loops).mean() > LOOP_LIMIT
     arms = list(dict.fromkeys(cell["arm"]))
-    ranked = [a for a in arms if a not in REFERENCE and a not in LOSSY]
+    ranked = [a for a in arms if lossless[a] and not reference[a]]
     again = log_ratio(timed, BASELINE, AGAIN).interval if AGAIN in arms else None
     may_rank = again is not None and again.inside(*AA_BAND) and not looping
     rank = ranks(timed, ranked) if may_rank and ranked else {}
@@ -83,7 +90,7 @@ def _summarise(
             "model": model,
             "dataset": dataset,
             "method": arm,
-            "lossless": arm not in LOSSY,
+            "lossless": lossless[arm],
             "questions": mine["question_id"].nunique(),
             "sessions": mine["session"].nunique(),
             "tokens": int(mine["tokens"].sum()),
@@ -93,8 +100,9 @@ def _summarise(
             "acceptance_length": mine["decode_tokens"].sum() / mine["decode_steps"].sum(),
             "draft_size": mine["draft_total"].sum() / mine["decode_steps"].sum(),
             "rows_per_step": mine["rows_total"].sum() / mine["decode_steps"].sum(),
-            **_quality(dataset, mine, truth, prompts),
-            **_costs(root, model, dataset, arm),
+            **_quality(dataset, mine, truth, {p: prompts[model, p] for p in truth.index}),
+            "extra_memory_mb": provenance["extra_bytes"][arm] / 2**20,
+            **_costs(root, model, arm),
         }
         lines.append(line)
     return lines
@@ -142,13 +150,11 @@ def _quality(
     }
 
 
-def _costs(root: Path, model: str, dataset: str, arm: str) -> dict[str, float]:
-    """Memory beside the target, and what training took."""
-    provenance = read_json(root / "runs" / model / dataset / "session-1.provenance.json")
+def _costs(root: Path, model: str, arm: str) -> dict[str, float]:
+    """What training took."""
     trained = root / "methods" / model / arm / "config.json"
     config = read_json(trained) if trained.is_file() else {}
     return {
-        "extra_memory_mb": provenance["extra_bytes"][arm] / 2**20,
         "peak_memory_mb": math.nan,
         "trainable_parameters": config.get("trainable_parameters", math.nan),
         "training_seconds": config.get("training_seconds", math.nan),
@@ -164,7 +170,7 @@ def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.Da
 
 def _divergences(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
     """Answers of lossless arms that differ from the baseline's, each with its cause."""
-    found = rows[rows["divergence"].notna() & ~rows["arm"].isin(LOSSY)]
+    found = rows[rows["divergence"].notna()]
     margin = found["divergence"].map(lambda d: d["margin"])
     table = found[["model", "dataset", "session", "prompt_id", "arm"]].assign(
         index=found["divergence"].map(lambda d: d["index"]),
@@ -177,7 +183,7 @@ def _divergences(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
 def _cause(margin: float, limit: float) -> str:
     if margin == 0:
         return "exact tie"
-    return "numerical" if margin < limit else "METHOD BUG"
+    return "numerical" if abs(margin) < limit else "METHOD BUG"
 
 
 def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
@@ -217,32 +223,28 @@ def _acceptance_by_depth(rows: pd.DataFrame) -> pd.DataFrame:
 def _facts(
     experiment: dict[str, Any],
     root: Path,
-    rows: pd.DataFrame,
+    files: list[Path],
     summary: pd.DataFrame,
-    divergences: pd.DataFrame,
 ) -> dict[str, Any]:
     """What page 1 of a report says, and the hashes that tie tables to rows."""
-    files = sorted((root / "runs").glob("*/*/session-*.jsonl"))
-    provenance = read_json(files[0].with_suffix(".provenance.json"))
     again = summary[summary["method"] == AGAIN].set_index(["model", "dataset"])
     return {
         "experiment": experiment,
-        "machine": provenance["machine"],
-        "packages": provenance["packages"],
-        "commit": provenance["commit"],
-        "parameters": provenance["parameters"],
-        "rows": len(rows),
         "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
         "questions": _per_dataset(summary, "questions"),
         "dropped_questions": {
             dataset: sum(
-                read_json(file)["dropped_questions"]
-                for file in (root / "prompts").glob(f"*/{dataset}.dropped.json")
+                read_json(root / "prompts" / model / f"{dataset}.dropped.json")["dropped_questions"]
+                for model in experiment["models"]
             )
             for dataset in experiment["datasets"]
         },
         "looping": {
-            dataset: bool((summary[summary["dataset"] == dataset]["loop_rate"] > LOOP_LIMIT).any())
+            dataset: bool(
+                (summary.query("dataset == @dataset and method == @BASELINE")["loop_rate"])
+                .gt(LOOP_LIMIT)
+                .any()
+            )
             for dataset in experiment["datasets"]
         },
         "a_a": {
@@ -255,8 +257,17 @@ def _facts(
             }
             for (model, dataset), line in again.iterrows()
         },
-        "divergences": divergences["cause"].value_counts().to_dict(),
     }
+
+
+def _provenance(files: list[Path]) -> dict[str, Any]:
+    """The sessions' common provenance: code, methods, machine and dtype must not have changed."""
+    found = [read_json(file.with_suffix(".provenance.json")) for file in files]
+    for key in ("commit", "sources", "dtype", "machine", "packages", "lossless", "reference"):
+        values = {json.dumps(one[key], sort_keys=True) for one in found}
+        if len(values) > 1:
+            raise HarnessError(f"sessions differ in {key}: {sorted(values)}; expected one value")
+    return found[0]
 
 
 def _per_dataset(summary: pd.DataFrame, column: str) -> dict[str, int]:
@@ -268,14 +279,16 @@ def _plain(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _prompts(root: Path, rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """prompt_id -> frozen prompt; every row's hash must be the prompt's."""
-    found: dict[str, dict[str, Any]] = {}
+def _prompts(root: Path, rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """(model, prompt_id) -> frozen prompt; every row's hash must be the prompt's."""
+    keys = ["model", "prompt_id", "ids_sha256"]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for model, dataset in rows[["model", "dataset"]].drop_duplicates().itertuples(index=False):
         for prompt in read_jsonl(root / "prompts" / model / f"{dataset}.jsonl"):
-            found[prompt["prompt_id"]] = prompt
-    for prompt_id, digest in rows[["prompt_id", "ids_sha256"]].itertuples(index=False):
-        if prompt_id not in found or found[prompt_id]["sha256"] != digest:
+            found[model, prompt["prompt_id"]] = prompt
+    for model, prompt_id, digest in rows[keys].itertuples(index=False):
+        known = found.get((model, prompt_id))
+        if known is None or known["sha256"] != digest:
             raise HarnessError(f"prompt {prompt_id}: rows and frozen prompts hold different ids")
     return found
 

@@ -1,15 +1,19 @@
 """Running one timed session."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.data.prompts import read_prompts
+from harness.engine.target import Target
+from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
-from harness.measure.machine import commit, fingerprint, machine, packages
+from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
 from harness.measure.session import Plan, run_session
 from harness.method import Method, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+
+SPARE_ROWS = 256  # rows in flight at the most, for any arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,15 @@ def measure_session(
         folder = files.folders / name
         settings = parse_settings(name, method, given)
         decoders[name] = method.build(target, settings, folder if folder.is_dir() else None)
+    prompts = read_prompts(files.prompts)
+    longest = max(len(prompt.input_ids) for prompt in prompts) + options["max_new_tokens"]
+    _check_context(target, longest)
+    # Once for all arms and prompts: growing inside a run would charge whoever comes first.
+    target.begin(longest + SPARE_ROWS)
     facts = machine(target.device)
     plan = Plan(
         arms=decoders,
-        prompts=read_prompts(files.prompts),
+        prompts=prompts,
         warmup=read_prompts(files.warmup)[: options["warmup"]],
         max_new_tokens=options["max_new_tokens"],
         stops=stops,
@@ -51,6 +60,7 @@ def measure_session(
         labels={**options["labels"], "fingerprint": fingerprint(facts)},
         detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
         audit=target.margin,
+        parameters=sum(p.numel() for p in target.model.parameters()),
     )
     header = {
         "options": sha256_json([options, {n: given for n, (_, given) in arms.items()}]),
@@ -58,17 +68,36 @@ def measure_session(
         "weights": target.weights_hash,
         "methods": {name: _folder_hash(files.folders / name) for name in sorted(arms)},
         "commit": commit(),
+        "sources": source_hash(),
+        "model": asdict(spec),
+        "machine": facts,
     }
-    run_session(plan, files.out, header)
+    run_session(plan, files.out, header, lambda: _write_provenance(files.out, header, plan, arms))
+
+
+def _write_provenance(
+    out: Path, header: dict[str, Any], plan: Plan, arms: dict[str, tuple[Method, dict[str, Any]]]
+) -> None:
     provenance = {
         **header,
-        "machine": facts,
+        "dtype": header["model"]["dtype"],
         "packages": packages(),
-        "dtype": spec.dtype,
-        "parameters": sum(p.numel() for p in target.model.parameters()),
-        "extra_bytes": {name: decoder.extra_bytes() for name, decoder in decoders.items()},
+        "lossless": {name: method.lossless for name, (method, _) in arms.items()},
+        "reference": {name: method.reference for name, (method, _) in arms.items()},
+        "parameters": plan.parameters,
+        "extra_bytes": {name: decoder.extra_bytes() for name, decoder in plan.arms.items()},
     }
-    write_json(files.out.with_suffix(".provenance.json"), provenance)
+    write_json(out.with_suffix(".provenance.json"), provenance)
+
+
+def _check_context(target: Target, longest: int) -> None:
+    """A sequence past the model's context would run on rotations that it was never trained on."""
+    context = getattr(target.config, "max_position_embeddings", None)
+    if context is not None and longest > context:
+        raise HarnessError(
+            f"longest prompt and answer: {longest} tokens, expected at most the model's context of "
+            f"{context}; lower longest_prompt or max_new_tokens"
+        )
 
 
 def _folder_hash(folder: Path) -> str:

@@ -1,10 +1,13 @@
 """The target's own greedy answers, untimed and in batches: first turns and training data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
+from transformers import GenerationConfig
 
 from harness.data.prompts import Prompt
 from harness.engine.target import Target
@@ -12,6 +15,21 @@ from harness.files import read_jsonl, write_jsonl
 from harness.method import Answer
 
 BATCH = 64
+
+
+@contextmanager
+def plain_generation(model: Any) -> Iterator[None]:
+    """Without the model's own generation settings.
+
+    A repetition penalty or a list of suppressed tokens in generation_config.json would make
+    ``generate`` say something else than the model's argmax, which is what every arm decodes.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 @torch.inference_mode()
@@ -42,14 +60,15 @@ def _generate(
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     model = target.model
-    out = model.generate(
-        ids.to(target.device),
-        attention_mask=mask.to(target.device),
-        max_new_tokens=cap,
-        do_sample=False,
-        eos_token_id=sorted(stops) or None,
-        pad_token_id=pad,
-    )
+    with plain_generation(model):
+        out = model.generate(
+            ids.to(target.device),
+            attention_mask=mask.to(target.device),
+            max_new_tokens=cap,
+            do_sample=False,
+            eos_token_id=sorted(stops) or None,
+            pad_token_id=pad,
+        )
     generated: list[list[int]] = out[:, width:].tolist()
     return generated
 

@@ -34,6 +34,12 @@ class Arena:
         """Number of slots."""
         return self.storage.shape[4]
 
+    @property
+    def bytes_per_slot(self) -> int:
+        """Keys and values of one token in all layers."""
+        layers, two, _, heads, _, head_dim = self._shape
+        return layers * two * heads * head_dim * self.storage.element_size()
+
     def reserve(self, slots: int) -> None:
         """Forget everything and make room for at least ``slots`` rows."""
         self.length = self.offset = 0

@@ -25,10 +25,11 @@ class EngineDecoder(Decoder):
         self.target = target
         self.drafter = drafter
         self._layouts: dict[object, BlockLayout] = {}
+        self._slots = 0
 
     def extra_bytes(self) -> int:
-        """The arena as last reserved, and what the drafter holds."""
-        return self.target.arena.storage.nbytes + self.drafter.extra_bytes()
+        """The slots of the longest request so far, and what the drafter holds."""
+        return self.target.arena.bytes_per_slot * self._slots + self.drafter.extra_bytes()
 
     @torch.inference_mode()
     def steps(self, request: Request) -> Iterator[StepRecord]:
@@ -62,7 +63,9 @@ class EngineDecoder(Decoder):
         """Run the prompt but its last token, and tell the drafter."""
         prompt, needs = request.prompt_ids, self.drafter.needs
         # The last forward starts with two committed tokens to come: the root and the one it gives.
-        self.target.begin(len(prompt) + request.max_new_tokens + needs.max_rows - 2)
+        slots = len(prompt) + request.max_new_tokens + needs.max_rows - 2
+        self._slots = max(self._slots, slots)
+        self.target.begin(slots)
         capture = needs.states if needs.prompt_states else ()
         states = self.target.prefill(prompt[:-1], capture)
         context = Context(self.target, list(prompt), request.max_new_tokens, states)

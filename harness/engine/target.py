@@ -95,11 +95,11 @@ class Target:
         return self._head(self._norm(hidden))
 
     @torch.inference_mode()
-    def margin(self, ids: Sequence[int]) -> float:
-        """Gap between the two largest next-token logits after ``ids``, by the model's own code."""
+    def margin(self, ids: Sequence[int], wanted: int, other: int) -> float:
+        """logit(wanted) - logit(other) after ``ids``, by the model's own forward."""
         own = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits
-        best = own[0, -1].float().topk(2).values
-        return float(best[0] - best[1])
+        last = own[0, -1].float()
+        return float(last[wanted] - last[other])
 
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
         """Run and commit prompt tokens into an empty arena; returns states entering ``capture``."""

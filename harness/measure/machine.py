@@ -64,6 +64,16 @@ def commit() -> str:
     return head + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
+def source_hash() -> str:
+    """Hash of the harness' and the methods' sources, committed or not."""
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for folder in ("harness", "methods"):
+        for file in sorted((root / folder).rglob("*.py")):
+            digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(

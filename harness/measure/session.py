@@ -3,6 +3,7 @@
 Rows (one per prompt and arm) go to the journal after all arms of a prompt, outside timed spans.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ class Plan:
     device: torch.device
     seed: int
     labels: dict[str, Any]
+    parameters: int  # of the target
     detokenise: Callable[[list[int]], str]
-    audit: Callable[[tuple[int, ...]], float]  # top-2 margin of the target after these tokens
+    # logit gap, after these tokens, between the baseline's next token and the arm's
+    audit: Callable[[tuple[int, ...], int, int], float]
 
     def request(self, prompt: Prompt) -> Request:
         """The same request for every arm."""
@@ -59,8 +62,14 @@ def balanced_orders(arms: Sequence[str], seed: int) -> Iterator[list[str]]:
             yield [names[(z + row) % count] for z in zigzag]
 
 
-def run_session(plan: Plan, out: Path, header: dict[str, Any]) -> None:
-    """Measure every prompt not yet in the journal; ``out`` appears when all are there."""
+def run_session(
+    plan: Plan, out: Path, header: dict[str, Any], before_finish: Callable[[], None]
+) -> None:
+    """Measure every prompt not yet in the journal; ``out`` appears when all are there.
+
+    ``before_finish`` is called when everything is measured and the journal still exists, so that
+    what it fails to write can be written by the next run.
+    """
     with Journal(out, header) as journal:
         _warm_up(plan)
         block = journal.blocks
@@ -72,6 +81,7 @@ def run_session(plan: Plan, out: Path, header: dict[str, Any]) -> None:
                     if prompt.prompt_id not in journal.done:
                         journal.add(prompt.prompt_id, _measure(plan, prompt, order, block))
                     bar.update()
+        before_finish()
         journal.finish()
 
 
@@ -113,14 +123,19 @@ def _measure(plan: Plan, prompt: Prompt, order: list[str], block: int) -> list[d
 def _divergence(
     plan: Plan, prompt: tuple[int, ...], truth: list[int], tokens: list[int]
 ) -> dict[str, Any] | None:
-    """Where an arm's answer first leaves the baseline's, and the target's top-2 margin there."""
+    """Where an arm's answer first leaves the baseline's, and the target's logit gap there.
+
+    An answer that only ends elsewhere is never numerical: its margin is infinite.
+    """
     if tokens == truth:
         return None
     at = next(
         (i for i, pair in enumerate(zip(truth, tokens, strict=False)) if pair[0] != pair[1]),
         min(len(truth), len(tokens)),
     )
-    return {"index": at, "margin": plan.audit((*prompt, *truth[:at]))}
+    if at == min(len(truth), len(tokens)):
+        return {"index": at, "margin": math.inf}
+    return {"index": at, "margin": plan.audit((*prompt, *truth[:at]), truth[at], tokens[at])}
 
 
 def _outcome(run: TimedRun, request: Request) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Stand-in for GSM8K: worked word problems whose last line is ``#### N``.
 
 Operands stay in the range that a model of a few million parameters learns (sums and differences
-below 100, products of single digits); the difficulty lies in following two to four steps.
+below 100, products of single digits); the difficulty lies in following two to four steps. The
+target is trained on larger operands than it is asked.
 """
 
 import random
@@ -16,6 +17,7 @@ class _Problem:
 
     name: str
     goods: str
+    largest: int
     total: int = 0
     sentences: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
@@ -28,9 +30,12 @@ class _Problem:
         self.steps.append(f"{expression} = {result}")
 
 
-def problem(rng: random.Random) -> tuple[str, str]:
+ASKED, TRAINED = 20, 40  # largest number added or taken away at a time
+
+
+def problem(rng: random.Random, largest: int = ASKED) -> tuple[str, str]:
     """One (question, answer) pair; the answer shows each step and ends in ``#### N``."""
-    made = _Problem(rng.choice(words.FIRST_NAMES), rng.choice(words.GOODS))
+    made = _Problem(rng.choice(words.FIRST_NAMES), rng.choice(words.GOODS), largest)
     _start(rng, made)
     for _ in range(rng.randint(1, 3)):
         rng.choice((_gain, _lose, _pack))(rng, made)
@@ -52,7 +57,7 @@ def _start(rng: random.Random, made: _Problem) -> None:
         made.say(f"{made.name} has {boxes} {container} with {each} {made.goods} each.")
         made.work(f"{boxes} * {each}", boxes * each)
         return
-    first, second = rng.randint(3, 40), rng.randint(3, 40)
+    first, second = rng.randint(3, made.largest), rng.randint(3, made.largest)
     made.say(f"{made.name} has {first} red {made.goods} and {second} blue {made.goods}.")
     made.work(f"{first} + {second}", first + second)
 
@@ -60,7 +65,7 @@ def _start(rng: random.Random, made: _Problem) -> None:
 def _gain(rng: random.Random, made: _Problem) -> None:
     if made.total > 90:
         return _lose(rng, made)
-    more = rng.randint(2, min(40, 99 - made.total))
+    more = rng.randint(2, min(made.largest, 99 - made.total))
     made.say(
         rng.choice(
             (
@@ -77,7 +82,7 @@ def _gain(rng: random.Random, made: _Problem) -> None:
 def _lose(rng: random.Random, made: _Problem) -> None:
     if made.total < 4:
         return _gain(rng, made)
-    fewer = rng.randint(2, min(40, made.total - 1))
+    fewer = rng.randint(2, min(made.largest, made.total - 1))
     made.say(
         rng.choice(
             (

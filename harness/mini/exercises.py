@@ -46,7 +46,8 @@ def _holders(rng: random.Random) -> tuple[str, str]:
     )
 
 
-def _sums(rng: random.Random) -> tuple[str, str]:
+def sums(rng: random.Random) -> tuple[str, str]:
+    """Sums, differences and products to work out, one a line."""
     asked, worked = [], []
     for _ in range(rng.randint(2, 5)):
         expression, result = _operation(rng)
@@ -72,5 +73,5 @@ _KINDS: tuple[Callable[[random.Random], tuple[str, str]], ...] = (
     _repeat,
     _follows,
     _holders,
-    _sums,
+    sums,
 )

@@ -5,7 +5,6 @@ python -m harness rebuild-mini-target --seed 0 --out results/mini/rebuilt
 
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from harness.files import sha256_file, write_json
 from harness.mini.corpus import training_mix
-from harness.pretrain.packing import Batch, Encoded, encode, pack
+from harness.pretrain.packing import Batch, encode, pack
 from harness.pretrain.tokenizer import train_tokenizer
 from harness.pretrain.train import Recipe, Shape, held_out_loss, new_target, train_target
 
@@ -25,54 +24,75 @@ TOKENIZER_CONVERSATIONS = 6000
 HELD_OUT_BATCHES = 8
 
 
-def _encoded(
-    split: str, seed: int, tokenizer: PreTrainedTokenizerBase, prompt_weight: float
-) -> Iterator[Encoded]:
-    return (encode(turns, tokenizer, prompt_weight) for turns in training_mix(split, seed))
+def phases(seed: int, tokens: int | None = None) -> dict[str, Recipe]:
+    """The shipped target's two phases, by the mix that each reads; ``tokens`` shortens both."""
+    general = Recipe(seed=seed, tokens=tokens or 5_000_000)
+    lr = 2e-3
+    sums = Recipe(seed=seed, tokens=tokens or 1_500_000, matrix_lr=lr, other_lr=lr)
+    return {"general": general, "arithmetic": sums}
 
 
-def held_out_batches(tokenizer: PreTrainedTokenizerBase, seed: int, recipe: Recipe) -> list[Batch]:
-    """Batches of unseen conversations; only answers count."""
-    documents = _encoded("held-out", seed, tokenizer, 0.0)
-    batches = pack(documents, recipe.rows, recipe.length, int(tokenizer.pad_token_id))
+def held_out_batches(tokenizer: PreTrainedTokenizerBase, seed: int) -> list[Batch]:
+    """Batches of unseen conversations of the general mix; only answers count."""
+    documents = (encode(turns, tokenizer, 0.0) for turns in training_mix("held-out", seed))
+    shape = Recipe()
+    batches = pack(documents, shape.rows, shape.length, int(tokenizer.pad_token_id))
     return list(itertools.islice(batches, HELD_OUT_BATCHES))
 
 
-def build(recipe: Recipe, out: Path) -> dict[str, Any]:
-    """Train tokenizer and target from ``recipe.seed``; write both and ``record.json`` to ``out``.
+def build(recipes: dict[str, Recipe], out: Path) -> dict[str, Any]:
+    """Train tokenizer and target phase by phase; write both and ``record.json`` to ``out``.
 
-    Returns the record: recipe, shape, held-out loss of the bf16-rounded weights (nats per answer
+    Returns the record: recipes, shape, held-out loss of the bf16-rounded weights (nats per answer
     token), seconds, and the SHA-256 of the weight and tokenizer files.
     """
     out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    sample = itertools.islice(training_mix("train", recipe.seed), TOKENIZER_CONVERSATIONS)
+    seed = recipes["general"].seed
+    sample = itertools.islice(training_mix("train", seed), TOKENIZER_CONVERSATIONS)
     texts = (text for turns in sample for turn in turns for text in turn)
     tokenizer = train_tokenizer(texts, SHAPE.vocab, SHAPE.context)
-    pad, stop = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
-    model = new_target(SHAPE, stop, pad, recipe.seed)
-    documents = _encoded("train", recipe.seed, tokenizer, PROMPT_WEIGHT)
-    held_out = held_out_batches(tokenizer, recipe.seed, recipe)
-    batches = pack(documents, recipe.rows, recipe.length, pad)
-    train_target(model, batches, held_out, recipe, out / "training.jsonl")
     tokenizer.save_pretrained(out)
-    return save(model, held_out, recipe, out, time.monotonic() - started)
+    model = new_target(SHAPE, int(tokenizer.eos_token_id), int(tokenizer.pad_token_id), seed)
+    seconds = {mix: train_phase(model, tokenizer, mix, r, out) for mix, r in recipes.items()}
+    return save(model, held_out_batches(tokenizer, seed), recipes, out, seconds)
+
+
+def train_phase(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    mix: str,
+    recipe: Recipe,
+    out: Path,
+) -> int:
+    """One phase; leaves the weights rounded to bf16, as they ship. Returns its seconds."""
+    started = time.monotonic()
+    turns = training_mix("train", recipe.seed, mix)
+    documents = (encode(conversation, tokenizer, PROMPT_WEIGHT) for conversation in turns)
+    batches = pack(documents, recipe.rows, recipe.length, int(tokenizer.pad_token_id))
+    held_out = held_out_batches(tokenizer, recipe.seed)
+    train_target(model, batches, held_out, recipe, out / f"training-{mix}.jsonl")
+    model.to(torch.bfloat16).to(torch.float32)
+    return round(time.monotonic() - started)
 
 
 def save(
-    model: LlamaForCausalLM, held_out: list[Batch], recipe: Recipe, out: Path, seconds: float
+    model: LlamaForCausalLM,
+    held_out: list[Batch],
+    recipes: dict[str, Recipe],
+    out: Path,
+    seconds: dict[str, int],
 ) -> dict[str, Any]:
-    """Round to bf16, write the hub's files, and record what was written."""
+    """Write the hub's files in bf16, and record what was written."""
     model.to(torch.bfloat16).save_pretrained(out)
     model.to(torch.float32)
     record = {
-        "recipe": asdict(recipe),
-        "steps": recipe.steps,
+        "phases": {mix: asdict(recipe) for mix, recipe in recipes.items()},
+        "steps": {mix: recipe.steps for mix, recipe in recipes.items()},
+        "seconds": seconds,
         "shape": asdict(SHAPE),
         "parameters": sum(p.numel() for p in model.parameters()),
         "prompt_weight": PROMPT_WEIGHT,
         "held_out_loss": round(held_out_loss(model, held_out), 5),
-        "seconds": round(seconds),
         "torch": torch.__version__,
         "sha256": {
             name: sha256_file(out / name) for name in ("model.safetensors", "tokenizer.json")

@@ -21,6 +21,8 @@ NAMES = {
 }
 DATASETS = {"mtbench": "MT-bench", "gsm8k": "GSM8K", "xsum": "XSum"}
 _WIDTH = 3.1
+# One colour a method, the same in every figure.
+_COLOURS = dict(zip(NAMES.values(), sns.color_palette("colorblind"), strict=False))
 
 
 def write_figures(root: Path) -> None:
@@ -76,7 +78,7 @@ def _speedup(root: Path) -> Figure | None:
         places = range(len(mine))
         low = (mine["speedup"] - mine["speedup_ci_low"]).fillna(0)
         high = (mine["speedup_ci_high"] - mine["speedup"]).fillna(0)
-        colours = sns.color_palette(n_colors=len(mine))
+        colours = [_COLOURS[name] for name in mine["method"]]
         axis.barh(places, mine["speedup"], xerr=[low, high], color=colours, capsize=3)
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set_yticks(places, mine["method"])
@@ -93,8 +95,10 @@ def _question_speedup(root: Path) -> Figure | None:
     figure, panels = _panels(list(dict.fromkeys(table["cell"])))
     for cell, axis in panels.items():
         mine = table[table["cell"] == cell]
-        sns.boxplot(mine, x="speedup", y="method", ax=axis, color="0.9", fliersize=0)
-        sns.stripplot(mine, x="speedup", y="method", ax=axis, size=2.5, hue="method", legend=False)
+        order = [name for name in NAMES.values() if name in set(mine["method"])]
+        shared = {"data": mine, "x": "speedup", "y": "method", "order": order, "ax": axis}
+        sns.boxplot(**shared, color="0.9", fliersize=0)
+        sns.stripplot(**shared, size=2.5, hue="method", palette=_COLOURS, legend=False)
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set(xlabel="speedup of a question", ylabel="")
     return figure

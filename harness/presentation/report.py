@@ -74,6 +74,9 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
     """What page 1 says about A/A, losslessness and loops."""
     lines = []
     for cell, found in facts["a_a"].items():
+        if facts["looping"][cell.split("/")[1]]:
+            lines.append(f"A/A on {cell}: not computed, the answers loop; methods are not ranked.")
+            continue
         if found["low"] is None:
             lines.append(f"A/A on {cell}: one session gives no interval; methods are not ranked.")
             continue

@@ -59,9 +59,9 @@ def build(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started),
         "torch": torch.__version__,
     }
-    # config.json comes last: it is the file that later jobs wait for.
     model.save_pretrained(out)
     record["sha256"] = sha256_file(out / "model.safetensors")
+    # record.json comes last: it is the file that later jobs wait for.
     write_json(out / "record.json", record)
     return record
 

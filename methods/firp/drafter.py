@@ -52,8 +52,11 @@ class _Run:
         return made.view(rows, self.count, size).transpose(0, 1).reshape(1, -1, size)
 
 
-def _runs(projections: Projections, steps: int) -> list[_Run]:
-    """The first ``steps`` steps, grouped as far as they can be computed together."""
+def _runs(projections: Projections, steps: int, target: Target) -> list[_Run]:
+    """The first ``steps`` steps, grouped as far as they can be computed together.
+
+    Copies, on the target's device and in its dtype; the projections themselves stay as they are.
+    """
     layout = projections.layout
 
     def shared(step: int) -> tuple[int, int]:
@@ -63,8 +66,10 @@ def _runs(projections: Projections, steps: int) -> list[_Run]:
     found: list[_Run] = []
     for (entry, chained), members in groupby(range(steps), key=shared):
         maps: list[Any] = [projections.maps[step] for step in members]
-        weight = torch.cat([m.weight for m in maps]).detach()
-        bias = torch.cat([m.bias for m in maps]).detach() if layout.bias else None
+        weight = torch.cat([m.weight for m in maps]).detach().to(target.device, target.dtype)
+        bias = None
+        if layout.bias:
+            bias = torch.cat([m.bias for m in maps]).detach().to(target.device, target.dtype)
         # By column, as harness.models lays out the target, and for the same reason.
         weight = weight.t().contiguous().t()
         found.append(_Run(entry, len(maps), chained == 0, weight, bias))
@@ -80,11 +85,11 @@ class FirpDrafter(Drafter):
         layout = projections.layout
         layout.check_depth(len(target.layers))
         self._target, self._policy = target, policy
-        self._projections = projections.to(target.device, target.dtype)
+        self._layout = layout
         # A step deeper than the tree can reach would be computed and never looked at.
         self.steps = min(layout.steps, policy.max_depth)
         self._entry = layout.entry_layers[: self.steps]
-        self._runs = _runs(self._projections, self.steps)
+        self._runs = _runs(projections, self.steps, target)
         self._extra: dict[tuple[int, ...], ExtraRows] = {}
         self._combined = passes == "combined"
         nodes = policy.max_nodes
@@ -95,8 +100,9 @@ class FirpDrafter(Drafter):
         self.pseudo_logits = torch.empty(0)
 
     def extra_bytes(self) -> int:
-        """The projections."""
-        return sum(p.nbytes for p in self._projections.parameters())
+        """The projections as decoding uses them."""
+        biases = (run.bias.nbytes for run in self._runs if run.bias is not None)
+        return sum(run.weight.nbytes for run in self._runs) + sum(biases)
 
     def draft(self, context: Context) -> Tree:
         return self._policy.draft(context.root, self.pseudo_logits)
@@ -121,7 +127,9 @@ class FirpDrafter(Drafter):
         depths = torch.tensor(tree.shape.depths)
         positions = torch.cat([depths + step for step in range(1, self.steps + 1)])
         visible = self._visible(tree.shape.ancestors)
-        return ExtraRows(groups, visible, positions, key=("firp", self.steps))
+        return ExtraRows(
+            groups, visible, positions, key=("firp", self.steps, self._layout.steps_see_earlier)
+        )
 
     def observe(self, context: Context, outcome: Outcome) -> None:
         """Read the K pseudo rows of the last accepted node: the only ones that are needed."""
@@ -140,7 +148,7 @@ class FirpDrafter(Drafter):
     def _between(self) -> Tensor:
         """[K, K] bool: which steps see which."""
         ones = torch.ones(self.steps, self.steps, dtype=torch.bool)
-        return ones.tril() if self._projections.layout.steps_see_earlier else ones.diag().diag()
+        return ones.tril() if self._layout.steps_see_earlier else ones.diag().diag()
 
     def _visible(self, ancestors: Tensor) -> Tensor:
         """[K*N, N + K*N]: a pseudo row sees its node's ancestors and its own node's steps."""
@@ -161,5 +169,6 @@ class FirpDrafter(Drafter):
         groups = tuple(
             RowGroup(run.entry, run.count, partial(run, real[run.entry])) for run in self._runs
         )
-        block = Block(groups, self._second, key=("firp second pass", self.steps))
+        earlier = self._layout.steps_see_earlier
+        block = Block(groups, self._second, key=("firp second pass", self.steps, earlier))
         return self._target.forward(block)[0]

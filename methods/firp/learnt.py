@@ -1,7 +1,8 @@
 """What training gave: FIRP beside two drafters that learnt less, at the same tree size.
 
 Untrained identity projections show what the target itself contributes; a bigram table of the same
-answers shows what the text's predictability contributes. Both are replayed on the tune split.
+answers shows what the text's predictability contributes. All are replayed on the tune split, static
+trees on the half that they were not grown on.
 """
 
 import csv
@@ -66,14 +67,24 @@ class Bigrams:
         return Prediction(steps, tokens)
 
 
+def _cross_fit(traces: Sequence[Trace], drafts: int, steps: int) -> Prediction:
+    """Replay each half of the answers with the tree grown on the other half."""
+    halves = (traces[0::2], traces[1::2])
+    found = [
+        replay(asked, grow(known, drafts, steps))
+        for asked, known in (halves, tuple(reversed(halves)))
+    ]
+    return Prediction(sum(f.steps for f in found), sum(f.tokens for f in found))
+
+
 def write_learnt(job: Job, maps: Projections, traces: Sequence[Trace], drafts: int) -> None:
     """Acceptance lengths on the tune split, each drafter with its own best tree of ``drafts``."""
     steps = maps.layout.steps
     untrained = Projections(maps.layout, job.target.hidden_size).to(job.target.device)
     blank = measure(Streams(job.target, untrained), job.tune).traces
     found = {
-        "firp": replay(traces, grow(traces, drafts, steps)),
-        "identity": replay(blank, grow(blank, drafts, steps)),
+        "firp": _cross_fit(traces, drafts, steps),
+        "identity": _cross_fit(blank, drafts, steps),
         "bigram": Bigrams(job.train).replay(job.tune, drafts, steps),
     }
     with replacing(job.folder / LEARNT) as temporary, temporary.open("w", newline="") as stream:

@@ -83,7 +83,8 @@ class Projections(nn.Module):
         else:
             assert earlier is not None
             source = earlier[:, -rows:]
-        projected: Tensor = self.maps[step - 1](source)
+        # Maps stay in float32 whatever the target runs in.
+        projected: Tensor = self.maps[step - 1](source.float()).to(source.dtype)
         return projected
 
 

@@ -1,8 +1,7 @@
 """FIRP's settings: what the paper leaves open, as options with defaults.
 
-The defaults of layout and learning rate are those that the sweep chose on ``mini``'s tune split
-(results/reference/); the paper gives none (PAPER: K, layers, input of step k, tree, learning rate
-and data were not found).
+The paper discloses none of them (K, layers, input of step k, tree, learning rate, data), so the
+defaults are ours, for ``mini``'s target of six layers; `snakemake sweep` compares others.
 """
 
 from dataclasses import dataclass
@@ -34,11 +33,15 @@ class FirpSettings:
 
     def __post_init__(self) -> None:
         for name, allowed in (("policies", ("static", "best_first")), ("passes", PASSES)):
+            if not getattr(self, name):
+                raise HarnessError(f"methods.firp.{name}: empty, expected {' or '.join(allowed)}")
             for value in getattr(self, name):
                 if value not in allowed:
                     raise HarnessError(
                         f"methods.firp.{name}: '{value}', expected {' or '.join(allowed)}"
                     )
+        if not self.drafts or min(self.drafts) < 1:
+            raise HarnessError(f"methods.firp.drafts: {list(self.drafts)}, expected sizes >= 1")
         _ = self.layout
 
     @property

@@ -90,7 +90,7 @@ def top_tokens(logits: Tensor, width: int) -> Tensor:
 
 
 def ranks(logits: Tensor, tokens: Tensor) -> Tensor:
-    """0-based rank [...] of ``tokens`` [...] among ``logits`` [..., V]; ties count as worse."""
+    """0-based rank [...] of ``tokens`` [...] among ``logits`` [..., V]; ties count for it."""
     own = logits.gather(-1, tokens[..., None])
     return (logits > own).sum(-1)
 

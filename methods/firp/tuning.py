@@ -70,8 +70,13 @@ class Trial:
         """Over autoregressive decoding of the same requests; 0 before anything was timed."""
         return self.baseline_seconds / self.seconds if self.seconds else 0.0
 
+    def restart(self) -> None:
+        """Forget the screening: a finalist is judged on all requests alike."""
+        self.requests = self.tokens = self.steps = 0
+        self.seconds = self.baseline_seconds = 0.0
+
     def add(self, run: TimedRun, baseline: TimedRun) -> None:
-        """Count one request, which autoregressive decoding answered right before or after."""
+        """Count one request, which autoregressive decoding answered in the same round."""
         self.requests += 1
         self.seconds += run.decode_seconds
         self.baseline_seconds += baseline.decode_seconds
@@ -91,7 +96,7 @@ def candidates(settings: FirpSettings, traces: Sequence[Trace]) -> list[Candidat
             if "best_first" in settings.policies:
                 depth = min(drafts, settings.layout.steps)
                 found.append(Candidate("best_first", passes, drafts, depth))
-    return found
+    return [candidate for candidate in found if candidate.depth > 0]
 
 
 def tune(job: Job) -> None:
@@ -104,6 +109,8 @@ def tune(job: Job) -> None:
     rng = random.Random(job.seed)
     _time(job, maps, trials, job.requests[::SCREENED], rng)
     finalists = sorted(trials, key=lambda trial: -trial.speedup)[:FINALISTS]
+    for trial in finalists:
+        trial.restart()
     for _ in range(settings.tuning_rounds):
         _time(job, maps, finalists, job.requests, rng)
     best = max(finalists, key=lambda trial: trial.speedup)

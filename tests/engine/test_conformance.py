@@ -145,8 +145,17 @@ def test_the_arena_can_be_exactly_full() -> None:
     truth, _ = collect(EngineDecoder(engine, Drafter()), request(max_new_tokens=cap))
     drafter = toys.Oracle(PROMPT, truth, VOCAB)
     engine.arena = Target(tiny_model("llama")).arena
+    ends = []
+    update = engine.arena.update
+
+    def watched(key, value, layer_idx):  # type: ignore[no-untyped-def]
+        ends.append(engine.arena.offset + key.shape[2])
+        return update(key, value, layer_idx)
+
+    engine.arena.update = watched
     tokens, _ = collect(EngineDecoder(engine, drafter), request(max_new_tokens=cap))
     assert engine.arena.capacity == 128
+    assert max(ends) > 128 - oracle_rows
     assert tokens == truth
     engine.arena.offset = 128
     key = torch.zeros(1, 4, 1, 8)

@@ -34,6 +34,5 @@ def test_every_shipped_config_is_valid(name: str) -> None:
     if name == "schema.yaml":
         return
     done = snakemake(ROOT, "--lint", "--configfile", f"workflows/config/{name}")
-    text = done.stdout + done.stderr
-    assert "Error validating" not in text
+    assert done.returncode == 0, done.stdout + done.stderr
     assert Path(ROOT / "workflows/config" / name).read_text().startswith("#")

@@ -54,7 +54,16 @@ def model_spec(wildcards):
 def model_files(wildcards):
     """What a job waits for before it loads a local target."""
     folder = model_folder(wildcards.model)
-    return f"{folder}/config.json" if folder else []
+    if not folder:
+        return []
+    made_here = folder.startswith("results/")
+    return f"{folder}/record.json" if made_here else f"{folder}/config.json"
+
+
+def pretrain_sources(wildcards):
+    """Local files that a target is trained on."""
+    sources = config["models"][wildcards.model]["pretrain"]["sources"].values()
+    return [source["path"] for source in sources if "path" in source]
 
 
 def stand_in_file(dataset, split):

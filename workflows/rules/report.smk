@@ -1,5 +1,7 @@
 # Rows -> tables -> figures -> PDFs: pure functions of files, cheap, and re-run when their code is.
 
+ANALYSIS = [f"harness/analysis/{name}.py" for name in ("rows", "statistics", "quality", "tables")]
+PRESENTATION = ["harness/presentation/figures.py", "harness/presentation/report.py"]
 TABLES = collect(
     f"{ROOT}/tables/{{table}}.csv",
     table=["speedup", "acceptance_length", "draft_size", "rouge2", "summary"],
@@ -17,7 +19,7 @@ rule tables:
         prompts=collect(
             f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS
         ),
-        code=["harness/analysis/tables.py", "harness/analysis/statistics.py"],
+        code=ANALYSIS,
     output:
         TABLES,
         facts=f"{ROOT}/tables/facts.json",
@@ -35,7 +37,7 @@ rule tables:
 rule figures:
     input:
         TABLES,
-        code="harness/presentation/figures.py",
+        code=PRESENTATION[:1],
     output:
         f"{ROOT}/figures/done.json",
     log:
@@ -55,7 +57,7 @@ rule report:
         f"{ROOT}/figures/done.json",
         template="workflows/report.typ",
         published="workflows/resources/published.csv",
-        code="harness/presentation/report.py",
+        code=PRESENTATION,
     output:
         f"{ROOT}/report/{{name}}.pdf",
     log:

@@ -19,7 +19,7 @@ rule stand_in:
 # mini's weights are shipped: this is part of `all` only under `target: rebuild` in the config.
 rule rebuild_mini_target:
     output:
-        "results/rebuilt-mini-target/config.json",
+        "results/rebuilt-mini-target/record.json",
     log:
         "results/rebuilt-mini-target/rebuild.log",
     conda:
@@ -34,8 +34,11 @@ rule rebuild_mini_target:
 
 
 rule pretrain_target:
+    input:
+        data=pretrain_sources,
+        checked=ancient(f"{ROOT}/checked.json"),
     output:
-        f"{ROOT}/targets/{{model}}/config.json",
+        f"{ROOT}/targets/{{model}}/record.json",
     log:
         f"{ROOT}/logs/pretrain/{{model}}.log",
     conda:
