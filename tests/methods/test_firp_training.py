@@ -1,0 +1,94 @@
+"""Training FIRP: it learns, resumes where it was killed, and runs on a half-precision target."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.decoder import Request, collect
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.method import Answer, Job
+from methods.firp import METHOD, training
+from methods.firp.projections import load
+from methods.firp.settings import FirpSettings
+from tests.models import VOCAB, tiny_model
+
+SETTINGS = FirpSettings(
+    entry_layers=(1, 2),
+    training_steps=6,
+    batch=2,
+    evaluate_every=2,
+    drafts=(2,),
+    policies=("static",),
+)
+
+
+def answers(target: Target, count: int = 6) -> list[Answer]:
+    """The tiny target's own answers to prompts of different lengths."""
+    found = []
+    for seed in range(count):
+        prompt = tuple((7 * i + 5 * seed + 1) % VOCAB for i in range(4 + seed))
+        request = Request(prompt, 12, frozenset())
+        found.append(Answer(prompt, tuple(collect(EngineDecoder(target, Drafter()), request)[0])))
+    return found
+
+
+def job(target: Target, folder: Path) -> Job:
+    own = answers(target)
+    requests = [Request(a.prompt, 12, frozenset()) for a in own]
+    return Job(target, SETTINGS, folder, 0, own, own, requests)
+
+
+def test_training_lowers_the_loss_and_leaves_the_target_alone(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama"))
+    before = {n: p.clone() for n, p in target.model.named_parameters()}
+    training.train(job(target, tmp_path))
+    rows = (tmp_path / "curves.csv").read_text().splitlines()
+    losses = [float(line.split(",")[rows[0].split(",").index("tune_loss")]) for line in rows[1:]]
+    assert min(losses) < losses[0]
+    for name, parameter in target.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+
+
+def test_a_killed_training_ends_in_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(tiny_model("llama"))
+    training.train(job(target, tmp_path / "whole"))
+    save = training._save_checkpoint
+
+    def save_and_die(*arguments) -> None:  # type: ignore[no-untyped-def]
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_save_checkpoint", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(job(target, tmp_path / "killed"))
+    monkeypatch.setattr(training, "_save_checkpoint", save)
+    assert (tmp_path / "killed" / training.CHECKPOINT).is_file()
+    training.train(job(target, tmp_path / "killed"))
+    whole, resumed = (load(tmp_path / name, 32) for name in ("whole", "killed"))
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(value, resumed.state_dict()[name], rtol=0, atol=0)
+    assert not (tmp_path / "killed" / training.CHECKPOINT).exists()
+
+
+def test_train_tune_and_decode_on_a_bfloat16_target(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama").__class__(tiny_model("llama").config).to(torch.bfloat16))
+    work = job(target, tmp_path)
+    training.train(work)
+    assert METHOD.tune is not None
+    METHOD.tune(work)
+    decoder = METHOD.build(target, SETTINGS, tmp_path)
+    tokens, _ = collect(decoder, work.requests[0])
+    assert len(tokens) == 12
+
+
+def test_without_answers_training_says_so(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama"))
+    with pytest.raises(HarnessError, match="no answers of the target"):
+        training.train(Job(target, SETTINGS, tmp_path, 0))
