@@ -94,8 +94,9 @@ def test_snakemake_killed_with_its_session_runs_on(finished: Path, tmp_path: Pat
     runs = folder / "results/smoke/runs/mini/mtbench"
     for file in runs.iterdir():
         file.unlink()
+    asked = ("results/smoke/runs/mini/mtbench/session-1.jsonl", *SMOKE[1:])
     process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--cores", "1", *SMOKE],
+        [sys.executable, "-m", "snakemake", "--cores", "1", *asked],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
@@ -103,8 +104,8 @@ def test_snakemake_killed_with_its_session_runs_on(finished: Path, tmp_path: Pat
         start_new_session=True,
     )
     before = kill_once_measured(process, runs / ".session-1.jsonl.journal")
-    assert snakemake(folder, "--unlock", *SMOKE).returncode == 0
-    again = snakemake(folder, *SMOKE)
+    assert snakemake(folder, "--unlock", *asked).returncode == 0
+    again = snakemake(folder, *asked)
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
     final = (runs / "session-1.jsonl").read_bytes()
     assert final.startswith(_whole_prompts(before))

@@ -6,6 +6,7 @@ rule session:
         prompts=f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl",
         warmup=f"{ROOT}/prompts/{{model}}/tune/{{dataset}}.jsonl",
         methods=method_results,
+        checked=f"{ROOT}/checked.json",
         model=model_files,
     output:
         rows=f"{ROOT}/runs/{{model}}/{{dataset}}/session-{{session}}.jsonl",

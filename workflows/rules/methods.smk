@@ -1,12 +1,14 @@
 # Training and tuning of methods, on the train and tune splits alone.
 
 
-# Every method's own settings class checks its part of the config before any long job.
+# Every method's own settings class checks its part of the config. Only sessions wait for it, since
+# only they hold every method's settings; its priority makes it the first job that runs.
 rule check_methods:
     output:
         f"{ROOT}/checked.json",
     log:
         f"{ROOT}/logs/check_methods.log",
+    priority: 1000
     conda:
         "../../environment.yml"
     params:

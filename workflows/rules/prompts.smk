@@ -27,7 +27,6 @@ rule freeze_prompts:
         data=split_input,
         model=model_files,
         first_turns=first_turns,
-        checked=ancient(f"{ROOT}/checked.json"),
     output:
         prompts=f"{ROOT}/prompts/{{model}}/{{split}}/{{dataset}}.jsonl",
         dropped=f"{ROOT}/prompts/{{model}}/{{split}}/{{dataset}}.dropped.json",
@@ -49,7 +48,6 @@ use rule freeze_prompts as freeze_test_prompts with:
         data=lambda wc: split_input(test_wildcards(wc)),
         model=model_files,
         first_turns=lambda wc: first_turns(test_wildcards(wc)),
-        checked=ancient(f"{ROOT}/checked.json"),
     output:
         prompts=f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl",
         dropped=f"{ROOT}/prompts/{{model}}/{{dataset}}.dropped.json",

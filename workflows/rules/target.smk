@@ -36,7 +36,6 @@ rule rebuild_mini_target:
 rule pretrain_target:
     input:
         data=pretrain_sources,
-        checked=ancient(f"{ROOT}/checked.json"),
     output:
         f"{ROOT}/targets/{{model}}/record.json",
     log:
