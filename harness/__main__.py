@@ -30,11 +30,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harness", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="torch threads (recorded)")
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_targets(commands)
+    _add_prompts(commands)
+    _add_methods(commands)
+    _add_analysis(commands)
+    return parser
 
-    add = _command(commands, "check", "parse every method's settings", _check)
-    add("--methods", required=True, help="JSON: method -> settings")
-    add("--out", required=True, type=Path)
 
+def _add_targets(commands: Any) -> None:
+    """Steps that make a target or the text that it is asked."""
     add = _command(commands, "stand-in", "generate a stand-in question set", _stand_in)
     add("--dataset", required=True)
     add("--split", required=True)
@@ -51,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--recipe", required=True, help="JSON: sources, shape, recipe")
     add("--out", required=True, type=Path)
 
+
+def _add_prompts(commands: Any) -> None:
+    """Steps that freeze prompts and answer them, untimed."""
     for name, text, run in (
         ("first-turns", "answer first turns, untimed", _first_turns),
         ("freeze", "freeze a split's prompts", _freeze),
@@ -68,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", required=True)
     add("--prompts", required=True, nargs="+", type=Path)
     add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--out", required=True, type=Path)
+
+
+def _add_methods(commands: Any) -> None:
+    """Steps that check, train, tune and time methods."""
+    add = _command(commands, "check", "parse every method's settings", _check)
+    add("--methods", required=True, help="JSON: method -> settings")
     add("--out", required=True, type=Path)
 
     for name, text, run in (
@@ -94,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--folders", required=True, type=Path)
     add("--out", required=True, type=Path)
 
+
+def _add_analysis(commands: Any) -> None:
+    """Steps from rows to PDFs: cheap, and without a model."""
     add = _command(commands, "sweep-table", "collect a sweep's variants", _sweep_table)
     add("--variants", required=True, help="JSON: settings of each variant")
     add("--settings", required=True, nargs="+", type=Path)
@@ -110,7 +127,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--root", required=True, type=Path)
     add("--name", required=True)
     add("--out", required=True, type=Path)
-    return parser
 
 
 def _command(commands: Any, name: str, text: str, run: Any) -> Any:

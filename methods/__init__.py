@@ -11,18 +11,27 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """Module whose ``METHOD`` it is, and whether it is trained and tuned before sessions."""
+    """Module whose ``METHOD`` it is, and whether it is trained and tuned before sessions.
+
+    ``tuning`` names the settings that only its tuning reads: a change of one trains nothing anew.
+    """
 
     module: str
     trained: bool = False
     tuned: bool = False
+    tuning: tuple[str, ...] = ()
 
 
 METHODS = {
     "autoregressive": Entry("methods.autoregressive"),
     "autoregressive_again": Entry("methods.autoregressive"),
     "hf_generate": Entry("methods.hf_generate", tuned=True),
-    "firp": Entry("methods.firp", trained=True, tuned=True),
+    "firp": Entry(
+        "methods.firp",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "policies", "passes", "tuning_rounds"),
+    ),
 }
 
 

@@ -1,22 +1,20 @@
 """Tables of an experiment: the paper's four, one tidy summary, and what the figures need."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from harness.analysis.facts import AA_BAND, LOOP_LIMIT, common_provenance, frozen_prompts, page_one
 from harness.analysis.quality import is_right, loops, rouge2
 from harness.analysis.rows import AGAIN, BASELINE, load_rows, session_files
 from harness.analysis.statistics import log_ratio, per_question, ranks
 from harness.errors import HarnessError
-from harness.files import read_json, read_jsonl, replacing, sha256_file, write_json
+from harness.files import read_json, replacing, write_json
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
-LOOP_LIMIT = 0.10
 TIE_MARGIN = 1e-4
-AA_BAND = (0.97, 1.03)
 # half precision: logit gaps below this are within the rounding of the logits
 MARGINS = {"float32": TIE_MARGIN, "bfloat16": 0.25, "float16": 0.05}
 
@@ -25,9 +23,9 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
     files = session_files(root, experiment)
     rows = load_rows(files)
-    provenance = _provenance(files)
+    provenance = common_provenance(files)
     out = root / "tables"
-    prompts = _prompts(root, rows)
+    prompts = frozen_prompts(root, rows)
     lossy = [arm for arm, kept in provenance["lossless"].items() if not kept]
     divergences = _divergences(rows[~rows["arm"].isin(lossy)], experiment["dtype"])
     _write(out / "divergences.csv", divergences)
@@ -47,7 +45,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
     _write(out / "question_speedup.csv", _question_speedups(rows))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
-    facts = _facts(experiment, root, files, summary) | {
+    facts = page_one(experiment, root, files, summary) | {
         **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(rows),
         "divergences": divergences["cause"].value_counts().to_dict(),
@@ -220,85 +218,6 @@ def _acceptance_by_depth(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def _facts(
-    experiment: dict[str, Any],
-    root: Path,
-    files: list[Path],
-    summary: pd.DataFrame,
-) -> dict[str, Any]:
-    """What page 1 of a report says, and the hashes that tie tables to rows."""
-    again = summary[summary["method"] == AGAIN].set_index(["model", "dataset"])
-    return {
-        "experiment": experiment,
-        "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
-        "questions": _per_dataset(summary, "questions"),
-        "dropped_questions": {
-            dataset: sum(
-                read_json(root / "prompts" / model / f"{dataset}.dropped.json")["dropped_questions"]
-                for model in experiment["models"]
-            )
-            for dataset in experiment["datasets"]
-        },
-        "looping": {
-            dataset: bool(
-                (summary.query("dataset == @dataset and method == @BASELINE")["loop_rate"])
-                .gt(LOOP_LIMIT)
-                .any()
-            )
-            for dataset in experiment["datasets"]
-        },
-        "a_a": {
-            f"{model}/{dataset}": {
-                "low": _plain(line["speedup_ci_low"]),
-                "high": _plain(line["speedup_ci_high"]),
-                "passes": bool(
-                    line["speedup_ci_low"] >= AA_BAND[0] and line["speedup_ci_high"] <= AA_BAND[1]
-                ),
-            }
-            for (model, dataset), line in again.iterrows()
-        },
-    }
-
-
-def _provenance(files: list[Path]) -> dict[str, Any]:
-    """The sessions' common provenance: code, methods, machine and dtype must not have changed."""
-    found = [read_json(file.with_suffix(".provenance.json")) for file in files]
-    for key in ("commit", "sources", "dtype", "machine", "packages", "lossless", "reference"):
-        values = {json.dumps(one[key], sort_keys=True) for one in found}
-        if len(values) > 1:
-            raise HarnessError(f"sessions differ in {key}: {sorted(values)}; expected one value")
-    return found[0]
-
-
-def _per_dataset(summary: pd.DataFrame, column: str) -> dict[str, int]:
-    return {str(name): int(group[column].max()) for name, group in summary.groupby("dataset")}
-
-
-def _plain(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else float(value)
-
-
-def _prompts(root: Path, rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
-    """(model, prompt_id) -> frozen prompt; every row's hash must be the prompt's."""
-    keys = ["model", "prompt_id", "ids_sha256"]
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for model, dataset in rows[["model", "dataset"]].drop_duplicates().itertuples(index=False):
-        for prompt in read_jsonl(root / "prompts" / model / f"{dataset}.jsonl"):
-            found[model, prompt["prompt_id"]] = prompt
-    for model, prompt_id, digest in rows[keys].itertuples(index=False):
-        known = found.get((model, prompt_id))
-        if known is None or known["sha256"] != digest:
-            raise HarnessError(f"prompt {prompt_id}: rows and frozen prompts hold different ids")
-    return found
-
-
 def _write(path: Path, table: pd.DataFrame) -> None:
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
-
-
-def read_facts(root: Path) -> dict[str, Any]:
-    """What :func:`write_tables` wrote for page 1."""
-    facts: dict[str, Any] = json.loads((root / "tables" / "facts.json").read_text())
-    return facts

@@ -55,9 +55,13 @@ def model_files(wildcards):
     """What a job waits for before it loads a local target."""
     folder = model_folder(wildcards.model)
     if not folder:
-        return []
-    made_here = folder.startswith("results/")
-    return f"{folder}/record.json" if made_here else f"{folder}/config.json"
+        return []  # on the hub
+    if folder.startswith("results/"):
+        return [f"{folder}/record.json"]
+    kept = ("*.json", "*.safetensors", "*.bin", "*.model")
+    found = sorted(str(file) for kind in kept for file in Path(folder).glob(kind))
+    # a missing folder is named by the job that needs its config
+    return found or [f"{folder}/config.json"]
 
 
 def pretrain_sources(wildcards):
@@ -130,13 +134,23 @@ def caps():
 
 
 def method_settings(wildcards):
-    return as_json(config["methods"][wildcards.method] or {})
+    """A method's settings; in a sweep, with the variant's in place of the configured ones."""
+    settings = config["methods"][wildcards.method] or {}
+    if "variant" in wildcards.keys():
+        settings = settings | config["sweeps"][wildcards.method][int(wildcards.variant)]
+    return settings
 
 
-def variant_settings(wildcards):
-    """A sweep's settings: the configured ones with the variant's in their place."""
-    chosen = config["sweeps"][wildcards.method][int(wildcards.variant)]
-    return as_json((config["methods"][wildcards.method] or {}) | chosen)
+def training_settings(wildcards):
+    """JSON for --settings of a training, without what only the tuning reads."""
+    known = KNOWN[wildcards.method].tuning if wildcards.method in KNOWN else ()
+    settings = method_settings(wildcards)
+    return as_json({name: settings[name] for name in settings if name not in known})
+
+
+def tuning_settings(wildcards):
+    """JSON for --settings of a tuning."""
+    return as_json(method_settings(wildcards))
 
 
 def all_methods():

@@ -34,7 +34,7 @@ rule train_method:
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        settings=method_settings,
+        settings=training_settings,
         seed=config["seed"],
     shell:
         "python -m harness --threads {params.torch_threads} train --method {wildcards.method} --settings {params.settings:q}"
@@ -64,7 +64,7 @@ rule tune_method:
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        settings=method_settings,
+        settings=tuning_settings,
         caps=caps(),
         seed=config["seed"],
     shell:

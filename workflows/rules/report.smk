@@ -1,6 +1,8 @@
 # Rows -> tables -> figures -> PDFs: pure functions of files, cheap, and re-run when their code is.
 
-ANALYSIS = [f"harness/analysis/{name}.py" for name in ("rows", "statistics", "quality", "tables")]
+ANALYSIS = [
+    f"harness/analysis/{name}.py" for name in ("rows", "statistics", "quality", "facts", "tables")
+]
 PRESENTATION = ["harness/presentation/figures.py", "harness/presentation/report.py"]
 TABLES = collect(
     f"{ROOT}/tables/{{table}}.csv",

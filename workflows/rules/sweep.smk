@@ -15,7 +15,7 @@ use rule train_method as sweep_train with:
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        settings=variant_settings,
+        settings=training_settings,
         seed=config["seed"],
 
 
@@ -33,7 +33,7 @@ use rule tune_method as sweep_tune with:
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        settings=variant_settings,
+        settings=tuning_settings,
         caps=caps(),
         seed=config["seed"],
 

@@ -1,0 +1,85 @@
+"""What page 1 of a report says of an experiment; what ties its tables to rows and prompts."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.rows import AGAIN, BASELINE
+from harness.errors import HarnessError
+from harness.files import read_json, read_jsonl, sha256_file
+
+LOOP_LIMIT = 0.10
+AA_BAND = (0.97, 1.03)
+
+
+def page_one(
+    experiment: dict[str, Any],
+    root: Path,
+    files: list[Path],
+    summary: pd.DataFrame,
+) -> dict[str, Any]:
+    """What page 1 of a report says, and the hashes that tie tables to rows."""
+    baseline = summary[summary["method"] == BASELINE]
+    again = summary[summary["method"] == AGAIN].set_index(["model", "dataset"])
+    return {
+        "experiment": experiment,
+        "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
+        "questions": _per_dataset(summary, "questions"),
+        "dropped_questions": {
+            dataset: sum(
+                read_json(root / "prompts" / model / f"{dataset}.dropped.json")["dropped_questions"]
+                for model in experiment["models"]
+            )
+            for dataset in experiment["datasets"]
+        },
+        "looping": {
+            str(dataset): bool(group["loop_rate"].gt(LOOP_LIMIT).any())
+            for dataset, group in baseline.groupby("dataset")
+        },
+        "a_a": {
+            f"{model}/{dataset}": {
+                "low": _plain(line["speedup_ci_low"]),
+                "high": _plain(line["speedup_ci_high"]),
+                "passes": bool(
+                    line["speedup_ci_low"] >= AA_BAND[0] and line["speedup_ci_high"] <= AA_BAND[1]
+                ),
+            }
+            for (model, dataset), line in again.iterrows()
+        },
+    }
+
+
+def common_provenance(files: list[Path]) -> dict[str, Any]:
+    """The sessions' common provenance: code, methods, machine and dtype must not have changed."""
+    found = [read_json(file.with_suffix(".provenance.json")) for file in files]
+    for key in ("commit", "sources", "dtype", "machine", "packages", "lossless", "reference"):
+        values = {json.dumps(one[key], sort_keys=True) for one in found}
+        if len(values) > 1:
+            raise HarnessError(f"sessions differ in {key}: {sorted(values)}; expected one value")
+    return found[0]
+
+
+def _per_dataset(summary: pd.DataFrame, column: str) -> dict[str, int]:
+    return {str(name): int(group[column].max()) for name, group in summary.groupby("dataset")}
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def frozen_prompts(root: Path, rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """(model, prompt_id) -> frozen prompt; every row's hash must be the prompt's."""
+    keys = ["model", "prompt_id", "ids_sha256"]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for model, dataset in rows[["model", "dataset"]].drop_duplicates().itertuples(index=False):
+        for prompt in read_jsonl(root / "prompts" / model / f"{dataset}.jsonl"):
+            found[model, prompt["prompt_id"]] = prompt
+    for model, prompt_id, digest in rows[keys].itertuples(index=False):
+        known = found.get((model, prompt_id))
+        if known is None or known["sha256"] != digest:
+            raise HarnessError(f"prompt {prompt_id}: rows and frozen prompts hold different ids")
+    return found
