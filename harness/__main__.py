@@ -128,6 +128,15 @@ def _add_analysis(commands: Any) -> None:
     add("--name", required=True)
     add("--out", required=True, type=Path)
 
+    add = _command(commands, "keep", "keep an experiment's rows and tables, compressed", _keep)
+    add("--root", required=True, type=Path)
+    add("--out", required=True, type=Path, help="a new folder")
+    add("--prompts", action="store_true", help="the frozen test prompts too")
+
+    add = _command(commands, "unpack", "lay kept rows out for analysing them again", _unpack)
+    add("--kept", required=True, type=Path)
+    add("--root", required=True, type=Path)
+
 
 def _command(commands: Any, name: str, text: str, run: Any) -> Any:
     parser = commands.add_parser(name, help=text, description=text)
@@ -281,6 +290,18 @@ def _report(options: argparse.Namespace) -> None:
     from harness.presentation.report import write_report
 
     write_report(options.root, options.name, options.out)
+
+
+def _keep(options: argparse.Namespace) -> None:
+    from harness.commands.keep import keep
+
+    keep(options.root, options.out, prompts=options.prompts)
+
+
+def _unpack(options: argparse.Namespace) -> None:
+    from harness.commands.keep import unpack
+
+    unpack(options.kept, options.root)
 
 
 if __name__ == "__main__":

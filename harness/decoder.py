@@ -60,8 +60,9 @@ Emit = Callable[[StepRecord], None]
 class Decoder(ABC):
     """A method with one setting, bound to a target.
 
-    The first record of every decoder carries exactly one token and ends the prefill phase. Either
-    override :meth:`steps` and yield records, or override :meth:`decode` and call ``emit``.
+    The first record ends the prefill phase: its tokens count for no arm's decode phase. It carries
+    one token, unless a foreign decoder drafts before its first forward. Either override
+    :meth:`steps` and yield records, or override :meth:`decode` and call ``emit``.
     """
 
     lossless: bool = True

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 class Entry(NamedTuple):
     """Module whose ``METHOD`` it is, and whether it is trained and tuned before sessions.
 
-    ``tuning`` names the settings that only its tuning reads: a change of one trains nothing anew.
+    ``tuning`` names the settings that its training does not read: a change of one trains nothing
+    anew. ``uses`` names the method whose training and tuning this one decodes with.
     """
 
     module: str
     trained: bool = False
     tuned: bool = False
     tuning: tuple[str, ...] = ()
+    uses: str = ""
 
 
 METHODS = {
@@ -32,6 +34,21 @@ METHODS = {
         tuned=True,
         tuning=("drafts", "policies", "passes", "tuning_rounds"),
     ),
+    "medusa": Entry(
+        "methods.medusa",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "policies", "templates", "tuning_rounds"),
+    ),
+    "medusa_template": Entry("methods.medusa_template", uses="medusa"),
+    "medusa_cartesian": Entry("methods.medusa_cartesian", uses="medusa"),
+    "medusa_llm": Entry("methods.medusa_llm", uses="medusa"),
+    "medusa_typical": Entry("methods.medusa_typical", uses="medusa"),
+    "lookahead": Entry("methods.lookahead", tuned=True),
+    "self_speculative": Entry("methods.self_speculative", tuned=True),
+    "prompt_lookup": Entry("methods.prompt_lookup", tuned=True),
+    "hf_prompt_lookup": Entry("methods.hf_prompt_lookup"),
+    "hf_assisted": Entry("methods.hf_assisted", trained=True, tuning=("drafts", "confidence")),
 }
 
 

@@ -4,6 +4,8 @@ It keeps its own cache; tokens arrive through a streamer that calls back in the 
 each step, so its records are stamped like everyone else's.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,29 +41,41 @@ class Settings:
 
 
 class _Streamer(BaseStreamer):
-    """Hands every generated token on; the first call carries the prompt."""
+    """Hands on what every step commits; the first call carries the prompt.
 
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._prompt_seen = False
+    ``rows`` of the running forward are noted by a hook, since generate does not tell.
+    """
+
+    def __init__(self, request: Request, emit: Emit) -> None:
+        self._request, self._emit = request, emit
+        self._emitted = -1
+        self.rows = 1
 
     def put(self, value: Tensor) -> None:
-        if self._prompt_seen:
-            self._emit(StepRecord((int(value),)))
-        self._prompt_seen = True
+        if self._emitted < 0:
+            self._emitted = 0
+            return
+        tokens, _ = self._request.keep(self._emitted, value.flatten().tolist())
+        # The first forward also carries the prompt; what was drafted beside it cannot be told.
+        rows = self.rows if self._emitted else len(tokens)
+        self._emit(StepRecord(tuple(tokens), rows - 1, rows, tuple(range(1, len(tokens)))))
+        self._emitted += len(tokens)
+
+    def note_rows(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        """Forward pre-hook on the target."""
+        self.rows = kwargs["input_ids"].shape[1]
 
     def end(self) -> None:
         """Nothing is buffered."""
 
 
 class HfGenerate(EmittingDecoder):
-    """``model.generate`` at its defaults, greedy, with a dynamic or a static cache."""
+    """``model.generate`` at its defaults, greedy; ``options`` are passed on to it."""
 
-    def __init__(self, target: Target, cache: str) -> None:
+    def __init__(self, target: Target, options: dict[str, Any]) -> None:
         self._model: Any = target.model
         self._device = target.device
-        # Nothing is passed for the dynamic cache: it is what generate uses by itself.
-        self._cache = {} if cache == "dynamic" else {"cache_implementation": cache}
+        self._options = options
         self._per_token = target.arena.bytes_per_slot
         self._longest = 0
 
@@ -69,13 +83,28 @@ class HfGenerate(EmittingDecoder):
         """Its own cache at the longest sequence seen."""
         return self._per_token * self._longest
 
+    @contextmanager
+    def _watch(self, streamer: _Streamer) -> Iterator[None]:
+        """Let the streamer see the rows of forwards that draft; plain ones have one row, and a
+        hook would be traced into a compiled forward.
+        """
+        if not self._options.keys() & {"assistant_model", "prompt_lookup_num_tokens"}:
+            yield
+            return
+        hook = self._model.register_forward_pre_hook(streamer.note_rows, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+
     def decode(self, request: Request, emit: Emit) -> None:
         if request.sampling.temperature > 0:
             raise HarnessError("hf_generate is a greedy arm; expected temperature 0")
         ids = torch.tensor([request.prompt_ids], device=self._device)
         stops = sorted(request.stop_ids)
         self._longest = max(self._longest, ids.shape[1] + request.max_new_tokens)
-        with plain_generation(self._model):
+        streamer = _Streamer(request, emit)
+        with plain_generation(self._model), self._watch(streamer):
             self._model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -83,9 +112,14 @@ class HfGenerate(EmittingDecoder):
                 do_sample=False,
                 eos_token_id=stops or None,
                 pad_token_id=stops[0] if stops else 0,
-                streamer=_Streamer(emit),
-                **self._cache,
+                streamer=streamer,
+                **self._options,
             )
+
+
+def with_cache(target: Target, cache: str) -> HfGenerate:
+    """generate with that cache; nothing is passed for the dynamic one, which is its default."""
+    return HfGenerate(target, {} if cache == "dynamic" else {"cache_implementation": cache})
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
@@ -95,13 +129,13 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
         if folder is None:
             raise HarnessError("hf_generate: cache 'fastest' needs its tuning; expected a folder")
         cache = read_json(folder / SETTING)["cache"]
-    return HfGenerate(target, cache)
+    return with_cache(target, cache)
 
 
 def tune(job: Job) -> None:
     """Time both caches on the tune split, alternating; keep the one with fewer decode seconds."""
     settings: Settings = job.settings
-    decoders = {cache: HfGenerate(job.target, cache) for cache in CACHES}
+    decoders = {cache: with_cache(job.target, cache) for cache in CACHES}
     requests = job.requests[: settings.tuning_requests]
     seconds = dict.fromkeys(CACHES, 0.0)
     for decoder in decoders.values():

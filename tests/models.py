@@ -33,6 +33,12 @@ ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 @lru_cache
 def tiny_model(name: str, attention: str = "sdpa", seed: int = 2) -> PreTrainedModel:
     """llama: MHA; mistral: GQA with a window of 12; qwen2: GQA, biases; qwen3: own head size."""
+    # Some tests run in inference mode; what they build first must serve those that train.
+    with torch.inference_mode(False):
+        return _build(name, attention, seed)
+
+
+def _build(name: str, attention: str, seed: int) -> PreTrainedModel:
     torch.manual_seed(seed)
     if name == "llama":
         model = LlamaForCausalLM(LlamaConfig(**_SIZE, num_key_value_heads=4))

@@ -47,7 +47,7 @@ def load_rows(files: list[Path]) -> pd.DataFrame:
     rows = [_checked(row, file) for file in files for row in read_jsonl(file)]
     frame = pd.DataFrame(rows)
     frame["tokens"] = frame["output_ids"].map(len)
-    frame["decode_tokens"] = frame["tokens"] - 1
+    frame["decode_tokens"] = frame["tokens"] - frame["step_tokens"].map(lambda counts: counts[0])
     frame["decode_steps"] = frame["step_tokens"].map(len) - 1
     frame["draft_total"] = frame["step_draft_size"].map(lambda sizes: sum(sizes[1:]))
     frame["rows_total"] = frame["step_rows"].map(lambda sizes: sum(sizes[1:]))

@@ -2,7 +2,7 @@
 
 Estimand: the log ratio of decode seconds per token over the population of questions and sessions.
 Unit: the question (both turns together). A bootstrap over questions alone would call two runs of
-the same program different (DESIGN section 8).
+the same program different.
 """
 
 import math

@@ -29,7 +29,7 @@ def _line(variant: dict[str, Any], setting: Path) -> dict[str, Any]:
     kept = ("policy", "passes", "drafts", "acceptance_length", "speedup")
     return {
         **{key: str(value) for key, value in variant.items()},
-        **{key: best[key] for key in kept},
+        **{key: best[key] for key in kept if key in best},
         "tune_loss": trained["tune_loss"],
         "training_seconds": trained["training_seconds"],
         **tops,

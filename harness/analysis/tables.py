@@ -12,6 +12,7 @@ from harness.analysis.rows import AGAIN, BASELINE, load_rows, session_files
 from harness.analysis.statistics import log_ratio, per_question, ranks
 from harness.errors import HarnessError
 from harness.files import read_json, replacing, write_json
+from methods import METHODS
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 TIE_MARGIN = 1e-4
@@ -150,7 +151,8 @@ def _quality(
 
 def _costs(root: Path, model: str, arm: str) -> dict[str, float]:
     """What training took."""
-    trained = root / "methods" / model / arm / "config.json"
+    known = METHODS.get(arm)
+    trained = root / "methods" / model / ((known and known.uses) or arm) / "config.json"
     config = read_json(trained) if trained.is_file() else {}
     return {
         "peak_memory_mb": math.nan,
@@ -188,6 +190,7 @@ def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
     """Speedup of every arm on every question, sessions summed."""
     keys = ["model", "dataset", "question_id", "arm"]
     summed = rows.groupby(keys)[["decode_seconds", "decode_tokens"]].sum()
+    summed = summed[summed["decode_tokens"] > 0]  # answers that end with the prefill's token
     rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")
     ratio = rate.rdiv(rate[BASELINE], axis=0)
     return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()

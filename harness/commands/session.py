@@ -12,6 +12,7 @@ from harness.measure.machine import commit, fingerprint, machine, packages, sour
 from harness.measure.session import Plan, run_session
 from harness.method import Method, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+from methods import METHODS
 
 SPARE_ROWS = 256  # rows in flight at the most, for any arm
 
@@ -40,7 +41,7 @@ def measure_session(
     stops = stop_ids(target, tokenizer)
     decoders = {}
     for name, (method, given) in arms.items():
-        folder = files.folders / name
+        folder = _folder(files, name)
         settings = parse_settings(name, method, given)
         decoders[name] = method.build(target, settings, folder if folder.is_dir() else None)
     prompts = read_prompts(files.prompts)
@@ -66,7 +67,7 @@ def measure_session(
         "options": sha256_json([options, {n: given for n, (_, given) in arms.items()}]),
         "prompts": sha256_file(files.prompts),
         "weights": target.weights_hash,
-        "methods": {name: _folder_hash(files.folders / name) for name in sorted(arms)},
+        "methods": {name: _folder_hash(_folder(files, name)) for name in sorted(arms)},
         "commit": commit(),
         "sources": source_hash(),
         "model": asdict(spec),
@@ -98,6 +99,11 @@ def _check_context(target: Target, longest: int) -> None:
             f"longest prompt and answer: {longest} tokens, expected at most the model's context of "
             f"{context}; lower longest_prompt or max_new_tokens"
         )
+
+
+def _folder(files: SessionFiles, arm: str) -> Path:
+    """Where an arm's training and tuning are: its own, or those of the method that it uses."""
+    return files.folders / (METHODS[arm].uses or arm)
 
 
 def _folder_hash(folder: Path) -> str:

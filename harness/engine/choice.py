@@ -2,7 +2,7 @@
 
 At temperature T > 0 a token is ``argmax(logits / T + Gumbel(seed, position))``: a draw from
 softmax(logits / T). All nodes that predict the same position share the noise, so speculative
-output is token-identical to plain sampling with the same seed (METHODS E.3), which is what the
+output is token-identical to plain sampling with the same seed, which is what the
 losslessness test for sampling rests on.
 """
 

@@ -15,15 +15,19 @@ from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
 from harness.engine.masks import BlockLayout, remember
 from harness.engine.target import Block, RowGroup, Target
-from harness.engine.tree import ROOT_ONLY, Tree
+from harness.engine.tree import ROOT_ONLY, Accept, Tree, exact
 
 
 class EngineDecoder(Decoder):
-    """A target and a drafter. Autoregressive decoding is the drafter that drafts nothing."""
+    """A target and a drafter. Autoregressive decoding is the drafter that drafts nothing.
 
-    def __init__(self, target: Target, drafter: Drafter) -> None:
+    ``accept`` is exact for every lossless method; another rule makes the method a lossy one.
+    """
+
+    def __init__(self, target: Target, drafter: Drafter, accept: Accept = exact) -> None:
         self.target = target
         self.drafter = drafter
+        self._accept = accept
         self._layouts: dict[object, BlockLayout] = {}
         self._slots = 0
 
@@ -46,7 +50,7 @@ class EngineDecoder(Decoder):
             logits = target.logits(hidden[0, : len(tree.tokens)])
             base = target.arena.length + 1
             chosen = choose(logits, [base + depth for depth in tree.shape.depths])
-            path = tree.walk(chosen)
+            path = self._accept(tree, logits, chosen)
             reached = [tree.tokens[node] for node in path[1:]] + [chosen[path[-1]]]
             tokens, finished = request.keep(emitted, reached)
             path = path[: len(tokens)]

@@ -35,14 +35,13 @@ class BlockMask:
         self, layout: BlockLayout, context: int, window: int | None, dtype: torch.dtype
     ) -> None:
         rows = len(layout)
-        seen = torch.ones(rows, context + rows, dtype=torch.bool)
-        seen[:, context:] = layout.visible
+        additive = torch.zeros(rows, context + rows, dtype=dtype)
+        additive[:, context:].masked_fill_(~layout.visible, float("-inf"))
         if window is not None:
             # Column j of the context holds the token j - context behind the first uncommitted one.
             columns = torch.cat([torch.arange(context) - context, layout.positions.cpu()])
-            seen &= layout.positions.cpu()[:, None] - columns[None, :] < window
-        additive = torch.zeros(seen.shape, dtype=dtype)
-        additive.masked_fill_(~seen, float("-inf"))
+            outside = layout.positions.cpu()[:, None] - columns[None, :] >= window
+            additive.masked_fill_(outside, float("-inf"))
         self._context = context
         self._buffer = additive.to(layout.positions.device)[None, None]
 

@@ -61,7 +61,8 @@ class Target:
         assert body is not None
         self.config = model.config
         self.layers: list[nn.Module] = list(body.layers)
-        self._embed, self._norm, self._rotary = body.embed_tokens, body.norm, body.rotary_emb
+        self._embed, self._rotary = body.embed_tokens, body.rotary_emb
+        self.norm: nn.Module = body.norm
         self._head = model.lm_head
         weight = self._head.weight
         self.dtype: torch.dtype = weight.dtype
@@ -92,7 +93,7 @@ class Target:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, V] logits of final-layer states [T, H] (before the final norm)."""
-        return self._head(self._norm(hidden))
+        return self._head(self.norm(hidden))
 
     @torch.inference_mode()
     def margin(self, ids: Sequence[int], wanted: int, other: int) -> float:

@@ -5,7 +5,7 @@ children. METHODS: SpecInfer (arXiv 2305.09781, section 4) and Medusa (arXiv 240
 2.1.2) describe tree attention.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -61,7 +61,8 @@ class Tree:
         """Nodes accepted, root first: from each node go to the child whose token was chosen there.
 
         ``chosen[n]`` is the target's token after node n. Exact for greedy and, with one draw per
-        node, for sampling (METHODS E.3); the token chosen at the last node is the bonus.
+        node, for sampling: what is emitted is that very draw. The token chosen at the last node is
+        the bonus.
         """
         path = [0]
         for node in range(1, len(self.tokens)):
@@ -70,6 +71,15 @@ class Tree:
             if self.shape.parents[node] == path[-1] and self.tokens[node] == chosen[path[-1]]:
                 path.append(node)
         return path
+
+
+# (tree, the target's logits [N, V] after its nodes, the tokens chosen there) -> nodes accepted.
+Accept = Callable[[Tree, Tensor, Sequence[int]], list[int]]
+
+
+def exact(tree: Tree, logits: Tensor, chosen: Sequence[int]) -> list[int]:
+    """The rule that keeps the output the target's own."""
+    return tree.walk(chosen)
 
 
 @lru_cache(maxsize=256)

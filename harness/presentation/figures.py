@@ -18,11 +18,22 @@ NAMES = {
     "autoregressive_again": "autoregressive again (A/A)",
     "hf_generate": "HF generate",
     "firp": "FIRP",
+    "medusa": "Medusa",
+    "medusa_template": "Medusa, 63-node template",
+    "medusa_cartesian": "Medusa, the package's tree",
+    "medusa_llm": "medusa-llm (the package)",
+    "medusa_typical": "Medusa, typical (lossy)",
+    "lookahead": "Lookahead",
+    "self_speculative": "self-speculative",
+    "prompt_lookup": "prompt lookup",
+    "hf_prompt_lookup": "HF prompt lookup",
+    "hf_assisted": "HF assisted",
 }
 DATASETS = {"mtbench": "MT-bench", "gsm8k": "GSM8K", "xsum": "XSum"}
 _WIDTH = 3.1
 # One colour a method, the same in every figure.
-_COLOURS = dict(zip(NAMES.values(), sns.color_palette("colorblind"), strict=False))
+_PALETTE = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]
+_COLOURS = dict(zip(NAMES.values(), _PALETTE, strict=False))
 
 
 def write_figures(root: Path) -> None:

@@ -1,8 +1,8 @@
 """FIRP: future intermediate representation prediction (Wu et al., arXiv 2410.20488).
 
-``projections`` the weights, ``drafter`` the method in the engine, ``trees`` what is drafted,
-``streams`` + ``training`` how the weights are learnt, ``measure`` + ``tuning`` how the tree is
-chosen, ``learnt`` what training gave.
+``projections`` the weights, ``drafter`` the method in the engine, ``streams`` + ``training`` how
+the weights are learnt, ``tuning`` how the tree is chosen, ``learnt`` and ``similarity`` what
+training gave.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from harness.method import Method
 from methods.firp.projections import load
 from methods.firp.settings import FirpSettings
 from methods.firp.training import train
-from methods.firp.tuning import load_candidate, tune
+from methods.firp.tuning import load_decoder, tune
 
 
 def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decoder:
@@ -22,7 +22,7 @@ def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decode
     if folder is None:
         raise HarnessError("firp: no trained projections; expected the folder of its training")
     maps = load(folder, target.hidden_size, target.weights_hash)
-    return load_candidate(folder).build(target, maps)
+    return load_decoder(target, maps, folder)
 
 
 METHOD = Method(build, FirpSettings, train=train, tune=tune)

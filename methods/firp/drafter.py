@@ -3,8 +3,7 @@
 Combined pass: every tree node carries its K pseudo rows through the verify forward, so that one
 forward verifies this step's drafts and predicts the next step's. Two-pass: the tree is verified
 alone, then the K pseudo rows of the last accepted node run through the layers above their entry.
-Both draft the same tokens; they differ in cost. Source: arXiv 2410.20488; pass layout METHODS
-F.5-F.7.
+Both draft the same tokens; they differ in cost. Source: arXiv 2410.20488.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from harness.engine.masks import BlockLayout, remember
 from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import Tree
 from methods.firp.projections import Projections
-from methods.firp.trees import TreePolicy
+from methods.shared.trees import TreePolicy
 
 PASSES = ("combined", "two_pass")
 

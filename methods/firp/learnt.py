@@ -13,10 +13,10 @@ from itertools import pairwise
 
 from harness.files import replacing
 from harness.method import Answer, Job
-from methods.firp.measure import measure
 from methods.firp.projections import Projections
 from methods.firp.streams import Streams
-from methods.firp.trees import Prediction, Trace, grow, replay
+from methods.shared.accuracy import measure
+from methods.shared.trees import Prediction, Trace, grow, replay
 
 LEARNT = "learnt.csv"
 
@@ -81,7 +81,8 @@ def write_learnt(job: Job, maps: Projections, traces: Sequence[Trace], drafts: i
     """Acceptance lengths on the tune split, each drafter with its own best tree of ``drafts``."""
     steps = maps.layout.steps
     untrained = Projections(maps.layout, job.target.hidden_size).to(job.target.device)
-    blank = measure(Streams(job.target, untrained), job.tune).traces
+    predict = Streams(job.target, untrained).predict
+    blank = measure(predict, job.tune, steps, job.target.device).traces
     found = {
         "firp": _cross_fit(traces, drafts, steps),
         "identity": _cross_fit(blank, drafts, steps),

@@ -2,11 +2,10 @@
 
 The real stream is the frozen target over the sequence; its K/V, states and logits are constants.
 The pseudo stream runs K rows for each selected position through the layers above their entry,
-attending to the real stream's K/V. Equal to the decode-time block position by position (METHODS
-F.9), at a fraction of the cost.
+attending to the real stream's K/V. Equal to the decode-time block position by position, at a
+fraction of the cost.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,62 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.target import Target
-from harness.method import Answer
 from methods.firp.projections import Projections
-
-
-@dataclass(frozen=True, slots=True)
-class Sequences:
-    """A right-padded batch and the positions trained in it.
-
-    ``ids`` [B, S]; ``selected`` [B, R] index of the real token whose pseudo rows are run, from the
-    last prompt token on; ``valid`` [B, K, R] whether the token that step k predicts at that
-    position belongs to the answer.
-    """
-
-    ids: Tensor
-    selected: Tensor
-    valid: Tensor
-
-    def to(self, device: torch.device) -> "Sequences":
-        """The same batch on another device."""
-        return Sequences(self.ids.to(device), self.selected.to(device), self.valid.to(device))
-
-    @property
-    def aims(self) -> Tensor:
-        """[B, K, R] index of the real row whose distribution each pseudo row should match."""
-        steps = torch.arange(1, self.valid.shape[1] + 1, device=self.ids.device)
-        return (self.selected[:, None] + steps[:, None]).clamp_max(self.ids.shape[1] - 1)
-
-
-def gather_rows(source: Tensor, index: Tensor) -> Tensor:
-    """[B, S, D] rows at [B, R] -> [B, R, D]."""
-    return source.gather(1, index[..., None].expand(-1, -1, source.shape[-1]))
-
-
-def batch_sequences(
-    answers: Sequence[Answer], steps: int, per_sequence: int | None, generator: torch.Generator
-) -> Sequences:
-    """Pad answers to a batch; keep at most ``per_sequence`` random positions of each."""
-    length = max(len(a.prompt) + len(a.answer) for a in answers)
-    rows = max(len(a.answer) for a in answers)
-    if per_sequence is not None:
-        rows = min(rows, per_sequence)
-    ids = torch.zeros(len(answers), length, dtype=torch.long)
-    selected = torch.zeros(len(answers), rows, dtype=torch.long)
-    valid = torch.zeros(len(answers), steps, rows, dtype=torch.bool)
-    for b, a in enumerate(answers):
-        whole = [*a.prompt, *a.answer]
-        ids[b, : len(whole)] = torch.tensor(whole)
-        first, last = len(a.prompt) - 1, len(whole) - 2  # rows that predict an answer token
-        candidates = torch.arange(first, last + 1)
-        if len(candidates) > rows:
-            keep = torch.randperm(len(candidates), generator=generator)[:rows]
-            candidates = candidates[keep.sort().values]
-        selected[b, : len(candidates)] = candidates
-        for k in range(1, steps + 1):
-            valid[b, k - 1, : len(candidates)] = candidates + k <= last
-    return Sequences(ids, selected, valid)
+from methods.shared.accuracy import Predict, divergences
+from methods.shared.sequences import Sequences, gather_rows
 
 
 class _Recorder:
@@ -109,6 +55,16 @@ class Streams:
         projections.layout.check_depth(len(target.layers))
         self.target, self.projections = target, projections
         self._rotary: nn.Module = target.model.model.rotary_emb
+
+    @property
+    def predict(self) -> Predict:
+        """For training and measuring: pseudo logits, and KL to the target's distributions."""
+        return self._predict
+
+    def _predict(self, batch: Sequences) -> tuple[Tensor, Tensor]:
+        real = self.real(batch.ids)
+        logits, _ = self.pseudo(batch, real)
+        return logits, divergences(logits, real.logits, batch)
 
     @torch.no_grad()
     def real(self, ids: Tensor) -> RealStream:

@@ -14,8 +14,9 @@ from harness.engine.target import Target
 from harness.method import Answer
 from methods.firp.drafter import FirpDrafter
 from methods.firp.projections import Layout, Projections
-from methods.firp.streams import Streams, batch_sequences
-from methods.firp.trees import BestFirstTree, StaticTree, TreePolicy, as_trace, ranks, replay
+from methods.firp.streams import Streams
+from methods.shared.sequences import batch_sequences
+from methods.shared.trees import BestFirstTree, StaticTree, TreePolicy, as_trace, ranks, replay
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
 
 PROMPT = tuple((11 * i + 3) % VOCAB for i in range(9))

@@ -11,9 +11,11 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Answer, Job
-from methods.firp import METHOD, training
+from methods.firp import METHOD
 from methods.firp.projections import load
 from methods.firp.settings import FirpSettings
+from methods.firp.training import train
+from methods.shared import training
 from tests.models import VOCAB, tiny_model
 
 SETTINGS = FirpSettings(
@@ -45,7 +47,7 @@ def job(target: Target, folder: Path) -> Job:
 def test_training_lowers_the_loss_and_leaves_the_target_alone(tmp_path: Path) -> None:
     target = Target(tiny_model("llama"))
     before = {n: p.clone() for n, p in target.model.named_parameters()}
-    training.train(job(target, tmp_path))
+    train(job(target, tmp_path))
     rows = (tmp_path / "curves.csv").read_text().splitlines()
     losses = [float(line.split(",")[rows[0].split(",").index("tune_loss")]) for line in rows[1:]]
     assert min(losses) < losses[0]
@@ -58,7 +60,7 @@ def test_a_killed_training_ends_in_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = Target(tiny_model("llama"))
-    training.train(job(target, tmp_path / "whole"))
+    train(job(target, tmp_path / "whole"))
     save = training._save_checkpoint
 
     def save_and_die(*arguments) -> None:  # type: ignore[no-untyped-def]
@@ -67,10 +69,10 @@ def test_a_killed_training_ends_in_the_same_weights(
 
     monkeypatch.setattr(training, "_save_checkpoint", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        training.train(job(target, tmp_path / "killed"))
+        train(job(target, tmp_path / "killed"))
     monkeypatch.setattr(training, "_save_checkpoint", save)
     assert (tmp_path / "killed" / training.CHECKPOINT).is_file()
-    training.train(job(target, tmp_path / "killed"))
+    train(job(target, tmp_path / "killed"))
     whole, resumed = (load(tmp_path / name, 32) for name in ("whole", "killed"))
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(value, resumed.state_dict()[name], rtol=0, atol=0)
@@ -80,7 +82,7 @@ def test_a_killed_training_ends_in_the_same_weights(
 def test_train_tune_and_decode_on_a_bfloat16_target(tmp_path: Path) -> None:
     target = Target(tiny_model("llama").__class__(tiny_model("llama").config).to(torch.bfloat16))
     work = job(target, tmp_path)
-    training.train(work)
+    train(work)
     assert METHOD.tune is not None
     METHOD.tune(work)
     decoder = METHOD.build(target, SETTINGS, tmp_path)
@@ -91,4 +93,4 @@ def test_train_tune_and_decode_on_a_bfloat16_target(tmp_path: Path) -> None:
 def test_without_answers_training_says_so(tmp_path: Path) -> None:
     target = Target(tiny_model("llama"))
     with pytest.raises(HarnessError, match="no answers of the target"):
-        training.train(Job(target, SETTINGS, tmp_path, 0))
+        train(Job(target, SETTINGS, tmp_path, 0))

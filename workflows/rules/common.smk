@@ -12,8 +12,10 @@ METHODS = list(config["methods"])
 SHIPPED = "workflows/resources/mini-target"
 REPORTS = [*DATASETS, "paper"]
 SESSIONS = range(1, config["sessions"] + 1)
-TRAINED = [name for name in METHODS if name in KNOWN and KNOWN[name].trained]
-TUNED = [name for name in METHODS if name in KNOWN and KNOWN[name].tuned]
+# An arm that decodes with another method's training makes that method's steps run, listed or not.
+USED = {KNOWN[name].uses or name: None for name in METHODS if name in KNOWN}
+TRAINED = [name for name in USED if KNOWN[name].trained]
+TUNED = [name for name in USED if KNOWN[name].tuned]
 MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
 GENERATED = [name for name in DATASETS if config["datasets"][name].get("stand_in")]
 
@@ -22,7 +24,7 @@ wildcard_constraints:
     model="|".join(MODELS),
     dataset="|".join(DATASETS),
     split="train|tune|test",
-    method="|".join(METHODS),
+    method="|".join(dict.fromkeys([*METHODS, *USED])),
     session=r"\d+",
     variant=r"\d+",
     name="|".join(REPORTS),
@@ -135,7 +137,7 @@ def caps():
 
 def method_settings(wildcards):
     """A method's settings; in a sweep, with the variant's in place of the configured ones."""
-    settings = config["methods"][wildcards.method] or {}
+    settings = config["methods"].get(wildcards.method) or {}
     if "variant" in wildcards.keys():
         settings = settings | config["sweeps"][wildcards.method][int(wildcards.variant)]
     return settings

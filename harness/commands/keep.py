@@ -1,0 +1,55 @@
+"""Keeping what an experiment measured: small enough to commit, enough to analyse again."""
+
+import gzip
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.files import replacing
+
+# Everything small; weights, generated data and logs can be made again.
+_KEPT = (
+    "tables/*",
+    "runs/*/*/*.provenance.json",
+    "methods/*/*/*.csv",
+    "methods/*/*/*.json",
+    "targets/*/record.json",
+    "sweep/*.csv",
+)
+_ROWS = ("runs/*/*/session-*.jsonl",)
+_PROMPTS = ("prompts/*/*.jsonl",)
+_DROPPED = ("prompts/*/*.dropped.json",)
+
+
+def keep(root: Path, out: Path, *, prompts: bool) -> None:
+    """Copy tables, settings and provenance of ``root`` to ``out``, and the rows compressed.
+
+    ``prompts``: frozen test prompts too, without which tables cannot be made again; only for data
+    that may be passed on.
+    """
+    if not any(root.glob("runs/*/*/session-*.jsonl")):
+        raise HarnessError(f"{root}: no session rows, expected the folder of a finished experiment")
+    plain = [file for pattern in (*_KEPT, *_DROPPED) for file in root.glob(pattern)]
+    packed = [file for pattern in _ROWS for file in root.glob(pattern)]
+    if prompts:
+        packed += [file for pattern in _PROMPTS for file in root.glob(pattern)]
+    if out.exists():
+        raise HarnessError(f"{out}: exists, expected a new folder")
+    for file in plain:
+        with replacing(out / file.relative_to(root)) as temporary:
+            temporary.write_bytes(file.read_bytes())
+    for file in packed:
+        name = out / file.relative_to(root)
+        with replacing(name.with_name(name.name + ".gz")) as temporary:
+            # No time in the header: equal rows give equal bytes.
+            temporary.write_bytes(gzip.compress(file.read_bytes(), mtime=0))
+
+
+def unpack(kept: Path, root: Path) -> None:
+    """The reverse, for analysing kept rows again."""
+    for file in kept.rglob("*"):
+        if file.is_file():
+            packed = file.suffix == ".gz"
+            name = root / file.relative_to(kept)
+            data = gzip.decompress(file.read_bytes()) if packed else file.read_bytes()
+            with replacing(name.with_suffix("") if packed else name) as temporary:
+                temporary.write_bytes(data)

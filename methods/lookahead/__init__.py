@@ -1,0 +1,80 @@
+"""Lookahead decoding: n-grams from parallel Jacobi steps (Fu et al., arXiv 2402.02057).
+
+``window`` the window, the pool and the mask, ``drafter`` the method in the engine. Nothing is
+trained; tuning times combinations of window, n-gram length and guesses on the tune split.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.decoder import Decoder
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.files import read_json, write_json
+from harness.method import Job, Method
+from methods.lookahead.drafter import LookaheadDrafter
+from methods.shared.choices import SETTING
+from methods.shared.trials import Trial, choose
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``sizes``: (W, N, G) combinations to time. 7/5/7 is the authors' choice for 7B models,
+    15/5/15 that of their chat demo; a small model on a CPU pays for every row, hence the others.
+    ``from_prompt``: pool filled from the text so far (upstream's POOL_FROM_PROMPT).
+    """
+
+    sizes: tuple[tuple[int, ...], ...] = (
+        (2, 3, 2),
+        (3, 3, 3),
+        (3, 4, 3),
+        (5, 3, 5),
+        (5, 5, 5),
+        (7, 5, 7),
+        (15, 5, 15),
+    )
+    from_prompt: tuple[bool, ...] = (True, False)
+    tuning_rounds: int = 1
+
+    def __post_init__(self) -> None:
+        for size in self.sizes:
+            if len(size) != 3 or size[0] < 2 or size[1] < 3 or size[2] < 1:
+                raise HarnessError(
+                    f"methods.lookahead.sizes: {list(size)}, expected [W >= 2, N >= 3, G >= 1]"
+                )
+        if not self.sizes or not self.from_prompt:
+            raise HarnessError("methods.lookahead: no sizes or no from_prompt, expected some")
+
+
+def _decoder(target: Target, setting: dict[str, int | bool]) -> EngineDecoder:
+    sizes = (int(setting["width"]), int(setting["ngram"]), int(setting["guesses"]))
+    drafter = LookaheadDrafter(target, sizes, from_prompt=bool(setting["from_prompt"]))
+    return EngineDecoder(target, drafter)
+
+
+def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+    """The combination that tuning chose."""
+    if folder is None:
+        raise HarnessError("lookahead: not tuned; expected the folder of its tuning")
+    return _decoder(target, read_json(folder / SETTING))
+
+
+def tune(job: Job) -> None:
+    """Time every combination on the tune split; writes trials and the setting."""
+    settings: Settings = job.settings
+    trials = []
+    for width, ngram, guesses in settings.sizes:
+        for from_prompt in settings.from_prompt:
+            setting = {
+                "width": width,
+                "ngram": ngram,
+                "guesses": guesses,
+                "from_prompt": from_prompt,
+            }
+            trials.append(Trial(setting, _decoder(job.target, setting)))
+    best = choose(job, "lookahead", trials, settings.tuning_rounds)
+    write_json(job.folder / SETTING, best.setting)
+
+
+METHOD = Method(build, Settings, tune=tune)

@@ -1,0 +1,81 @@
+"""Lookahead in the engine: window rows ride beside a trie of guesses.
+
+Source: arXiv 2402.02057; start-up and window as in github.com/hao-ai-lab/LookaheadDecoding. Two
+differences from that implementation: guesses with a common beginning share its rows, and a guess
+that is accepted whole still commits the token after it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
+from harness.engine.target import RowGroup, Target
+from harness.engine.tree import Tree, TreeShape
+from methods.lookahead.window import NGram, Pool, Window, layout
+
+
+class LookaheadDrafter(Drafter):
+    """``sizes`` are W, N and G; ``from_prompt`` also fills the pool with the text so far."""
+
+    def __init__(
+        self, target: Target, sizes: tuple[int, int, int], *, from_prompt: bool = True
+    ) -> None:
+        self._target = target
+        self._width, self._ngram, self._guesses = sizes
+        self._from_prompt = from_prompt
+        # With a levels there, each has W + N - 1 - a columns, but for the root's.
+        widest = max(a * (self._width + self._ngram - 1 - a) - 1 for a in range(1, self._ngram))
+        self.needs = Needs(max_rows=1 + self._guesses * (self._ngram - 1) + widest)
+        self.pool = Pool(self._guesses)
+        self.window = Window(self._width, self._ngram, [[]])
+
+    def begin(self, context: Context) -> None:
+        """A new pool and a new window: nothing is carried from prompt to prompt."""
+        self.pool = Pool(self._guesses)
+        self.window = Window.start(context.tokens, self._width, self._ngram, len(context.tokens))
+        if self._from_prompt:
+            self.pool.add_text(context.tokens, self._ngram)
+
+    def draft(self, context: Context) -> Tree:
+        guesses = self.pool.after(context.root) if self.window.full else []
+        return trie(context.root, guesses)
+
+    def extra_rows(self, tree: Tree) -> ExtraRows | None:
+        """The window: its rows see the root and each other, never a guess."""
+        nodes, tokens = len(tree.tokens), self.window.tokens
+        sizes = tuple(map(len, self.window.levels))
+        between, positions = layout(sizes)
+        visible = torch.zeros(len(tokens), nodes + len(tokens), dtype=torch.bool)
+        visible[:, 0] = True
+        visible[:, nodes:] = between
+        group = RowGroup(0, len(tokens), lambda _: self._target.embed(tokens))
+        return ExtraRows((group,), visible, positions, key=("lookahead", sizes))
+
+    def observe(self, context: Context, outcome: Outcome) -> None:
+        """Collect n-grams, move the window by one column."""
+        newest = len(self.window.levels[-1])
+        logits = self._target.logits(outcome.hidden[0, -newest:])
+        for token, followers in self.window.advance(
+            outcome.tree.tokens[0], logits.argmax(-1).tolist()
+        ):
+            self.pool.add(token, followers)
+        if self._from_prompt:
+            fresh = len(outcome.tokens) + self._ngram - 1
+            self.pool.add_text(context.tokens[-fresh:], self._ngram)
+
+
+def trie(root: int, guesses: Sequence[NGram]) -> Tree:
+    """Guesses as one tree under ``root``, common beginnings once."""
+    parents, tokens = [-1], [root]
+    children: dict[tuple[int, int], int] = {}
+    for guess in guesses:
+        node = 0
+        for token in guess:
+            known = children.get((node, token))
+            if known is None:
+                known = children[node, token] = len(tokens)
+                parents.append(node)
+                tokens.append(token)
+            node = known
+    return Tree(TreeShape(tuple(parents)), tokens)

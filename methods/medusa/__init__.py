@@ -1,0 +1,38 @@
+"""Medusa: extra heads on the final state (Cai et al., arXiv 2401.10774), greedy acceptance.
+
+``heads`` the weights and their files, ``drafter`` the method in the engine, ``training`` and
+``tuning`` how heads are learnt and the tree chosen, ``templates`` fixed trees, ``typical`` the
+lossy acceptance. Arms of their own over the same heads: ``methods/medusa_*.py``.
+"""
+
+from pathlib import Path
+
+from harness.decoder import Decoder
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.method import Method
+from methods.medusa.drafter import MedusaDrafter
+from methods.medusa.heads import Heads, load
+from methods.medusa.settings import MedusaSettings
+from methods.medusa.training import train
+from methods.medusa.tuning import tune
+from methods.shared.choices import read_setting
+
+
+def load_heads(target: Target, folder: Path | None) -> Heads:
+    """The heads in a training's folder."""
+    if folder is None:
+        raise HarnessError("medusa: no trained heads; expected the folder of their training")
+    return load(folder, target.model.lm_head.weight.detach(), target.weights_hash)
+
+
+def build(target: Target, settings: MedusaSettings, folder: Path | None) -> Decoder:
+    """Trained heads with the tree that tuning chose."""
+    heads = load_heads(target, folder)
+    assert folder is not None
+    tree, _ = read_setting(folder)
+    return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()))
+
+
+METHOD = Method(build, MedusaSettings, train=train, tune=tune)

@@ -1,0 +1,43 @@
+"""Medusa in the engine: the heads read the newest state, a tree of their best tokens is verified.
+
+The heads run on the one row that the next draft starts from, after acceptance; upstream runs them
+on every row of the tree and throws away all but one.
+"""
+
+import torch
+
+from harness.engine.drafter import Context, Drafter, Needs, Outcome
+from harness.engine.target import Target
+from harness.engine.tree import Tree
+from harness.errors import HarnessError
+from methods.medusa.heads import FusedHeads, Heads
+from methods.shared.trees import TreePolicy
+
+
+class MedusaDrafter(Drafter):
+    """Drafts from trained heads; ``policy`` turns [K, V] head logits into a tree."""
+
+    def __init__(self, target: Target, heads: Heads, policy: TreePolicy) -> None:
+        self._target, self._policy = target, policy
+        if policy.max_depth > heads.count:
+            raise HarnessError(
+                f"medusa: a tree of depth {policy.max_depth}, expected at most {heads.count}, the "
+                "number of heads"
+            )
+        # A head deeper than the tree can reach would be computed and never looked at.
+        count = policy.max_depth
+        self._heads = FusedHeads(heads, count, target.device, target.dtype)
+        self.needs = Needs(max_rows=policy.max_nodes)
+        self.head_logits = torch.empty(0)
+
+    def extra_bytes(self) -> int:
+        """The heads in use."""
+        return self._heads.bytes
+
+    def draft(self, context: Context) -> Tree:
+        return self._policy.draft(context.root, self.head_logits)
+
+    def observe(self, context: Context, outcome: Outcome) -> None:
+        """Head logits at the last accepted node."""
+        state = self._target.norm(outcome.hidden[0, outcome.path[-1] : outcome.path[-1] + 1])
+        self.head_logits = self._heads(state)

@@ -1,0 +1,160 @@
+"""Medusa's heads: residual blocks and a vocabulary projection for each token ahead.
+
+Source: Cai et al., "Medusa" (arXiv 2401.10774, section 2.1.1). Files are those of the upstream
+project: ``medusa_lm_head.safetensors`` or ``.pt`` beside a ``config.json``.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from harness.errors import HarnessError
+from harness.files import read_json, replacing, sha256_file, write_json
+
+WEIGHTS, PICKLED, CONFIG = "medusa_lm_head.safetensors", "medusa_lm_head.pt", "config.json"
+
+
+class ResBlock(nn.Module):
+    """x + SiLU(Wx + b). W and b start at zero, so that an untrained block is the identity.
+
+    (Upstream leaves b random, which shifts every state before training has begun.)
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, hidden_size)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., H] -> [..., H]."""
+        return hidden + silu(self.linear(hidden))
+
+
+class Heads(nn.ModuleList):
+    """K heads; head i (0-based) predicts, from the final state at position p, the token p + 2 + i.
+
+    Kept in float32. ``layers`` blocks each, all with weights of their own.
+    """
+
+    def __init__(self, count: int, layers: int, vocab_projection: Tensor) -> None:
+        vocab, size = vocab_projection.shape
+        super().__init__(
+            nn.Sequential(
+                *(ResBlock(size) for _ in range(layers)), nn.Linear(size, vocab, bias=False)
+            )
+            for _ in range(count)
+        )
+        self.count, self.layers = count, layers
+        with torch.no_grad():
+            for head in self:
+                assert isinstance(head, nn.Sequential)
+                projection: Any = head[-1]
+                projection.weight.copy_(vocab_projection)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Normed final states [B, R, H] -> logits [B, K, R, V], float32."""
+        return torch.stack([head(hidden.float()) for head in self], dim=1)
+
+
+class FusedHeads:
+    """The first ``count`` heads as decoding uses them: one batched product a layer, one row."""
+
+    def __init__(self, heads: Heads, count: int, device: torch.device, dtype: torch.dtype) -> None:
+        chosen: list[Any] = [heads[i] for i in range(count)]
+
+        def stacked(tensors: list[Tensor]) -> Tensor:
+            return torch.stack(tensors).detach().to(device, dtype)
+
+        self._blocks = [
+            (
+                stacked([head[layer].linear.weight.T for head in chosen]),
+                stacked([head[layer].linear.bias for head in chosen])[:, None],
+            )
+            for layer in range(heads.layers)
+        ]
+        self._vocab = stacked([head[-1].weight.T for head in chosen])
+        self._count = count
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights."""
+        return self._vocab.nbytes + sum(w.nbytes + b.nbytes for w, b in self._blocks)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Normed final state [1, H] -> logits [K, V]."""
+        state = hidden.expand(self._count, 1, -1)
+        for weight, bias in self._blocks:
+            state = state + silu(torch.baddbmm(bias, state, weight))
+        return torch.bmm(state, self._vocab)[:, 0]
+
+
+def save(heads: Heads, folder: Path, base_model: str, provenance: dict[str, Any]) -> None:
+    """Write weights (float32) and config in upstream's format, with provenance beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.contiguous() for name, value in heads.state_dict().items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary)
+    config = {
+        "medusa_num_heads": heads.count,
+        "medusa_num_layers": heads.layers,
+        "base_model_name_or_path": base_model,
+        "sha256": sha256_file(folder / WEIGHTS),
+        **provenance,
+    }
+    write_json(folder / CONFIG, config)
+
+
+def load(folder: Path, vocab_projection: Tensor, target_hash: str | None = None) -> Heads:
+    """Read heads, ours or published; count and shapes must be those of config and target.
+
+    ``vocab_projection`` [V, H] is the target's; ``target_hash`` identifies its weights and is
+    compared where the config names one, as ours do.
+    """
+    config = read_json(folder / CONFIG)
+    for key in ("medusa_num_heads", "medusa_num_layers"):
+        if not isinstance(config.get(key), int):
+            raise HarnessError(f"{folder / CONFIG}: {key} is {config.get(key)}, expected a number")
+    named = config.get("target_hash")
+    if target_hash is not None and named is not None and named != target_hash:
+        raise HarnessError(f"{folder}: heads of target {named}, expected {target_hash}")
+    heads = Heads(config["medusa_num_heads"], config["medusa_num_layers"], vocab_projection.float())
+    tensors = _read(folder)
+    if "sha256" in config and (folder / WEIGHTS).is_file():
+        found_hash = sha256_file(folder / WEIGHTS)
+        if found_hash != config["sha256"]:
+            raise HarnessError(
+                f"{folder / WEIGHTS}: SHA-256 {found_hash}, expected that of its config"
+            )
+    wanted = {name: tuple(value.shape) for name, value in heads.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        raise HarnessError(f"{folder}: heads hold {_differing(found, wanted)}")
+    heads.load_state_dict(tensors, strict=True)
+    return heads
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    if (folder / WEIGHTS).is_file():
+        return load_file(folder / WEIGHTS)
+    if not (folder / PICKLED).is_file():
+        raise HarnessError(f"{folder}: no {WEIGHTS} or {PICKLED}, expected one of them")
+    try:
+        found = torch.load(folder / PICKLED, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise HarnessError(f"{folder / PICKLED}: expected a file of tensors ({reason})") from None
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise HarnessError(f"{folder / PICKLED}: {type(found).__name__}, expected named tensors")
+    return found
+
+
+def _differing(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The first tensor that is missing, unknown or of another shape."""
+    name = min(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
+    return f"{name}: {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"

@@ -1,0 +1,40 @@
+"""Medusa's settings. Defaults: the Medusa-1 recipe (arXiv 2401.10774, section 2.2.1)."""
+
+from dataclasses import dataclass
+
+from harness.errors import HarnessError
+from methods.medusa.templates import TEMPLATES
+from methods.shared.choices import POLICIES, check_options, check_tree_settings
+from methods.shared.training import TrainingSettings
+
+LOSSES = ("cross_entropy", "kl")
+
+
+@dataclass(frozen=True, slots=True)
+class MedusaSettings(TrainingSettings):
+    """Heads, training and tuning of Medusa.
+
+    ``loss``: cross-entropy to the answers' tokens, as Medusa-1 trains, or KL to the target's
+    distributions. ``pretrained``: folder of published heads, used as they are. ``templates``:
+    fixed trees that the tuning tries beside the calibrated ones.
+    """
+
+    step_decay: float = 0.8
+    heads: int = 4
+    layers: int = 1
+    loss: str = "cross_entropy"
+    pretrained: str = ""
+    drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    policies: tuple[str, ...] = POLICIES
+    templates: tuple[str, ...] = ()
+    tuning_rounds: int = 1
+
+    def __post_init__(self) -> None:
+        check_tree_settings("medusa", self.drafts, self.policies)
+        check_options("medusa", "loss", (self.loss,), LOSSES)
+        if self.templates:
+            check_options("medusa", "templates", self.templates, tuple(TEMPLATES))
+        if self.heads < 1 or self.layers < 0:
+            raise HarnessError(
+                f"methods.medusa: {self.heads} heads of {self.layers} blocks; expected >= 1, >= 0"
+            )

@@ -1,0 +1,44 @@
+"""Fixed trees: the project's published 63-node templates, and the package's Cartesian one."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError
+from methods.shared.choices import TreeChoice
+from methods.shared.trees import RankPath
+
+
+def _read(file: Path) -> dict[str, tuple[RankPath, ...]]:
+    """Names start a line; the indented lines below one hold its paths, a digit per rank."""
+    found: dict[str, list[RankPath]] = {}
+    for line in file.read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        if not line.startswith(" "):
+            paths = found.setdefault(line.strip(), [])
+        else:
+            paths += [tuple(map(int, word)) for word in line.split()]
+    return {name: tuple(paths) for name, paths in found.items()}
+
+
+TEMPLATES = _read(Path(__file__).with_name("templates.txt"))
+
+
+def template(name: str, heads: int) -> TreeChoice:
+    """A published tree, without the nodes that ``heads`` heads do not reach."""
+    paths = tuple(path for path in TEMPLATES[name] if len(path) <= heads)
+    return TreeChoice("static", len(paths), max(map(len, paths)), paths)
+
+
+def cartesian(widths: Sequence[int]) -> TreeChoice:
+    """Every combination of the best ``widths[d]`` tokens of head d: the wheel's kind of tree.
+
+    The wheel's ``medusa_choices=[1, 7, 6]`` is ``widths`` (7, 6): 7 + 42 drafts.
+    """
+    if not widths or min(widths) < 1:
+        raise HarnessError(f"medusa widths: {list(widths)}, expected numbers >= 1, one per head")
+    paths: list[RankPath] = []
+    for depth in range(1, len(widths) + 1):
+        paths += itertools.product(*(range(width) for width in widths[:depth]))
+    return TreeChoice("static", len(paths), len(widths), tuple(paths))

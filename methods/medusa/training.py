@@ -1,0 +1,53 @@
+"""Training the heads on the target's own greedy answers, everything else frozen (Medusa-1)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from harness.engine.target import Target
+from harness.method import Job
+from methods.medusa.heads import Heads, load, save
+from methods.medusa.settings import MedusaSettings
+from methods.shared import training
+from methods.shared.accuracy import Predict, divergences
+from methods.shared.sequences import Sequences, gather_rows
+
+
+def predictor(target: Target, heads: Heads, loss: str) -> Predict:
+    """Head logits and losses of a batch."""
+
+    def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            states = target.model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+        logits = heads(gather_rows(states, batch.selected))
+        if loss == "kl":
+            with torch.no_grad():
+                teacher = target.model.lm_head(states)
+            return logits, divergences(logits, teacher, batch)
+        losses = cross_entropy(logits.flatten(0, 2), batch.tokens.flatten(), reduction="none")
+        return logits, losses.view(batch.valid.shape)
+
+    return predict
+
+
+def train(job: Job) -> None:
+    """Train heads, or check and copy published ones; writes them in upstream's format."""
+    settings: MedusaSettings = job.settings
+    projection: Tensor = job.target.model.lm_head.weight.detach()
+    name = str(getattr(job.target.config, "_name_or_path", ""))
+    if settings.pretrained:
+        heads = load(Path(settings.pretrained), projection)
+        save(
+            heads,
+            job.folder,
+            name,
+            {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash},
+        )
+        return
+    heads = Heads(settings.heads, settings.layers, projection.float()).to(job.target.device)
+    predict = predictor(job.target, heads, settings.loss)
+    provenance = training.train(job, training.Learner("medusa", heads, predict, settings.heads))
+    save(heads, job.folder, name, provenance)
+    training.finish(job)

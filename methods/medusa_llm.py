@@ -1,0 +1,157 @@
+"""The upstream package ``medusa-llm`` itself, on the same weights and heads: a peer.
+
+What is timed is the package's own ``medusa_generate``. The adapter gives it a pass-through
+tokenizer, so that it is not charged for text, and reads what each step committed off the paused
+generator. The package builds on an old LLaMA of its own, so only that architecture without grouped
+keys can run.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from medusa.model.medusa_model import MedusaModel, ResBlock
+from medusa.model.modeling_llama_kv import LlamaForCausalLM
+from torch import Tensor, nn
+
+from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.method import Method
+from harness.models import store_by_column
+from methods.medusa import load_heads
+from methods.medusa.heads import Heads
+from methods.medusa.templates import cartesian
+from methods.medusa_cartesian import CartesianSettings
+
+
+class _PassThrough:
+    """A tokenizer that leaves ids as they are; stopping is the request's business."""
+
+    eos_token_id = -1
+
+    def decode(self, ids: Tensor, **_: Any) -> Tensor:
+        return ids
+
+
+class _Peer(MedusaModel):
+    """The package's model around existing weights: its constructor wants a hub name."""
+
+    def __init__(self, base: Any, heads: Heads, count: int) -> None:
+        nn.Module.__init__(self)
+        self.base_model, self.config = base, base.config
+        self.vocab_size, self.hidden_size = base.lm_head.weight.shape
+        self.medusa, self.medusa_num_layers = count, heads.layers
+        self.tokenizer = _PassThrough()
+        self.medusa_head = nn.ModuleList(
+            nn.Sequential(
+                *(ResBlock(self.hidden_size) for _ in range(heads.layers)),
+                nn.Linear(self.hidden_size, self.vocab_size, bias=False),
+            )
+            for _ in range(count)
+        )
+        wanted = self.medusa_head.state_dict()
+        self.medusa_head.load_state_dict({name: heads.state_dict()[name] for name in wanted})
+        self.medusa_head.to(base.dtype).to(base.device).requires_grad_(False)
+        if base.device.type == "cpu":
+            store_by_column(self.medusa_head)  # as the target's own matrices are
+
+
+def _old_llama(target: Target) -> Any:
+    """The package's LLaMA over the target's own tensors."""
+    config = copy.deepcopy(target.config)
+    kind, heads = config.model_type, config.num_attention_heads
+    keys = getattr(config, "num_key_value_heads", heads)
+    if kind != "llama" or keys != heads:
+        raise HarnessError(
+            f"medusa_llm: model type '{kind}' with {keys} key heads of {heads}; the package runs "
+            "llama with as many key heads as heads"
+        )
+    rope = config.rope_parameters
+    if rope.get("rope_type", "default") != "default" or rope["rope_theta"] != 10_000:
+        raise HarnessError(f"medusa_llm: rope {rope}; the package runs the default at theta 10000")
+    # What its code reads and transformers v5 no longer writes, or reads in another form.
+    config.rope_scaling = config.rope_parameters = None
+    config.pretraining_tp = 1
+    config.tie_word_embeddings = False  # the state dict holds both names of a tied matrix
+    config._attn_implementation = "eager"
+    model = LlamaForCausalLM(config)
+    missing, unknown = model.load_state_dict(target.model.state_dict(), assign=True, strict=False)
+    if unknown or any("rotary" not in name for name in missing):
+        raise HarnessError(f"medusa_llm: weights missing {missing} and unknown {unknown}")
+    return model.to(target.device).eval()
+
+
+class MedusaLlm(EmittingDecoder):
+    """``medusa_generate`` at temperature 0, with as many heads as ``widths``."""
+
+    def __init__(self, target: Target, heads: Heads, widths: tuple[int, ...]) -> None:
+        if len(widths) > heads.count:
+            raise HarnessError(
+                f"medusa_llm: {len(widths)} widths, expected at most {heads.count} (heads trained)"
+            )
+        self._device = target.device
+        self._context = int(target.config.max_position_embeddings)
+        self._choices = [1, *widths]
+        self._drafts = cartesian(widths).drafts
+        self._model = _Peer(_old_llama(target), heads, len(widths))
+        self._emit_prefill: Emit | None = None
+        self._model.register_forward_hook(self._after_forward)
+
+    def extra_bytes(self) -> int:
+        """The heads, and the package's cache over the model's whole context."""
+        heads = sum(p.nbytes for p in self._model.medusa_head.parameters())
+        cache = getattr(self._model, "past_key_values_data", None)
+        return heads + (0 if cache is None else cache.nbytes)
+
+    def decode(self, request: Request, emit: Emit) -> None:
+        """Each step commits the accepted drafts and the token that the next step starts from.
+
+        The package verifies once before it looks for an end, so an answer of one token costs it a
+        step that no other arm pays.
+        """
+        if request.sampling.temperature > 0:
+            raise HarnessError("medusa_llm is a greedy arm; expected temperature 0")
+        prompt = len(request.prompt_ids)
+        slots = prompt + request.max_new_tokens + self._drafts
+        if slots > self._context:
+            raise HarnessError(
+                f"medusa_llm: prompt, answer and drafts take {slots} slots, expected at most "
+                f"{self._context}, the model's context"
+            )
+        ids = torch.tensor([request.prompt_ids], device=self._device)
+        self._emit_prefill = emit
+        steps = self._model.medusa_generate(
+            ids, temperature=0.0, max_steps=request.max_new_tokens, medusa_choices=self._choices
+        )
+        emitted = 1
+        for _ in steps:
+            seen = steps.gi_frame.f_locals
+            committed = seen["input_ids"][0, prompt:].tolist()
+            committed.append(int(seen["logits"][0, -1].argmax()))
+            if request.keep(0, committed[:1])[1]:
+                break
+            tokens, finished = request.keep(emitted, committed[emitted:])
+            accepted = int(seen["accept_length"])
+            row = seen["medusa_buffers"]["retrieve_indices"][seen["best_candidate"]]
+            path = row[1 : accepted + 1].tolist()[: len(tokens) - 1]
+            emit(StepRecord(tuple(tokens), self._drafts, self._drafts + 1, tuple(path)))
+            emitted += len(tokens)
+            if finished:
+                break
+        steps.close()
+
+    def _after_forward(self, module: nn.Module, given: Any, output: Any) -> None:
+        """The first forward of a request is its prefill: its argmax is the first token."""
+        if self._emit_prefill is not None:
+            self._emit_prefill(StepRecord((int(output[2][0, -1].argmax()),)))
+            self._emit_prefill = None
+
+
+def build(target: Target, settings: CartesianSettings, folder: Path | None) -> Decoder:
+    """The package's model with the heads that ``medusa`` trained."""
+    return MedusaLlm(target, load_heads(target, folder), settings.widths)
+
+
+METHOD = Method(build, CartesianSettings, reference=True)

@@ -1,0 +1,101 @@
+"""Prompt lookup: the draft is what followed the last tokens when they occurred before.
+
+Source: Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding; transformers has it as
+``prompt_lookup_num_tokens``. No parameters, no forward: only text that repeats is drafted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.decoder import Decoder
+from harness.engine.drafter import Context, Drafter, Needs
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.engine.tree import ROOT_ONLY, Tree, chain
+from harness.errors import HarnessError
+from harness.files import read_json, write_json
+from harness.method import Job, Method
+from methods.shared.choices import SETTING, check_options
+from methods.shared.trials import Trial, choose
+
+MATCHES = ("leftmost", "rightmost")
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """``longest``: tokens of the longest n-gram looked up, then shorter ones; ``drafts``: tokens
+    drafted at most; ``match``: the first or the last occurrence wins.
+    """
+
+    drafts: int = 10
+    longest: int = 2
+    match: str = "leftmost"
+
+    def find(self, tokens: Sequence[int]) -> list[int]:
+        """What followed the longest suffix of ``tokens`` that occurred before; may be empty."""
+        end = len(tokens)
+        for size in range(min(self.longest, end - 1), 0, -1):
+            suffix = list(tokens[end - size :])
+            starts = range(end - size)
+            for start in starts if self.match == "leftmost" else reversed(starts):
+                if tokens[start] == suffix[0] and list(tokens[start : start + size]) == suffix:
+                    return list(tokens[start + size : start + size + self.drafts])
+        return []
+
+
+class PromptLookup(Drafter):
+    """A chain of what the prompt and the answer say so far."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self.needs = Needs(max_rows=1 + lookup.drafts)
+
+    def draft(self, context: Context) -> Tree:
+        # The bonus token takes one of those that may still be committed.
+        found = self._lookup.find(context.tokens)[: max(0, context.cap - 1)]
+        if not found:
+            return Tree(ROOT_ONLY, [context.root])
+        return Tree(chain(len(found)), [context.root, *found])
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Candidates of the tuning: every combination is timed."""
+
+    drafts: tuple[int, ...] = (2, 3, 5, 10)
+    longest: tuple[int, ...] = (2, 3)
+    match: tuple[str, ...] = MATCHES
+    tuning_rounds: int = 1
+
+    def __post_init__(self) -> None:
+        check_options("prompt_lookup", "match", self.match, MATCHES)
+        for name, values in (("drafts", self.drafts), ("longest", self.longest)):
+            if not values or min(values) < 1:
+                raise HarnessError(
+                    f"methods.prompt_lookup.{name}: {list(values)}, expected numbers >= 1"
+                )
+
+
+def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+    """The lookup that tuning chose."""
+    if folder is None:
+        raise HarnessError("prompt_lookup: not tuned; expected the folder of its tuning")
+    return EngineDecoder(target, PromptLookup(Lookup(**read_json(folder / SETTING))))
+
+
+def tune(job: Job) -> None:
+    """Time every combination on the tune split; writes trials and the setting."""
+    settings: Settings = job.settings
+    trials = []
+    for drafts in settings.drafts:
+        for longest in settings.longest:
+            for match in settings.match:
+                lookup = Lookup(drafts, longest, match)
+                decoder = EngineDecoder(job.target, PromptLookup(lookup))
+                trials.append(Trial(asdict(lookup), decoder))
+    best = choose(job, "prompt_lookup", trials, settings.tuning_rounds)
+    write_json(job.folder / SETTING, best.setting)
+
+
+METHOD = Method(build, Settings, tune=tune, reference=True)

@@ -1,0 +1,109 @@
+"""Self-speculative decoding (Draft & Verify, Zhang et al., arXiv 2309.08168).
+
+``drafter`` the method in the engine, ``search`` + ``cost`` how the skip set is found,
+``published`` the authors' sets.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.decoder import Decoder
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.files import read_json, write_json
+from harness.method import Job, Method
+from methods.self_speculative.cost import calibrate
+from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
+from methods.self_speculative.published import PUBLISHED
+from methods.self_speculative.search import Found, Space, search
+from methods.shared.choices import SETTING, check_options
+from methods.shared.trials import Trial, choose
+
+CALIBRATION, JOURNAL = "calibration.json", "search.journal"
+TIMED = 3  # the best of the search that are timed
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``skip_set``: ``search``, or the name of a published set. ``longest`` and ``thresholds`` are
+    searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
+    keeps the adapted threshold from prompt to prompt.
+    """
+
+    skip_set: str = "search"
+    longest: tuple[int, ...] = (2, 4, 8, 12)
+    thresholds: tuple[float, ...] = (0.4, 0.6, 0.8)
+    carried: bool = False
+    search_trials: int = 60
+    search_requests: int = 6
+    tuning_rounds: int = 1
+
+    def __post_init__(self) -> None:
+        check_options(
+            "self_speculative", "skip_set", (self.skip_set,), ("search", *sorted(PUBLISHED))
+        )
+        if not self.longest or min(self.longest) < 1 or not self.thresholds:
+            raise HarnessError(
+                f"methods.self_speculative: longest {list(self.longest)}, thresholds "
+                f"{list(self.thresholds)}; expected at least one each, longest >= 1"
+            )
+
+
+def _decoder(target: Target, setting: dict[str, Any]) -> EngineDecoder:
+    skipped = [(int(layer), str(kind)) for layer, kind in setting["skipped"]]
+    rule = ExitRule(setting["longest"], setting["threshold"], setting["carried"])
+    return EngineDecoder(target, SkipDrafter(target, kept(len(target.layers), skipped), rule))
+
+
+def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+    """The skip set that the search and the timing chose."""
+    if folder is None:
+        raise HarnessError("self_speculative: not tuned; expected the folder of its tuning")
+    return _decoder(target, read_json(folder / SETTING))
+
+
+def tune(job: Job) -> None:
+    """Search, then time the best; writes the calibration, the search's journal, trials, setting."""
+    settings: Settings = job.settings
+    job.folder.mkdir(parents=True, exist_ok=True)
+    trials = []
+    for found in _candidates(job):
+        setting = {
+            "sublayers_skipped": len(found.skipped),
+            "longest": found.longest,
+            "threshold": found.threshold,
+            "carried": settings.carried,
+            "foretold_seconds_per_token": round(found.seconds_per_token, 7),
+            "skipped": [list(sublayer) for sublayer in found.skipped],
+        }
+        trials.append(Trial(setting, _decoder(job.target, setting)))
+    best = choose(job, "self_speculative", trials, settings.tuning_rounds)
+    write_json(job.folder / SETTING, best.setting)
+
+
+def _candidates(job: Job) -> list[Found]:
+    settings: Settings = job.settings
+    if settings.skip_set != "search":
+        skipped = tuple(sorted(PUBLISHED[settings.skip_set]))
+        return [
+            Found(skipped, longest, threshold, 0.0)
+            for longest in settings.longest
+            for threshold in settings.thresholds
+        ]
+    prompt = job.requests[0].prompt_ids
+    calibration = calibrate(job.target, prompt, max(settings.longest), job.folder / CALIBRATION)
+    space = Space(
+        settings.longest,
+        settings.thresholds,
+        settings.search_requests,
+        settings.search_trials,
+        settings.carried,
+    )
+    found = search(job, calibration, space, job.folder / JOURNAL)
+    distinct = {(f.skipped, f.longest, f.threshold): f for f in reversed(found)}
+    return sorted(distinct.values(), key=lambda f: f.seconds_per_token)[:TIMED]
+
+
+METHOD = Method(build, Settings, tune=tune)

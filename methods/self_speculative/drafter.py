@@ -1,0 +1,104 @@
+"""Self-speculative decoding: the target drafts for itself with some of its sublayers skipped.
+
+Source: Zhang et al., "Draft & Verify" (arXiv 2309.08168). Drafts are made one by one until the
+draft's own confidence falls below a threshold that follows the acceptance rate (section 4.3).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from harness.engine.drafter import Context, Drafter, Needs, Outcome
+from harness.engine.target import Sublayer, Target
+from harness.engine.tree import Tree, chain
+from harness.errors import HarnessError
+
+KINDS = ("attention", "mlp")
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRule:
+    """When to stop drafting, and how the threshold moves: the authors' constants.
+
+    ``carried`` keeps the threshold from prompt to prompt, as their notebooks do; otherwise every
+    prompt starts at ``threshold``.
+    """
+
+    longest: int = 8
+    threshold: float = 0.6
+    carried: bool = False
+    wanted_rate: float = 0.9
+    step: float = 0.01
+    rate_memory: float = 0.5
+    threshold_memory: float = 0.9
+
+
+class AdaptiveThreshold:
+    """gamma of section 4.3, moved after every verification."""
+
+    def __init__(self, rule: ExitRule) -> None:
+        self._rule = rule
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the start."""
+        self.value, self._rate = self._rule.threshold, 0.0
+
+    def update(self, accepted: int, drafted: int) -> None:
+        """Raise it where too few drafts pass, lower it where drafting stopped early and well."""
+        rule = self._rule
+        if drafted == 0:
+            return
+        self._rate = rule.rate_memory * self._rate + (1 - rule.rate_memory) * accepted / drafted
+        wanted = self.value
+        if self._rate < rule.wanted_rate:
+            wanted += rule.step
+        elif drafted < rule.longest:
+            wanted -= rule.step
+        self.value = rule.threshold_memory * self.value + (1 - rule.threshold_memory) * wanted
+
+
+class SkipDrafter(Drafter):
+    """Drafts a chain with the sublayers ``keep`` alone.
+
+    Draft rows write their keys and values behind the committed ones, where the verify forward then
+    writes its own; layers without attention leave holes there that nothing reads.
+    """
+
+    def __init__(self, target: Target, keep: Collection[Sublayer], rule: ExitRule) -> None:
+        self._target, self._rule = target, rule
+        self._keep = frozenset(keep)
+        self._threshold = AdaptiveThreshold(rule)
+        self.needs = Needs(max_rows=1 + rule.longest)
+
+    def begin(self, context: Context) -> None:
+        if not self._rule.carried:
+            self._threshold.reset()
+
+    def draft(self, context: Context) -> Tree:
+        tokens = [context.root]
+        # The bonus token takes one of those that may still be committed.
+        longest = min(self._rule.longest, context.cap - 1)
+        while len(tokens) <= longest:
+            hidden = context.forward(tokens[-1:], ahead=len(tokens) - 1, keep=self._keep)
+            logits = self._target.logits(hidden[0, -1:]).float()
+            best = logits.max(-1)
+            confidence = float((best.values - logits.logsumexp(-1)).exp())
+            tokens.append(int(best.indices))
+            if confidence < self._threshold.value:
+                break  # the unsure token is verified all the same
+        return Tree(chain(len(tokens) - 1), tokens)
+
+    def observe(self, context: Context, outcome: Outcome) -> None:
+        self._threshold.update(len(outcome.path) - 1, len(outcome.tree.tokens) - 1)
+
+
+def kept(layers: int, skipped: Collection[Sublayer]) -> frozenset[Sublayer]:
+    """All sublayers of a target but ``skipped``."""
+    everything = {(layer, kind) for layer in range(layers) for kind in KINDS}
+    unknown = set(skipped) - everything
+    if unknown:
+        layer, kind = min(unknown)
+        raise HarnessError(
+            f"self_speculative: skips {kind} of layer {layer}, expected layers below {layers}"
+        )
+    return frozenset(everything - set(skipped))

@@ -1,0 +1,139 @@
+"""Searching the skip set by Bayesian optimisation (arXiv 2309.08168, section 4.2), with optuna.
+
+The objective is what decoding the tune requests would take: steps and drafts are counted by
+decoding, their seconds come from one calibration. So a search is a function of seed and
+calibration, and one that was interrupted goes on where it was.
+"""
+
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from harness.decoder import collect
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Sublayer
+from harness.files import sha256_json
+from harness.method import Job
+from methods.self_speculative.cost import Calibration
+from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What is searched besides the skip set, and how long."""
+
+    longest: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    requests: int
+    trials: int
+    carried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A way of drafting and the seconds per token that the objective foretells."""
+
+    skipped: tuple[Sublayer, ...]
+    longest: int
+    threshold: float
+    seconds_per_token: float
+
+
+def search(job: Job, calibration: Calibration, space: Space, journal: Path) -> list[Found]:
+    """All trials, the best first; ``journal`` keeps every one."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    layers = len(job.target.layers)
+    study = optuna.create_study(
+        study_name=_study_name(job, calibration, space),
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        load_if_exists=True,
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        skipped = [
+            (layer, kind)
+            for kind in KINDS
+            for layer in range(layers)
+            if trial.suggest_categorical(f"skip {kind} {layer}", (False, True))
+        ]
+        rule = ExitRule(
+            longest=trial.suggest_categorical("longest", space.longest),
+            threshold=trial.suggest_categorical("threshold", space.thresholds),
+            carried=space.carried,
+        )
+        return seconds_per_token(job, calibration, kept(layers, skipped), rule, space.requests)
+
+    if not study.trials:
+        for start in _starts(layers, space):
+            study.enqueue_trial(start)
+    while len(done := study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) < space.trials:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # A sampler of its own for each trial: a resumed search draws as an unbroken one.
+            study.sampler = optuna.samplers.TPESampler(
+                seed=job.seed * 10_007 + len(done), multivariate=True, constant_liar=False
+            )
+        study.optimize(objective, n_trials=1)
+    return sorted((_found(trial, layers) for trial in done), key=lambda f: f.seconds_per_token)
+
+
+def _starts(layers: int, space: Space) -> Iterator[dict[str, Any]]:
+    """Sets to begin with: a random one skips half of everything, which no deep model survives.
+
+    Every second attention; every second attention of the middle half; the same with MLPs.
+    """
+    middle = range(layers // 4, layers - layers // 4)
+    for attention, mlp in (
+        (range(1, layers, 2), ()),
+        (middle[::2], ()),
+        (middle, ()),
+        (middle[::2], middle[1::2]),
+    ):
+        skipped = {"attention": set(attention), "mlp": set(mlp)}
+        yield {
+            **{f"skip {k} {i}": i in skipped[k] for k in KINDS for i in range(layers)},
+            "longest": space.longest[0],
+            "threshold": space.thresholds[0],
+        }
+
+
+def _study_name(job: Job, calibration: Calibration, space: Space) -> str:
+    """What two searches must share for one to go on with the other's trials."""
+    shared = {**asdict(space), "trials": None}
+    requests = [(r.prompt_ids, r.max_new_tokens) for r in job.requests[: space.requests]]
+    return sha256_json([job.seed, job.target.weights_hash, asdict(calibration), shared, requests])
+
+
+def seconds_per_token(
+    job: Job,
+    calibration: Calibration,
+    keep: Collection[Sublayer],
+    rule: ExitRule,
+    requests: int,
+) -> float:
+    """Foretold decode seconds per token over the first ``requests`` tune requests."""
+    decoder = EngineDecoder(job.target, SkipDrafter(job.target, keep, rule))
+    draft, seconds, tokens = calibration.draft(keep), 0.0, 0
+    for request in job.requests[:requests]:
+        _, records = collect(decoder, request)
+        for record in records[1:]:
+            seconds += record.draft_size * draft + calibration.verify[record.draft_size]
+            tokens += len(record.tokens)
+    return seconds / max(1, tokens)
+
+
+def _found(trial: optuna.trial.FrozenTrial, layers: int) -> Found:
+    skipped = tuple(
+        (layer, kind)
+        for kind in KINDS
+        for layer in range(layers)
+        if trial.params[f"skip {kind} {layer}"]
+    )
+    assert trial.value is not None
+    return Found(skipped, trial.params["longest"], trial.params["threshold"], trial.value)

@@ -1,0 +1,69 @@
+"""What a predictor of future tokens gets right on the target's own answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.method import Answer
+from methods.shared.sequences import Sequences, batch_sequences, batches, gather_rows
+from methods.shared.trees import RankPath, as_trace, ranks
+
+_NONE = torch.Generator()
+
+# A batch -> (logits [B, K, R, V] of every step at every selected position, losses [B, K, R]).
+Predict = Callable[[Sequences], tuple[Tensor, Tensor]]
+
+
+@dataclass(slots=True)
+class Measured:
+    """``loss``: mean over positions and steps, nats. ``top1`` / ``top5``: share of positions at
+    which the answer's token is the first / among the first five of step k. ``traces[i]`` belongs
+    to answer i.
+    """
+
+    loss: float
+    top1: list[float]
+    top5: list[float]
+    traces: list[list[RankPath]]
+
+
+@torch.no_grad()
+def measure(
+    predict: Predict,
+    answers: Sequence[Answer],
+    steps: int,
+    device: torch.device,
+    size: int = 16,
+) -> Measured:
+    """Every position of every answer, teacher-forced."""
+    traces: list[list[RankPath]] = [[] for _ in answers]
+    loss, counted = 0.0, 0
+    hits1, hits5, seen = torch.zeros(steps), torch.zeros(steps), torch.zeros(steps)
+    for indices, chosen in batches(answers, size):
+        batch = batch_sequences(chosen, steps, None, _NONE).to(device)
+        logits, losses = predict(batch)
+        loss += float(losses[batch.valid].sum())
+        counted += int(batch.valid.sum())
+        found = ranks(logits, batch.tokens)
+        hits1 += ((found == 0) & batch.valid).sum((0, 2)).cpu()
+        hits5 += ((found < 5) & batch.valid).sum((0, 2)).cpu()
+        seen += batch.valid.sum((0, 2)).cpu()
+        found[~batch.valid] = -1
+        for row, index, answer in zip(found.cpu(), indices, chosen, strict=True):
+            traces[index] = as_trace(row[:, : len(answer.answer)].T)
+    return Measured(
+        loss / max(1, counted), (hits1 / seen).tolist(), (hits5 / seen).tolist(), traces
+    )
+
+
+def divergences(logits: Tensor, teacher: Tensor, batch: Sequences) -> Tensor:
+    """[B, K, R] KL(target || prediction) in nats, float32.
+
+    ``logits`` [B, K, R, V]; ``teacher`` [B, S, V] the target's, of which each step's aim is taken.
+    """
+    flat = gather_rows(teacher, batch.aims.flatten(1)).unflatten(1, batch.valid.shape[1:])
+    wanted = flat.float().log_softmax(-1)
+    given = logits.float().log_softmax(-1)
+    return (wanted.exp() * (wanted - given)).sum(-1)

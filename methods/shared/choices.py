@@ -1,0 +1,89 @@
+"""The choice of a draft tree, for methods whose distribution at a depth ignores the path to it."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.files import read_json, replacing
+from methods.shared.trees import BestFirstTree, RankPath, StaticTree, Trace, TreePolicy, grow
+
+SETTING, ACCURACY = "setting.json", "rank_accuracy.csv"
+POLICIES = ("static", "best_first")
+RANKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TreeChoice:
+    """A tree of ``drafts`` nodes down to ``depth``; ``paths`` where it is static."""
+
+    policy: str
+    drafts: int
+    depth: int
+    paths: tuple[RankPath, ...] = ()
+
+    def build(self) -> TreePolicy:
+        """The policy that drafts this tree."""
+        if self.policy == "static":
+            return StaticTree(self.paths)
+        return BestFirstTree(self.drafts, self.depth)
+
+    def as_setting(self) -> dict[str, Any]:
+        """Plain values for ``setting.json``."""
+        return asdict(self)
+
+
+def tree_choices(
+    traces: Sequence[Trace], policies: Sequence[str], sizes: Sequence[int], steps: int
+) -> list[TreeChoice]:
+    """A tree of every policy and size; static ones are grown from ``traces``."""
+    found = []
+    for drafts in sizes:
+        if "static" in policies:
+            paths = tuple(grow(traces, drafts, steps))
+            depth = max((len(path) for path in paths), default=0)
+            found.append(TreeChoice("static", drafts, depth, paths))
+        if "best_first" in policies:
+            found.append(TreeChoice("best_first", drafts, min(drafts, steps)))
+    return [choice for choice in found if choice.depth > 0]
+
+
+def read_setting(folder: Path, extra: Sequence[str] = ()) -> tuple[TreeChoice, dict[str, Any]]:
+    """The tree that tuning chose, and the values named in ``extra`` beside it."""
+    setting = read_json(folder / SETTING)
+    try:
+        beside = {name: setting.pop(name) for name in extra}
+        paths = tuple(tuple(path) for path in setting.pop("paths"))
+        return TreeChoice(**setting, paths=paths), beside
+    except (KeyError, TypeError) as error:
+        raise HarnessError(f"{folder / SETTING}: not such a setting ({error})") from None
+
+
+def check_tree_settings(name: str, drafts: Sequence[int], policies: Sequence[str]) -> None:
+    """Refuse settings that name no tree."""
+    check_options(name, "policies", policies, POLICIES)
+    if not drafts or min(drafts) < 1:
+        raise HarnessError(f"methods.{name}.drafts: {list(drafts)}, expected sizes >= 1")
+
+
+def check_options(name: str, key: str, values: Sequence[str], allowed: Sequence[str]) -> None:
+    """Refuse an empty list and values that are not among ``allowed``."""
+    if not values:
+        raise HarnessError(f"methods.{name}.{key}: empty, expected {' or '.join(allowed)}")
+    for value in values:
+        if value not in allowed:
+            raise HarnessError(f"methods.{name}.{key}: '{value}', expected {' or '.join(allowed)}")
+
+
+def write_accuracies(path: Path, traces: Sequence[Trace], steps: int) -> None:
+    """Share of positions at which the answer's token has rank r at step k."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["step", "rank", "share", "positions"])
+        for step in range(steps):
+            found = [row[step] for trace in traces for row in trace if len(row) > step]
+            for rank in range(RANKS):
+                share = sum(r == rank for r in found) / max(1, len(found))
+                rows.writerow([step + 1, rank, round(share, 6), len(found)])

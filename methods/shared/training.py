@@ -1,0 +1,254 @@
+"""Training small parts on the target's own greedy answers, the target frozen: one loop for all.
+
+Resumable from a checkpoint of the very same job; stops early on the tune split; keeps the best.
+"""
+
+import csv
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from harness.errors import HarnessError
+from harness.files import replacing, sha256_json
+from harness.method import Answer, Job
+from methods.shared.accuracy import Measured, Predict, measure
+from methods.shared.sequences import batch_sequences
+
+CHECKPOINT = "checkpoint.pt"
+CURVES = "curves.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """Units: optimiser steps, answers, positions; rates are absolute."""
+
+    learning_rate: float = 1e-3
+    training_steps: int = 500
+    batch: int = 12
+    positions: int = 64  # trained positions per answer, drawn at random
+    step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
+    evaluate_every: int = 100
+    patience: int = 4  # evaluations without a better tune loss before training stops
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """``module`` is trained, through ``predict``, to predict ``steps`` tokens."""
+
+    name: str
+    module: nn.Module
+    predict: Predict
+    steps: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """Everything that a resumed run needs besides the optimiser."""
+
+    key: str
+    step: int = 0
+    seconds: float = 0.0
+    curves: list[dict[str, float]] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    worse: int = 0
+
+
+def train(job: Job, learner: Learner) -> dict[str, Any]:
+    """Train, resuming from a checkpoint of the same job; ``learner.module`` ends at its best.
+
+    ``job.settings`` is a :class:`TrainingSettings`. Writes the curves; returns the provenance that
+    belongs beside the weights. The checkpoint stays until :func:`finish`.
+    """
+    if not job.train or not job.tune:
+        raise HarnessError(
+            f"{learner.name} training: no answers of the target on the train or tune split"
+        )
+    job.folder.mkdir(parents=True, exist_ok=True)
+    for parameter in job.target.model.parameters():
+        parameter.requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        learner.module.parameters(),
+        lr=job.settings.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.0,
+    )
+    progress = _resume(job, learner, optimizer)
+    _run(job, learner, optimizer, progress)
+    learner.module.load_state_dict(progress.best_state)
+    _write_curves(job, progress)
+    return _provenance(job, learner, progress)
+
+
+def finish(job: Job) -> None:
+    """Drop the checkpoint: what was trained is on disk."""
+    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _run(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Optimise until the last step, or until the tune loss has stopped falling."""
+    settings: TrainingSettings = job.settings
+    total = settings.training_steps
+    started = time.monotonic() - progress.seconds
+    if not progress.curves:
+        _evaluate(job, learner, progress, math.nan)
+    with tqdm(total=total, initial=progress.step, desc=learner.name, unit="step") as bar:
+        while progress.step < total and progress.worse < settings.patience:
+            loss = _step(job, learner, optimizer, progress.step)
+            progress.step += 1
+            bar.update()
+            if progress.step % settings.evaluate_every == 0 or progress.step == total:
+                progress.seconds = time.monotonic() - started
+                row = _evaluate(job, learner, progress, loss)
+                bar.set_postfix(loss=f"{loss:.3f}", tune=f"{row['tune_loss']:.3f}")
+                _save_checkpoint(job, learner.module, optimizer, progress)
+
+
+def _step(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, step: int) -> float:
+    """One batch; returns its loss in nats per predicted position."""
+    settings: TrainingSettings = job.settings
+    generator = torch.Generator().manual_seed(job.seed * 1_000_003 + step)
+    chosen = _draw(job.train, settings.batch, job.seed, step)
+    batch = batch_sequences(chosen, learner.steps, settings.positions, generator)
+    batch = batch.to(job.target.device)
+    _, losses = learner.predict(batch)
+    weights = settings.step_decay ** torch.arange(learner.steps, device=batch.ids.device)
+    weighted = losses * weights[:, None] * batch.valid
+    loss = weighted.sum() / (weights[:, None] * batch.valid).sum()
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * schedule(step, settings.training_steps)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(learner.module.parameters(), 1.0)
+    optimizer.step()
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise HarnessError(
+            f"{learner.name} training: loss is {value} at step {step}, expected a number"
+        )
+    return value
+
+
+def schedule(step: int, total: int) -> float:
+    """Learning-rate factor: warm-up over 4 %, then a cosine to 2 %."""
+    warmup = max(1, total * 4 // 100)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _draw(answers: Sequence[Answer], size: int, seed: int, step: int) -> list[Answer]:
+    """A batch of answers of similar length; each epoch is a new shuffle, fixed by the seed."""
+    per_epoch = max(1, len(answers) // size)
+    epoch, at = divmod(step, per_epoch)
+    rng = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(answers)))
+    rng.shuffle(order)
+    # Sort within windows of 16 batches: little padding, and still a fresh mix every epoch.
+    window = 16 * size
+    pooled = [
+        index
+        for start in range(0, len(order), window)
+        for index in sorted(
+            order[start : start + window],
+            key=lambda i: len(answers[i].prompt) + len(answers[i].answer),
+        )
+    ]
+    groups = [pooled[start : start + size] for start in range(0, per_epoch * size, size)]
+    rng.shuffle(groups)
+    return [answers[i] for i in groups[at]]
+
+
+def _evaluate(job: Job, learner: Learner, progress: Progress, loss: float) -> dict[str, float]:
+    """Measure on the tune split, add a row to the curves, keep the best parameters."""
+    result = measure(learner.predict, job.tune, learner.steps, job.target.device)
+    row = {
+        "step": float(progress.step),
+        "seconds": round(progress.seconds, 1),
+        "train_loss": round(loss, 5),
+        "tune_loss": round(result.loss, 5),
+        **_accuracies(result),
+    }
+    progress.curves.append(row)
+    if result.loss < progress.best_loss:
+        progress.best_loss, progress.worse = result.loss, 0
+        state = learner.module.state_dict()
+        progress.best_state = {name: value.clone() for name, value in state.items()}
+    else:
+        progress.worse += 1
+    return row
+
+
+def _accuracies(result: Measured) -> dict[str, float]:
+    pairs = zip(result.top1, result.top5, strict=True)
+    row = {}
+    for step, (first, five) in enumerate(pairs, start=1):
+        row[f"top1_step{step}"], row[f"top5_step{step}"] = round(first, 5), round(five, 5)
+    return row
+
+
+def _job_key(job: Job) -> str:
+    """What a checkpoint must agree on to be resumed."""
+    return sha256_json(
+        {
+            "settings": asdict(job.settings),
+            "seed": job.seed,
+            "target": job.target.weights_hash,
+            "data": job.data_hash,
+        }
+    )
+
+
+def _save_checkpoint(
+    job: Job, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    state = {
+        "progress": asdict(progress),
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with replacing(job.folder / CHECKPOINT) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(job: Job, learner: Learner, optimizer: torch.optim.Optimizer) -> Progress:
+    """Progress of an interrupted run of this very job, else a fresh one."""
+    path = job.folder / CHECKPOINT
+    if path.is_file():
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["progress"]["key"] == _job_key(job):
+            learner.module.load_state_dict(state["module"])
+            optimizer.load_state_dict(state["optimizer"])
+            return Progress(**state["progress"])
+        print(f"{learner.name} training: {path} is of another configuration, starting anew")
+    return Progress(_job_key(job))
+
+
+def _write_curves(job: Job, progress: Progress) -> None:
+    with replacing(job.folder / CURVES) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(progress.curves[0]))
+        writer.writeheader()
+        writer.writerows(progress.curves)
+
+
+def _provenance(job: Job, learner: Learner, progress: Progress) -> dict[str, Any]:
+    best = min(progress.curves, key=lambda row: row["tune_loss"])
+    return {
+        "target_hash": job.target.weights_hash,
+        "data_hash": job.data_hash,
+        "seed": job.seed,
+        "training_steps": progress.step,
+        "training_seconds": round(progress.seconds, 1),
+        "trainable_parameters": sum(p.numel() for p in learner.module.parameters()),
+        "tune_loss": best["tune_loss"],
+        "top1": [best[f"top1_step{k}"] for k in range(1, learner.steps + 1)],
+        "top5": [best[f"top5_step{k}"] for k in range(1, learner.steps + 1)],
+    }

@@ -1,0 +1,51 @@
+"""Every engine method on a tiny random target, with random trained parts."""
+
+import torch
+
+from harness.engine.drafter import Drafter
+from harness.engine.target import Target
+from methods.firp.drafter import FirpDrafter
+from methods.firp.projections import Layout, Projections
+from methods.lookahead.drafter import LookaheadDrafter
+from methods.medusa.drafter import MedusaDrafter
+from methods.medusa.heads import Heads
+from methods.prompt_lookup import Lookup, PromptLookup
+from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
+from methods.shared.trees import BestFirstTree, StaticTree
+
+PATHS = [(0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]
+ENGINE_METHODS = ("firp", "firp_two_pass", "medusa", "lookahead", "self_speculative", "lookup")
+SKIPPED = ((1, "attention"), (2, "mlp"), (3, "attention"))
+
+
+def random_heads(target: Target, count: int = 3, layers: int = 1) -> Heads:
+    """Zero blocks would hide a wrong bias, and equal heads a wrong order."""
+    torch.manual_seed(4)
+    heads = Heads(count, layers, target.model.lm_head.weight.detach())
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return heads
+
+
+def random_maps(target: Target) -> Projections:
+    torch.manual_seed(3)
+    maps = Projections(Layout((1, 2, 2)), target.hidden_size)
+    with torch.no_grad():
+        for parameter in maps.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return maps
+
+
+def drafter(name: str, target: Target) -> Drafter:
+    if name == "firp":
+        return FirpDrafter(target, random_maps(target), StaticTree(PATHS), "combined")
+    if name == "firp_two_pass":
+        return FirpDrafter(target, random_maps(target), BestFirstTree(5, 3), "two_pass")
+    if name == "medusa":
+        return MedusaDrafter(target, random_heads(target), StaticTree(PATHS))
+    if name == "lookahead":
+        return LookaheadDrafter(target, (4, 4, 3))
+    if name == "self_speculative":
+        return SkipDrafter(target, kept(len(target.layers), SKIPPED), ExitRule(4, 0.3))
+    return PromptLookup(Lookup(drafts=5, longest=2))

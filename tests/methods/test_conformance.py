@@ -1,0 +1,50 @@
+"""Every engine method commits the target's own tokens, greedy and sampled."""
+
+import pytest
+
+from harness.decoder import Request, Sampling, collect
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from methods.medusa.typical import TypicalAcceptance
+from tests.methods.drafters import ENGINE_METHODS, drafter
+from tests.models import ARCHITECTURES, VOCAB, tiny_model
+
+# A repeating prompt, so that lookup finds something; longer than Mistral's window of 12.
+PROMPT = tuple((11 * (i % 7) + 3) % VOCAB for i in range(17))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.3])
+@pytest.mark.parametrize("method", ENGINE_METHODS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_output_is_the_targets_own(name: str, method: str, temperature: float) -> None:
+    target = Target(tiny_model(name))
+    request = Request(PROMPT, 40, frozenset(), Sampling(temperature, seed=5))
+    truth, _ = collect(EngineDecoder(target, Drafter()), request)
+    tokens, records = collect(EngineDecoder(target, drafter(method, target)), request)
+    assert tokens == truth
+    assert sum(record.draft_size for record in records) > 0, "nothing was drafted"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_control_typical_acceptance_is_not_lossless(name: str) -> None:
+    target = Target(tiny_model(name))
+    request = Request(PROMPT, 40, frozenset())
+    truth, _ = collect(EngineDecoder(target, Drafter()), request)
+    lossy = TypicalAcceptance(temperature=5.0, threshold=0.001, alpha=0.001)
+    tokens, _ = collect(EngineDecoder(target, drafter("medusa", target), lossy), request)
+    assert len(tokens) == len(truth)
+    assert tokens != truth
+
+
+@pytest.mark.parametrize("method", ENGINE_METHODS)
+def test_stop_and_cap_are_the_requests(method: str) -> None:
+    target = Target(tiny_model("llama"))
+    truth, _ = collect(EngineDecoder(target, Drafter()), Request(PROMPT, 30, frozenset()))
+    for request in (
+        Request(PROMPT, 1, frozenset()),
+        Request(PROMPT, 2, frozenset()),
+        Request(PROMPT, 30, frozenset({truth[12]})),
+    ):
+        wanted, _ = collect(EngineDecoder(target, Drafter()), request)
+        assert collect(EngineDecoder(target, drafter(method, target)), request)[0] == wanted

@@ -1,0 +1,79 @@
+"""Prompt lookup drafts what transformers' own does; transformers' arms report what they commit."""
+
+import copy
+
+import pytest
+import torch
+from transformers.generation.candidate_generator import PromptLookupCandidateGenerator
+
+from harness.decoder import Request, collect
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.measure.timing import run_timed
+from methods.hf_assisted import HfAssisted
+from methods.hf_assisted import Settings as AssistedSettings
+from methods.hf_generate import HfGenerate
+from methods.hf_prompt_lookup import Settings, build
+from methods.prompt_lookup import Lookup
+from tests.models import VOCAB, tiny_model
+
+PROMPT = tuple((11 * (i % 7) + 3) % VOCAB for i in range(17))
+
+
+def theirs(tokens: list[int], drafts: int, longest: int) -> list[int]:
+    generator = PromptLookupCandidateGenerator(
+        num_output_tokens=drafts, max_matching_ngram_size=longest, max_length=10_000
+    )
+    ids = torch.tensor([tokens])
+    found, _ = generator.get_candidates(ids)
+    return found[0, len(tokens) :].tolist()
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3])
+def test_drafts_are_transformers(longest: int) -> None:
+    torch.manual_seed(longest)
+    drafted = differing = 0
+    for _ in range(200):
+        tokens = torch.randint(0, 6, (int(torch.randint(2, 30, (1,))),)).tolist()
+        ours = Lookup(4, longest, "leftmost").find(tokens)
+        assert ours == theirs(tokens, 4, longest)
+        drafted += bool(ours)
+        differing += ours != Lookup(4, longest, "rightmost").find(tokens)
+    assert drafted > 100
+    assert differing > 20, "control: the other end"
+
+
+def test_the_last_occurrence() -> None:
+    tokens = [1, 2, 3, 1, 2, 4, 1, 2]
+    assert Lookup(2, 2, "leftmost").find(tokens) == [3, 1]
+    assert Lookup(2, 2, "rightmost").find(tokens) == [4, 1]
+    assert Lookup(2, 2).find([1, 2, 3]) == []
+    assert Lookup(2, 2).find([1]) == []
+
+
+def test_hf_arms_commit_the_targets_own_tokens() -> None:
+    target = Target(tiny_model("llama"))
+    arms = {
+        "generate": HfGenerate(target, {}),
+        "lookup": build(target, Settings(), None),
+        "assisted": HfAssisted(target, tiny_model("llama", seed=1), AssistedSettings()),
+        "itself": HfAssisted(target, copy.deepcopy(tiny_model("llama")), AssistedSettings()),
+    }
+    lengths = {}
+    for cap in (40, 7, 1):
+        request = Request(PROMPT, cap, frozenset())
+        truth, _ = collect(EngineDecoder(target, Drafter()), request)
+        for name, arm in arms.items():
+            run = run_timed(arm, request, target.device)
+            assert run.tokens == truth, name
+            assert run.stop_reason(request) == "cap"
+            for record in run.records:
+                assert record.rows == record.draft_size + 1
+                assert len(record.tokens) <= record.rows
+            lengths[name, cap] = len(run.tokens) / len(run.records)
+    assert lengths["generate", 40] == 1
+    assert lengths["itself", 40] > 3, "a draft model that is the target is always right"
+    stop = Request(PROMPT, 40, frozenset({truth[0]}))
+    for arm in arms.values():
+        assert run_timed(arm, stop, target.device).stop_reason(stop) == "stop"

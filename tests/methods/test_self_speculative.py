@@ -1,0 +1,181 @@
+"""Self-speculation: drafts are those of the target without the sublayers; search is repeatable."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from harness.decoder import Request, collect
+from harness.engine.drafter import Context, Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.engine.tree import Tree
+from harness.errors import HarnessError
+from harness.method import Job
+from methods.self_speculative import METHOD, Settings
+from methods.self_speculative.drafter import AdaptiveThreshold, ExitRule, SkipDrafter, kept
+from methods.self_speculative.published import PUBLISHED
+from tests.methods.drafters import SKIPPED
+from tests.methods.test_firp_training import answers
+from tests.models import ARCHITECTURES, VOCAB, tiny_model
+
+PROMPT = tuple((11 * i + 3) % VOCAB for i in range(9))
+
+
+class _NoAttention(nn.Module):
+    def forward(self, hidden_states: Tensor, **_: object) -> tuple[Tensor, None]:
+        return torch.zeros_like(hidden_states), None
+
+
+class _NoMlp(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.zeros_like(hidden)
+
+
+def without(model, skipped):  # type: ignore[no-untyped-def]
+    """A copy of a stock model with sublayers removed."""
+    made = copy.deepcopy(model)
+    for layer, kind in skipped:
+        if kind == "attention":
+            made.model.layers[layer].self_attn = _NoAttention()
+        else:
+            made.model.layers[layer].mlp = _NoMlp()
+    return made
+
+
+class Watched(SkipDrafter):
+    """Keeps the committed text of each step and what was drafted behind it."""
+
+    seen: list[tuple[list[int], list[int]]]
+
+    def draft(self, context: Context) -> Tree:
+        tree = super().draft(context)
+        self.seen.append((list(context.tokens), tree.tokens))
+        return tree
+
+
+def drafted_by(model, full, text: list[int], count: int) -> list[int]:  # type: ignore[no-untyped-def]
+    """Greedy drafts of ``model`` behind the keys and values that ``full`` gave the text."""
+    cache = DynamicCache(config=full.config)
+    full(input_ids=torch.tensor([text[:-1]]), past_key_values=cache)
+    ids, found = [text[-1]], []
+    for _ in range(count):
+        # A removed attention does not advance its layer's length: say where we are.
+        at = torch.tensor([[len(text) - 1 + len(found)]])
+        out = model(
+            input_ids=torch.tensor([ids]),
+            past_key_values=cache,
+            position_ids=at,
+        )
+        ids = [int(out.logits[0, -1].argmax())]
+        found += ids
+    return found
+
+
+# Mistral's cache is a rolling one, which does not fit a text that grows by hand.
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if n != "mistral"])
+@torch.inference_mode()
+def test_drafts_are_those_of_a_model_without_the_sublayers(name: str) -> None:
+    full = tiny_model(name)
+    target = Target(full)
+    drafter = Watched(target, kept(4, SKIPPED), ExitRule(longest=3, threshold=0.0))
+    drafter.seen = []
+    collect(EngineDecoder(target, drafter), Request(PROMPT, 24, frozenset()))
+    smaller, other = without(full, SKIPPED), without(full, SKIPPED[:1])
+    assert len(drafter.seen) > 5
+    differing = 0
+    for text, drafted in drafter.seen:
+        count = len(drafted) - 1
+        assert drafted[1:] == drafted_by(smaller, full, text, count)
+        differing += drafted[1:] != drafted_by(other, full, text, count)
+    assert differing, "control: another skip set drafts other tokens"
+
+
+def test_skipping_nothing_is_always_accepted() -> None:
+    target = Target(tiny_model("llama"))
+    drafter = SkipDrafter(target, kept(4, ()), ExitRule(longest=3, threshold=0.0))
+    _, records = collect(EngineDecoder(target, drafter), Request(PROMPT, 21, frozenset()))
+    assert [len(record.tokens) for record in records] == [1, 4, 4, 4, 4, 4]
+
+
+def test_drafting_stops_when_unsure() -> None:
+    target = Target(tiny_model("llama"))
+    drafter = SkipDrafter(target, kept(4, SKIPPED), ExitRule(longest=4, threshold=1.1))
+    _, records = collect(EngineDecoder(target, drafter), Request(PROMPT, 21, frozenset()))
+    assert {record.draft_size for record in records[1:-1]} == {1}, "the unsure one is verified"
+
+
+def test_the_threshold_moves_as_published() -> None:
+    rule = ExitRule(longest=4, threshold=0.6)
+    low, high, full = AdaptiveThreshold(rule), AdaptiveThreshold(rule), AdaptiveThreshold(rule)
+    low.update(accepted=0, drafted=2)
+    assert low.value == pytest.approx(0.9 * 0.6 + 0.1 * 0.61)
+    for _ in range(30):
+        high.update(accepted=2, drafted=2)
+        full.update(accepted=4, drafted=4)
+    # The running rate starts at 0 and passes .9 after four full acceptances.
+    assert high.value == pytest.approx(0.6 + 3 * 0.001 - 27 * 0.001)
+    assert full.value == pytest.approx(0.6 + 3 * 0.001)
+    before = low.value
+    low.update(accepted=0, drafted=0)
+    assert low.value == before
+
+
+def test_thresholds_are_reset_unless_carried() -> None:
+    target = Target(tiny_model("llama"))
+    for carried in (False, True):
+        rule = ExitRule(longest=3, threshold=0.5, carried=carried)
+        drafter = SkipDrafter(target, kept(4, SKIPPED), rule)
+        decoder = EngineDecoder(target, drafter)
+        collect(decoder, Request(PROMPT, 20, frozenset()))
+        moved = drafter._threshold.value
+        assert moved != 0.5
+        drafter.begin(Context(target, list(PROMPT), 1))
+        assert drafter._threshold.value == (moved if carried else 0.5)
+
+
+def test_published_sets() -> None:
+    for skipped in PUBLISHED.values():
+        kinds = [kind for _, kind in skipped]
+        assert (kinds.count("attention"), kinds.count("mlp")) == (24, 10)
+        assert len(kept(40, skipped)) == 80 - 34
+        with pytest.raises(HarnessError, match="expected layers below 4"):
+            kept(4, skipped)
+
+
+def _job(folder: Path, trials: int) -> Job:
+    target = Target(tiny_model("llama"))
+    own = answers(target)
+    requests = [Request(a.prompt, 12, frozenset()) for a in own]
+    settings = Settings(longest=(2, 3), search_trials=trials, search_requests=2)
+    return Job(target, settings, folder, 0, own, own, requests)
+
+
+def test_an_interrupted_search_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    from methods.self_speculative.cost import Calibration
+    from methods.self_speculative.search import Space, search
+
+    costs = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4, 7e-4))
+    job = _job(tmp_path, 12)
+    space = Space((2, 3), (0.4, 0.8), 2, 12)
+    whole = search(job, costs, space, tmp_path / "whole.journal")
+    search(job, costs, Space((2, 3), (0.4, 0.8), 2, 5), tmp_path / "broken.journal")
+    resumed = search(job, costs, space, tmp_path / "broken.journal")
+    assert whole == resumed
+    assert len(whole) == 12
+    assert whole[0].seconds_per_token <= whole[-1].seconds_per_token
+    other = Job(job.target, job.settings, tmp_path, 1, job.train, job.tune, job.requests)
+    assert search(other, costs, space, tmp_path / "other.journal") != whole, "control: the seed"
+
+
+def test_tune_and_decode(tmp_path: Path) -> None:
+    job = _job(tmp_path, 4)
+    assert METHOD.tune is not None
+    METHOD.tune(job)
+    decoder = METHOD.build(job.target, job.settings, tmp_path)
+    for request in job.requests:
+        truth, _ = collect(EngineDecoder(job.target, Drafter()), request)
+        assert collect(decoder, request)[0] == truth
