@@ -99,6 +99,18 @@ def _add_methods(commands: Any) -> None:
         add("--seed", default=0, type=int)
         add("--folder", required=True, type=Path)
 
+    add = _command(commands, "curve", "draft size against acceptance and speed", _curve)
+    add("--methods", required=True, help="JSON: method -> settings")
+    add("--sizes", required=True, nargs="+", type=int, help="draft tokens a step")
+    add("--model", required=True)
+    add("--train-answers", required=True, type=Path)
+    add("--tune-answers", required=True, type=Path)
+    add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
+    add("--caps", required=True)
+    add("--seed", default=0, type=int)
+    add("--folders", required=True, type=Path)
+    add("--out", required=True, type=Path)
+
     add = _command(commands, "session", "time all arms on one dataset", _session)
     add("--model", required=True)
     add("--methods", required=True, help="JSON: arm -> settings")
@@ -257,6 +269,20 @@ def _tune(options: argparse.Namespace) -> None:
     from harness.commands.methods import tune_method
 
     _method_step(options, tune_method)
+
+
+def _curve(options: argparse.Namespace) -> None:
+    from harness.commands.curve import write_curve
+    from harness.commands.methods import MethodStep, TuneData
+
+    _use_threads(options.threads)
+    steps = [
+        MethodStep(name, method, settings, options.folders / name, options.seed)
+        for name, (method, settings) in _arms(options.methods).items()
+    ]
+    caps = _json(options.caps, "--caps")
+    data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
+    write_curve(_spec(options.model), steps, data, options.sizes, options.out)
 
 
 def _session(options: argparse.Namespace) -> None:

@@ -58,6 +58,8 @@ class Method:
     lossless: bool = True
     train: Callable[[Job], None] | None = None
     tune: Callable[[Job], None] | None = None
+    # decoders with the best tree of each of these draft sizes, as harness.measure.trials.Trial
+    sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
     reference: bool = field(default=False)  # a yardstick: shown, never ranked
 
 

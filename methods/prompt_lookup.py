@@ -15,9 +15,9 @@ from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Tree, chain
 from harness.errors import HarnessError
 from harness.files import read_json, write_json
+from harness.measure.trials import Trial, choose
 from harness.method import Job, Method
 from methods.shared.choices import SETTING, check_options
-from methods.shared.trials import Trial, choose
 
 MATCHES = ("leftmost", "rightmost")
 

@@ -46,6 +46,11 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
     _write(out / "question_speedup.csv", _question_speedups(rows))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
+    curves = [
+        pd.read_csv(file).assign(model=file.stem) for file in sorted(root.glob("curve/*.csv"))
+    ]
+    if curves:
+        _write(out / "draft_size_curve.csv", pd.concat(curves))
     facts = page_one(experiment, root, files, summary) | {
         **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(rows),

@@ -14,6 +14,7 @@ _KEPT = (
     "methods/*/*/*.json",
     "targets/*/record.json",
     "sweep/*.csv",
+    "curve/*.csv",
 )
 _ROWS = ("runs/*/*/session-*.jsonl",)
 _PROMPTS = ("prompts/*/*.jsonl",)

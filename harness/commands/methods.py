@@ -9,6 +9,7 @@ from typing import Any
 from harness.data.answers import read_answers
 from harness.data.prompts import Prompt, read_prompts
 from harness.decoder import Request
+from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
 from harness.method import Job, Method, parse_settings
@@ -40,18 +41,21 @@ def train_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     """Run a method's training."""
     if step.method.train is None:
         raise HarnessError(f"method '{step.name}': nothing to train")
-    step.method.train(_job(spec, step, data))
+    step.method.train(method_job(spec, step, data))
 
 
 def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     """Run a method's choice of its setting on the tune split."""
     if step.method.tune is None:
         raise HarnessError(f"method '{step.name}': nothing to tune")
-    step.method.tune(_job(spec, step, data))
+    step.method.tune(method_job(spec, step, data))
 
 
-def _job(spec: ModelSpec, step: MethodStep, data: TuneData) -> Job:
-    target = load_target(spec)
+def method_job(
+    spec: ModelSpec, step: MethodStep, data: TuneData, target: Target | None = None
+) -> Job:
+    """What a method trains and tunes with; ``target`` where it is already loaded."""
+    target = target or load_target(spec)
     stops = stop_ids(target, load_tokenizer(spec))
     prompts = _interleave([read_prompts(file) for file in data.prompts])
     requests = [Request(p.input_ids, data.caps[p.dataset], stops) for p in prompts]

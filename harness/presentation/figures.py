@@ -52,9 +52,9 @@ def write_figures(root: Path) -> None:
     write_json(root / "figures" / "done.json", drawn)
 
 
-def _panels(values: list[str]) -> tuple[Figure, dict[str, plt.Axes]]:
-    """One panel a value, side by side, sharing the y axis."""
-    size = (_WIDTH * max(2, len(values)), 2.7)
+def _panels(values: list[str], bars: int = 0) -> tuple[Figure, dict[str, plt.Axes]]:
+    """One panel a value, side by side, sharing the y axis; as high as its ``bars`` need."""
+    size = (_WIDTH * max(2, len(values)), max(2.7, 0.8 + 0.28 * bars))
     figure, axes = plt.subplots(1, len(values), figsize=size, sharey=True, squeeze=False)
     for axis, value in zip(axes[0], values, strict=True):
         axis.set_title(value)
@@ -83,7 +83,8 @@ def _speedup(root: Path) -> Figure | None:
     table = table[table["method"] != "autoregressive"].dropna(subset=["speedup"])
     if table.empty:
         return None
-    figure, panels = _panels(list(dict.fromkeys(table["cell"])))
+    arms = table["method"].nunique()
+    figure, panels = _panels(list(dict.fromkeys(table["cell"])), arms)
     for cell, axis in panels.items():
         mine = table[table["cell"] == cell]
         places = range(len(mine))
@@ -96,14 +97,14 @@ def _speedup(root: Path) -> Figure | None:
         axis.invert_yaxis()
         axis.set_xlabel("speedup over autoregressive")
     # Shared axes are inverted together, so an even number of calls would cancel out.
-    next(iter(panels.values())).set_ylim(bottom=len(table["method"].unique()) - 0.5, top=-0.5)
+    next(iter(panels.values())).set_ylim(bottom=arms - 0.5, top=-0.5)
     return figure
 
 
 def _question_speedup(root: Path) -> Figure | None:
     """How speedup is spread over questions."""
     table = _with_names(pd.read_csv(root / "tables" / "question_speedup.csv"), "arm")
-    figure, panels = _panels(list(dict.fromkeys(table["cell"])))
+    figure, panels = _panels(list(dict.fromkeys(table["cell"])), table["method"].nunique())
     for cell, axis in panels.items():
         mine = table[table["cell"] == cell]
         order = [name for name in NAMES.values() if name in set(mine["method"])]
@@ -121,13 +122,28 @@ def _acceptance(root: Path) -> Figure | None:
     if table.empty:
         return None
     table = _with_names(table, "arm")
+    if table["method"].nunique() > 1:
+        return _acceptance_of_methods(table)
     figure, panels = _panels(["any step (unconditional)", "depth before reached (conditional)"])
     for axis, column in zip(panels.values(), ("unconditional", "conditional"), strict=True):
-        style = "method" if table["method"].nunique() > 1 else None
-        sns.lineplot(table, x="depth", y=column, hue="cell", style=style, marker="o", ax=axis)
+        sns.lineplot(table, x="depth", y=column, hue="cell", marker="o", ax=axis)
         axis.set(xlabel="depth in the draft tree", ylabel="share of steps accepted", ylim=(0, 1))
         axis.set_xticks(sorted(table["depth"].unique()))
         axis.legend(fontsize=7, title=None)
+    return figure
+
+
+def _acceptance_of_methods(table: pd.DataFrame) -> Figure:
+    """One panel a data set, a line a method: the share of all steps that reaches each depth."""
+    figure, panels = _panels(list(dict.fromkeys(table["cell"])))
+    for cell, axis in panels.items():
+        mine = table[table["cell"] == cell]
+        shared = {"x": "depth", "y": "unconditional", "hue": "method", "palette": _COLOURS}
+        sns.lineplot(mine, **shared, marker="o", markersize=3.5, ax=axis)
+        axis.set(xlabel="depth in the draft tree", ylabel="share of steps accepted", ylim=(0, 1))
+        axis.get_legend().remove()
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, -0.36), ncols=4)
     return figure
 
 
@@ -138,6 +154,29 @@ def _method_files(root: Path, name: str) -> pd.DataFrame | None:
         for file in sorted((root / "methods").glob(f"*/firp/{name}"))
     ]
     return pd.concat(found) if found else None
+
+
+def _draft_sizes(root: Path) -> Figure | None:
+    """Acceptance length and speedup of calibrated trees against their number of draft tokens."""
+    file = root / "tables" / "draft_size_curve.csv"
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    table["method"] = table["method"].map(lambda name: NAMES.get(name, name))
+    figure, axes = plt.subplots(1, 2, figsize=(2 * _WIDTH, 2.7))
+    shared = {"x": "draft_size", "hue": "method", "palette": _COLOURS}
+    style = "model" if table["model"].nunique() > 1 else None
+    sns.lineplot(table, y="acceptance_length", marker="o", style=style, ax=axes[0], **shared)
+    sns.lineplot(table, y="speedup", marker="o", style=style, ax=axes[1], **shared)
+    axes[0].set(xlabel="draft tokens a step", ylabel="acceptance length, measured")
+    axes[1].set(xlabel="draft tokens a step", ylabel="speedup over autoregressive")
+    axes[1].axhline(1.0, color="black", linewidth=0.8)
+    for axis in axes:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(sorted(table["draft_size"].unique()), sorted(table["draft_size"].unique()))
+        axis.legend(fontsize=7, title=None)
+    figure.tight_layout()
+    return figure
 
 
 def _rank_accuracy(root: Path) -> Figure | None:
@@ -205,6 +244,7 @@ _FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "speedup": _speedup,
     "question_speedup": _question_speedup,
     "acceptance": _acceptance,
+    "draft_sizes": _draft_sizes,
     "rank_accuracy": _rank_accuracy,
     "cosine": _cosine,
     "training": _training,

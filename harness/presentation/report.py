@@ -85,7 +85,8 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
         lines.append(f"A/A on {cell}: {span} against [0.97, 1.03]: {verdict}.")
     differing = sum(facts["divergences"].values())
     lines.append(
-        "Lossless: every answer of every arm is token-identical to autoregressive decoding."
+        "Lossless: every answer of every arm, the lossy ones left out, is token-identical to "
+        "autoregressive decoding."
         if not differing
         else f"{differing} answers differ from autoregressive decoding: "
         + ", ".join(f"{count} {cause}" for cause, count in facts["divergences"].items())
@@ -111,7 +112,7 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "costs": [_cost_row(line) for _, line in mine.iterrows()],
         "learnt": _method_csv(root, "learnt.csv"),
         "trials": _trials(root),
-        "setting": _settings(root),
+        "setting": _settings(root, list(mine["method"])),
     }
 
 
@@ -146,9 +147,9 @@ def _cost_row(line: pd.Series) -> list[str]:
     ]
 
 
-def _method_csv(root: Path, name: str) -> list[list[str]]:
-    """Rows of FIRP's CSV over all models, the model first; the header is the first row."""
-    files = sorted((root / "methods").glob(f"*/firp/{name}"))
+def _method_csv(root: Path, name: str, method: str = "firp") -> list[list[str]]:
+    """Rows of a method's CSV over all models, the model first; the header is the first row."""
+    files = sorted((root / "methods").glob(f"*/{method}/{name}"))
     rows: list[list[str]] = []
     for file in files:
         table = pd.read_csv(file, dtype=str).fillna("–")
@@ -158,24 +159,32 @@ def _method_csv(root: Path, name: str) -> list[list[str]]:
     return rows
 
 
-def _trials(root: Path) -> list[list[str]]:
-    """The ten fastest trials of the tuning, per model."""
-    rows = _method_csv(root, "trials.csv")
-    if not rows:
-        return []
-    rate = rows[0].index("speedup")
-    return [rows[0], *sorted(rows[1:], key=lambda row: -float(row[rate]))[:10]]
+def _trials(root: Path) -> list[dict[str, Any]]:
+    """Per tuned method, the fastest trials over all models; one method may show more of them."""
+    methods = sorted({file.parent.name for file in root.glob("methods/*/*/trials.csv")})
+    shown = 10 if len(methods) == 1 else 5
+    found = []
+    for method in methods:
+        rows = _method_csv(root, "trials.csv", method)
+        rate = rows[0].index("speedup")
+        best = sorted(rows[1:], key=lambda row: -float(row[rate]))[:shown]
+        found.append({"method": NAMES.get(method, method), "rows": [rows[0], *best]})
+    return found
 
 
-def _settings(root: Path) -> list[str]:
-    """One sentence per model on what tuning chose."""
+def _settings(root: Path, methods: list[str]) -> list[str]:
+    """One line per model and method on what tuning chose."""
     lines = []
-    for file in sorted((root / "methods").glob("*/firp/setting.json")):
-        s = read_json(file)
-        lines.append(
-            f"{file.parents[1].name}: {s['policy'].replace('_', '-')} tree of {s['drafts']} draft "
-            f"tokens, depth {s['depth']}, {s['passes'].replace('_', '-')} pass"
+    for file in sorted(root.glob("methods/*/*/setting.json")):
+        model, method = file.parents[1].name, file.parent.name
+        if method not in methods:
+            continue
+        plain = {k: v for k, v in read_json(file).items() if isinstance(v, str | int | float)}
+        told = ", ".join(
+            f"{key.replace('_', ' ')} {str(value).replace('_', '-')}"
+            for key, value in plain.items()
         )
+        lines.append(f"{NAMES.get(method, method)} ({model}): {told}")
     return lines
 
 

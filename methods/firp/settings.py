@@ -17,6 +17,7 @@ class FirpSettings(TrainingSettings):
     """Layout, training and tuning of FIRP. Units: positions, steps, nodes; rates are absolute."""
 
     learning_rate: float = 8e-3
+    training_steps: int = 800
     entry_layers: tuple[int, ...] = (3, 3, 3, 3)
     feed: str = "real"
     bias: bool = False

@@ -1,10 +1,12 @@
 """Choosing FIRP's tree, draft size and pass on the tune split, by measured decode time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
-from harness.files import write_json
+from harness.files import read_json, write_json
+from harness.measure.trials import Trial, choose
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
 from methods.firp.learnt import write_learnt
@@ -20,8 +22,7 @@ from methods.shared.choices import (
     tree_choices,
     write_accuracies,
 )
-from methods.shared.trees import replay
-from methods.shared.trials import Trial, choose
+from methods.shared.trees import Trace, replay
 
 
 def decoder(target: Target, maps: Projections, tree: TreeChoice, passes: str) -> EngineDecoder:
@@ -39,20 +40,39 @@ def tune(job: Job) -> None:
     """Trace, grow, time, choose; writes rank accuracies, trials, learnt.csv and the setting."""
     settings: FirpSettings = job.settings
     steps = settings.layout.steps
-    maps = load(job.folder, job.target.hidden_size, job.target.weights_hash)
-    maps = maps.to(job.target.device)
-    predict = Streams(job.target, maps).predict
-    traces = measure(predict, job.tune, steps, job.target.device).traces
+    maps, traces = _traced(job)
     write_accuracies(job.folder / ACCURACY, traces, steps)
+    trees = tree_choices(traces, settings.policies, settings.drafts, steps)
     trials = [
-        Trial(
-            tree.as_setting() | {"passes": passes},
-            decoder(job.target, maps, tree, passes),
-            replay(traces, tree.paths).acceptance_length if tree.paths else None,
-        )
-        for tree in tree_choices(traces, settings.policies, settings.drafts, steps)
-        for passes in settings.passes
+        _trial(job, maps, traces, tree, passes) for tree in trees for passes in settings.passes
     ]
     best = choose(job, "firp", trials, settings.tuning_rounds).setting
     write_learnt(job, maps, traces, best["drafts"])
     write_json(job.folder / SETTING, best)
+
+
+def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
+    """Calibrated static trees of the given sizes, in the pass that tuning chose."""
+    maps, traces = _traced(job)
+    passes = read_json(job.folder / SETTING)["passes"]
+    trees = tree_choices(traces, ("static",), sizes, job.settings.layout.steps)
+    return [_trial(job, maps, traces, tree, passes) for tree in trees]
+
+
+def _traced(job: Job) -> tuple[Projections, Sequence[Trace]]:
+    """The trained projections, and the ranks that they give the tune answers."""
+    maps = load(job.folder, job.target.hidden_size, job.target.weights_hash)
+    maps = maps.to(job.target.device)
+    predict = Streams(job.target, maps).predict
+    steps = maps.layout.steps
+    return maps, measure(predict, job.tune, steps, job.target.device).traces
+
+
+def _trial(
+    job: Job, maps: Projections, traces: Sequence[Trace], tree: TreeChoice, passes: str
+) -> Trial:
+    return Trial(
+        tree.as_setting() | {"passes": passes},
+        decoder(job.target, maps, tree, passes),
+        replay(traces, tree.paths).acceptance_length if tree.paths else None,
+    )

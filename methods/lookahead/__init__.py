@@ -12,10 +12,10 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import read_json, write_json
+from harness.measure.trials import Trial, choose
 from harness.method import Job, Method
 from methods.lookahead.drafter import LookaheadDrafter
 from methods.shared.choices import SETTING
-from methods.shared.trials import Trial, choose
 
 
 @dataclass(frozen=True, slots=True)

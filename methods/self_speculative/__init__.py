@@ -13,13 +13,13 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import read_json, write_json
+from harness.measure.trials import Trial, choose
 from harness.method import Job, Method
 from methods.self_speculative.cost import calibrate
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import Found, Space, search
 from methods.shared.choices import SETTING, check_options
-from methods.shared.trials import Trial, choose
 
 CALIBRATION, JOURNAL = "calibration.json", "search.journal"
 TIMED = 3  # the best of the search that are timed

@@ -13,7 +13,8 @@ SHIPPED = "workflows/resources/mini-target"
 REPORTS = [*DATASETS, "paper"]
 SESSIONS = range(1, config["sessions"] + 1)
 # An arm that decodes with another method's training makes that method's steps run, listed or not.
-USED = {KNOWN[name].uses or name: None for name in METHODS if name in KNOWN}
+CURVE = config["draft_sizes"]
+USED = {KNOWN[name].uses or name: None for name in [*METHODS, *CURVE["methods"]] if name in KNOWN}
 TRAINED = [name for name in USED if KNOWN[name].trained]
 TUNED = [name for name in USED if KNOWN[name].tuned]
 MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
@@ -153,6 +154,11 @@ def training_settings(wildcards):
 def tuning_settings(wildcards):
     """JSON for --settings of a tuning."""
     return as_json(method_settings(wildcards))
+
+
+def curve_methods():
+    """JSON for --methods of the draft size curve."""
+    return as_json({name: config["methods"].get(name) or {} for name in CURVE["methods"]})
 
 
 def all_methods():

@@ -42,6 +42,39 @@ rule train_method:
         " --seed {params.seed} --folder $(dirname {output.config}) 2>&1 | tee {log}"
 
 
+rule draft_size_curve:
+    input:
+        train=f"{ROOT}/answers/{{model}}/train.jsonl",
+        tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
+        prompts=tune_prompts,
+        model=model_files,
+        trained=collect(
+            f"{ROOT}/methods/{{{{model}}}}/{{method}}/setting.json", method=CURVE["methods"]
+        ),
+    output:
+        f"{ROOT}/curve/{{model}}.csv",
+    log:
+        f"{ROOT}/logs/curve/{{model}}.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        torch_threads=config["threads"],
+        model=model_spec,
+        methods=curve_methods(),
+        sizes=CURVE["sizes"],
+        caps=caps(),
+        seed=config["seed"],
+        folders=f"{ROOT}/methods/{{model}}",
+    shell:
+        "python -m harness --threads {params.torch_threads} curve --methods {params.methods:q}"
+        " --sizes {params.sizes} --model {params.model:q} --train-answers {input.train}"
+        " --tune-answers {input.tune} --prompts {input.prompts} --caps {params.caps:q}"
+        " --seed {params.seed} --folders {params.folders} --out {output} 2>&1 | tee {log}"
+
+
 rule tune_method:
     input:
         train=f"{ROOT}/answers/{{model}}/train.jsonl",

@@ -21,6 +21,7 @@ rule tables:
         prompts=collect(
             f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS
         ),
+        curves=collect(f"{ROOT}/curve/{{model}}.csv", model=MODELS if CURVE["methods"] else []),
         code=ANALYSIS,
     output:
         TABLES,

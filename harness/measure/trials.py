@@ -41,6 +41,7 @@ class Trial:
     baseline_seconds: float = 0.0
     tokens: int = 0
     steps: int = 0
+    rows: int = 0
 
     @property
     def speedup(self) -> float:
@@ -54,7 +55,7 @@ class Trial:
 
     def restart(self) -> None:
         """Forget the screening: a finalist is judged on all requests alike."""
-        self.requests = self.tokens = self.steps = 0
+        self.requests = self.tokens = self.steps = self.rows = 0
         self.seconds = self.baseline_seconds = 0.0
 
     def add(self, run: TimedRun, baseline: TimedRun) -> None:
@@ -64,24 +65,26 @@ class Trial:
         self.baseline_seconds += baseline.decode_seconds
         self.tokens += len(run.tokens) - len(run.records[0].tokens)
         self.steps += len(run.records) - 1
+        self.rows += sum(record.rows for record in run.records[1:])
 
 
 def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
     """The fastest of ``trials``; writes all of them to ``trials.csv`` in the job's folder."""
     rng = random.Random(job.seed)
-    _time(job, name, trials, job.requests[::SCREENED], rng)
+    time_trials(job, name, trials, job.requests[::SCREENED], rng)
     finalists = sorted(trials, key=lambda trial: -trial.speedup)[:FINALISTS]
     for trial in finalists:
         trial.restart()
     for _ in range(rounds):
-        _time(job, name, finalists, job.requests, rng)
+        time_trials(job, name, finalists, job.requests, rng)
     _write(job.folder / TRIALS, trials)
     return max(finalists, key=lambda trial: trial.speedup)
 
 
-def _time(
+def time_trials(
     job: Job, name: str, trials: list[Trial], requests: Sequence[Request], rng: random.Random
 ) -> None:
+    """Every trial and autoregressive decoding on every request, in a random order each time."""
     decoders: list[tuple[Trial | None, Decoder]] = [(trial, trial.decoder) for trial in trials]
     decoders.append((None, EngineDecoder(job.target, Drafter())))  # autoregressive
     for _, decoder in decoders:
