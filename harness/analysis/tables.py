@@ -44,7 +44,9 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     _write(out / "summary.csv", summary)
     for name in PAPER_TABLES:
         _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
-    _write(out / "question_speedup.csv", _question_speedups(rows))
+    counted = summary[(summary["method"] == BASELINE) & summary["speedup"].notna()]
+    shown = rows.merge(counted[["model", "dataset"]])
+    _write(out / "question_speedup.csv", _question_speedups(shown))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
     curves = [
         pd.read_csv(file).assign(model=file.stem) for file in sorted(root.glob("curve/*.csv"))
@@ -192,8 +194,10 @@ def _cause(margin: float, limit: float) -> str:
 
 
 def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
-    """Speedup of every arm on every question, sessions summed."""
+    """Speedup of every arm on every question, sessions summed; none where answers loop."""
     keys = ["model", "dataset", "question_id", "arm"]
+    if rows.empty:
+        return pd.DataFrame(columns=[*keys, "speedup"])
     summed = rows.groupby(keys)[["decode_seconds", "decode_tokens"]].sum()
     summed = summed[summed["decode_tokens"] > 0]  # answers that end with the prefill's token
     rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")

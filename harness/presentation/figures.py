@@ -103,7 +103,10 @@ def _speedup(root: Path) -> Figure | None:
 
 def _question_speedup(root: Path) -> Figure | None:
     """How speedup is spread over questions."""
-    table = _with_names(pd.read_csv(root / "tables" / "question_speedup.csv"), "arm")
+    table = pd.read_csv(root / "tables" / "question_speedup.csv")
+    if table.empty:
+        return None
+    table = _with_names(table, "arm")
     figure, panels = _panels(list(dict.fromkeys(table["cell"])), table["method"].nunique())
     for cell, axis in panels.items():
         mine = table[table["cell"] == cell]

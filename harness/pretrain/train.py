@@ -1,11 +1,12 @@
 """The training loop of a target: Muon on matrices, AdamW on the rest, answers weigh most."""
 
-import json
+import itertools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from harness.files import replacing, sha256_json, write_jsonl
 from harness.pretrain.muon import Muon
 from harness.pretrain.packing import Batch
 
@@ -100,32 +102,90 @@ def train_target(
     recipe: Recipe,
     log: Path,
 ) -> float:
-    """Train in place; writes one JSON line per 50 steps to ``log``; returns the held-out loss."""
+    """Train in place; writes one JSON line per 50 steps to ``log``; returns the held-out loss.
+
+    A checkpoint lies beside the log while training runs: a killed training of the same recipe on
+    the same batches goes on from there.
+    """
+    optimizers = _optimizers(model, recipe)
+    checkpoint, first = log.with_suffix(".checkpoint.pt"), next(batches)
+    key = sha256_json([asdict(recipe), first.ids.tolist(), str(model.config.to_dict())])
+    step, seconds, rows = _resume(checkpoint, key, model, optimizers)
+    # The batches before the checkpoint were used: draw them again and drop them.
+    stream = itertools.islice(itertools.chain([first], batches), step, None)
+    started = time.monotonic() - seconds
+    with tqdm(total=recipe.steps, initial=step, desc="target", unit="step") as bar:
+        for batch in itertools.islice(stream, recipe.steps - step):
+            loss = _train_step(model, batch, optimizers, recipe.scale(step))
+            step += 1
+            bar.update()
+            if step % 50 == 0 or step == recipe.steps:
+                held_out_now = round(held_out_loss(model, held_out), 4)
+                seconds = round(time.monotonic() - started, 1)
+                rows.append(
+                    {
+                        "step": step,
+                        "loss": round(loss, 4),
+                        "held_out": held_out_now,
+                        "seconds": seconds,
+                    }
+                )
+                bar.set_postfix(loss=rows[-1]["loss"], held_out=held_out_now)
+                write_jsonl(log, rows)
+                _save(checkpoint, key, model, optimizers, (step, seconds, rows))
+    checkpoint.unlink(missing_ok=True)
+    return held_out_loss(model, held_out)
+
+
+def _optimizers(
+    model: LlamaForCausalLM, recipe: Recipe
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Muon for matrices, AdamW for embeddings and vectors, each with its full rate."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    optimizers: list[tuple[torch.optim.Optimizer, float]] = [
-        (Muon(matrices, lr=recipe.matrix_lr), recipe.matrix_lr),
-        (
-            torch.optim.AdamW(others, lr=recipe.other_lr, betas=(0.9, 0.98), weight_decay=0.0),
-            recipe.other_lr,
-        ),
-    ]
-    started = time.monotonic()
-    with log.open("w") as lines, tqdm(total=recipe.steps, desc="target", unit="step") as bar:
-        for step in range(recipe.steps):
-            loss = _train_step(model, next(batches), optimizers, recipe.scale(step))
-            bar.update()
-            if (step + 1) % 50 == 0 or step + 1 == recipe.steps:
-                row = {
-                    "step": step + 1,
-                    "loss": round(loss, 4),
-                    "held_out": round(held_out_loss(model, held_out), 4),
-                    "seconds": round(time.monotonic() - started, 1),
-                }
-                bar.set_postfix(loss=row["loss"], held_out=row["held_out"])
-                lines.write(json.dumps(row) + "\n")
-                lines.flush()
-    return held_out_loss(model, held_out)
+    adam = torch.optim.AdamW(others, lr=recipe.other_lr, betas=(0.9, 0.98), weight_decay=0.0)
+    return [(Muon(matrices, lr=recipe.matrix_lr), recipe.matrix_lr), (adam, recipe.other_lr)]
+
+
+# Steps done, seconds spent, and the log's rows.
+_Done = tuple[int, float, list[dict[str, Any]]]
+
+
+def _save(
+    file: Path,
+    key: str,
+    model: nn.Module,
+    optimizers: list[tuple[torch.optim.Optimizer, float]],
+    done: _Done,
+) -> None:
+    state = {
+        "key": key,
+        "done": done,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer, _ in optimizers],
+    }
+    with replacing(file) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(
+    file: Path,
+    key: str,
+    model: nn.Module,
+    optimizers: list[tuple[torch.optim.Optimizer, float]],
+) -> _Done:
+    """Where an interrupted run of this very training was, else the start."""
+    if not file.is_file():
+        return 0, 0.0, []
+    state = torch.load(file, weights_only=True)
+    if state["key"] != key:
+        print(f"target training: {file} is of another training, starting anew")
+        return 0, 0.0, []
+    model.load_state_dict(state["model"])
+    for (optimizer, _), saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    step, seconds, rows = state["done"]
+    return step, seconds, list(rows)
 
 
 def _train_step(

@@ -152,6 +152,7 @@ def test_a_looping_baseline_shows_no_speedup(tmp_path):
     write_tables(_write_experiment(tmp_path, {"small": 2.0}, loop), tmp_path)
     speedup = pd.read_csv(tmp_path / "tables/speedup.csv", index_col="method")
     assert math.isnan(speedup.loc["fast", "small/gsm8k"])
+    assert pd.read_csv(tmp_path / "tables/question_speedup.csv").empty
 
 
 def _other_ids(row: dict) -> None:

@@ -1,0 +1,66 @@
+"""Training a target: a killed run ends in the weights of an unbroken one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.pretrain import train
+from harness.pretrain.packing import Batch, Encoded, pack
+from harness.pretrain.train import Recipe, Shape, new_target, train_target
+
+SHAPE = Shape(layers=1, width=16, heads=2, inner=24, vocab=31, context=32)
+RECIPE = Recipe(tokens=120 * 2 * 16, rows=2, length=16)
+
+
+def batches(seed: int = 0) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def documents() -> Iterator[Encoded]:
+        while True:
+            ids = torch.randint(0, 31, (8,), generator=generator).sort().values.tolist()
+            yield Encoded(ids, [1.0] * 8)
+
+    return pack(documents(), 2, 16, 0)
+
+
+def trained(folder: Path, stream: Iterator[Batch]) -> dict[str, torch.Tensor]:
+    folder.mkdir(exist_ok=True)
+    model = new_target(SHAPE, 1, 0, seed=0)
+    held_out = [next(batches(9))]
+    before = train.held_out_loss(model, held_out)
+    after = train_target(model, stream, held_out, RECIPE, folder / "log.jsonl")
+    assert after < before
+    assert len((folder / "log.jsonl").read_text().splitlines()) == 3
+    assert not list(folder.glob("*.pt"))
+    return model.state_dict()
+
+
+def _until(stream: Iterator[Batch], last: int) -> Iterator[Batch]:
+    for index, batch in enumerate(stream):
+        if index == last:
+            raise KeyboardInterrupt
+        yield batch
+
+
+def test_a_killed_training_resumes(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole", batches())
+    (tmp_path / "killed").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "killed", _until(batches(), 70))
+    assert list((tmp_path / "killed").glob("*.pt"))
+    for name, value in trained(tmp_path / "killed", batches()).items():
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_other_text_is_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = trained(tmp_path / "whole", batches(1))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "other", _until(batches(0), 70))
+    for name, value in trained(tmp_path / "other", batches(1)).items():
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
+    assert "of another training" in capsys.readouterr().out
