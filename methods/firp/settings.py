@@ -2,8 +2,8 @@
 
 The paper discloses none of them (K, layers, input of step k, tree, learning rate, data), so the
 defaults are ours, for ``mini``'s target of six layers: results/reference/mini/sweep/ compares
-others by loss, accuracy and speed (`snakemake sweep`). Entering at layer 1 predicts best and costs most,
-layer 5 the other way round; 3 is between, and a rate of 8e-3 ends lowest there.
+others by loss, accuracy and speed (`snakemake sweep`). Entering at layer 1 predicts best and costs
+most, layer 5 the other way round; 3 is between, and a rate of 8e-3 ends lowest there.
 """
 
 from dataclasses import dataclass
