@@ -80,7 +80,7 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
         if found["low"] is None:
             lines.append(f"A/A on {cell}: one session gives no interval; methods are not ranked.")
             continue
-        verdict = "passed" if found["passes"] else "FAILED, so this report does not rank"
+        verdict = "passed" if found["passes"] else "FAILED, methods are not ranked there"
         span = f"[{found['low']:.3f}, {found['high']:.3f}]"
         lines.append(f"A/A on {cell}: {span} against [0.97, 1.03]: {verdict}.")
     differing = sum(facts["divergences"].values())
