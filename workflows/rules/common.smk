@@ -220,3 +220,8 @@ def test_wildcards(wildcards):
 def results_root(wildcards, output):
     """results/<experiment>, from a job's first output two levels below it."""
     return str(Path(output[0]).parents[1])
+
+
+def methods_folder(wildcards, input):
+    """Where methods keep what they learnt, from a job's input in one of their folders."""
+    return str(Path(input.trained[0]).parents[1])

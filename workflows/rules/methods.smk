@@ -67,7 +67,7 @@ rule draft_size_curve:
         sizes=CURVE["sizes"],
         caps=caps(),
         seed=config["seed"],
-        folders=f"{ROOT}/methods/{{model}}",
+        folders=methods_folder,
     shell:
         "python -m harness --threads {params.torch_threads} curve --methods {params.methods:q}"
         " --sizes {params.sizes} --model {params.model:q} --train-answers {input.train}"
