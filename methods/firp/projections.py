@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness.files import read_json, replacing, sha256_file, write_json
+from methods.shared.weights import load_strictly
 
 WEIGHTS, CONFIG = "projections.safetensors", "config.json"
 
@@ -119,12 +120,7 @@ def load(folder: Path, hidden_size: int, target_hash: str | None = None) -> Proj
     fields = dict(config["layout"])
     layout = Layout(**{**fields, "entry_layers": tuple(fields["entry_layers"])})
     projections = Projections(layout, hidden_size)
-    tensors = load_file(folder / WEIGHTS)
-    wanted = {name: tuple(value.shape) for name, value in projections.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if wanted != found:
-        raise HarnessError(f"{folder / WEIGHTS}: tensors {found}, expected {wanted}")
-    projections.load_state_dict(tensors, strict=True)
+    load_strictly(projections, load_file(folder / WEIGHTS), folder / WEIGHTS)
     return projections
 
 

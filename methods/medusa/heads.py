@@ -15,6 +15,7 @@ from torch.nn.functional import silu
 
 from harness.errors import HarnessError
 from harness.files import read_json, replacing, sha256_file, write_json
+from methods.shared.weights import load_strictly
 
 WEIGHTS, PICKLED, CONFIG = "medusa_lm_head.safetensors", "medusa_lm_head.pt", "config.json"
 
@@ -129,13 +130,9 @@ def load(folder: Path, vocab_projection: Tensor, target_hash: str | None = None)
         found_hash = sha256_file(folder / WEIGHTS)
         if found_hash != config["sha256"]:
             raise HarnessError(
-                f"{folder / WEIGHTS}: SHA-256 {found_hash}, expected that of its config"
+                f"{folder / WEIGHTS}: SHA-256 is {found_hash}, expected {config['sha256']}"
             )
-    wanted = {name: tuple(value.shape) for name, value in heads.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if wanted != found:
-        raise HarnessError(f"{folder}: heads hold {_differing(found, wanted)}")
-    heads.load_state_dict(tensors, strict=True)
+    load_strictly(heads, tensors, folder)
     return heads
 
 
@@ -152,9 +149,3 @@ def _read(folder: Path) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise HarnessError(f"{folder / PICKLED}: {type(found).__name__}, expected named tensors")
     return found
-
-
-def _differing(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The first tensor that is missing, unknown or of another shape."""
-    name = min(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
-    return f"{name}: {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"

@@ -262,3 +262,12 @@ def test_train_tune_and_decode(tmp_path: Path, loss: str) -> None:
     for request in requests:
         truth, _ = collect(EngineDecoder(target, Drafter()), request)
         assert collect(decoder, request)[0] == truth
+
+
+def test_changed_heads_are_refused(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama"))
+    save(random_heads(target), tmp_path, "a model", {})
+    weights = tmp_path / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(HarnessError, match=r"SHA-256 is \w+, expected \w+"):
+        load(tmp_path, target.model.lm_head.weight.detach())

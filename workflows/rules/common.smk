@@ -18,7 +18,6 @@ USED = {KNOWN[name].uses or name: None for name in [*METHODS, *CURVE["methods"]]
 TRAINED = [name for name in USED if KNOWN[name].trained]
 TUNED = [name for name in USED if KNOWN[name].tuned]
 MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
-GENERATED = [name for name in DATASETS if config["datasets"][name].get("stand_in")]
 
 
 wildcard_constraints:
