@@ -97,17 +97,27 @@ def _add_methods(commands: Any) -> None:
         add("--prompts", nargs="*", default=[], type=Path, help="tune prompts")
         add("--caps", default="{}")
         add("--seed", default=0, type=int)
+        add("--budget", type=float, help="wall seconds for training and tuning together")
         add("--folder", required=True, type=Path)
 
     add = _command(commands, "curve", "draft size against acceptance and speed", _curve)
     add("--methods", required=True, help="JSON: method -> settings")
-    add("--sizes", required=True, nargs="+", type=int, help="draft tokens a step")
+    add("--sizes", required=True, nargs="+", type=int, help="draft tokens a step, to be timed")
     add("--model", required=True)
     add("--train-answers", required=True, type=Path)
     add("--tune-answers", required=True, type=Path)
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
     add("--caps", required=True)
     add("--seed", default=0, type=int)
+    add("--folders", required=True, type=Path)
+    add("--out", required=True, type=Path)
+
+    add = _command(commands, "profile", "the share of drafting in each arm's time", _profile)
+    add("--model", required=True)
+    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--count", required=True, type=int, help="prompts decoded")
     add("--folders", required=True, type=Path)
     add("--out", required=True, type=Path)
 
@@ -253,7 +263,9 @@ def _method_step(options: argparse.Namespace, run: Any) -> None:
     _use_threads(options.threads)
     settings = _json(options.settings, "--settings")
     method, settings = _arms(json.dumps({options.method: settings}))[options.method]
-    step = MethodStep(options.method, method, settings, options.folder, options.seed)
+    step = MethodStep(
+        options.method, method, settings, options.folder, options.seed, options.budget
+    )
     caps = _json(options.caps, "--caps")
     data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
     run(_spec(options.model), step, data)
@@ -283,6 +295,15 @@ def _curve(options: argparse.Namespace) -> None:
     caps = _json(options.caps, "--caps")
     data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
     write_curve(_spec(options.model), steps, data, options.sizes, options.out)
+
+
+def _profile(options: argparse.Namespace) -> None:
+    from harness.commands.profile import Watched, write_profile
+
+    _use_threads(options.threads)
+    caps = _json(options.caps, "--caps")
+    watched = Watched(options.prompts, caps, options.folders, options.count)
+    write_profile(_spec(options.model), _arms(options.methods), watched, options.out)
 
 
 def _session(options: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 A method is one file or folder in ``methods/`` plus one line in ``methods/__init__.py``.
 """
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,6 +29,7 @@ class Job:
 
     ``train`` and ``tune`` are the target's greedy answers to the two splits; ``requests`` are
     those of the tune split, to time candidates on. Nothing of the test split is in reach.
+    ``seconds``: what this training or tuning may take, None where the settings alone say so.
     """
 
     target: Target
@@ -37,6 +40,15 @@ class Job:
     tune: Sequence[Answer] = ()
     requests: Sequence[Request] = ()
     data_hash: str = ""
+    seconds: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of ``seconds``, since the job was made; infinite without a limit."""
+        if self.seconds is None:
+            return math.inf
+        return self.seconds - (time.monotonic() - self.started)
 
 
 @dataclass(frozen=True, slots=True)

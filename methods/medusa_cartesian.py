@@ -7,7 +7,7 @@ from harness.decoder import Decoder
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.method import Method
-from methods.medusa import load_heads
+from methods.medusa import fused_heads
 from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.templates import cartesian
 
@@ -24,7 +24,7 @@ class CartesianSettings:
 
 def build(target: Target, settings: CartesianSettings, folder: Path | None) -> Decoder:
     """The heads that ``medusa`` trained, as many as there are widths."""
-    heads = load_heads(target, folder)
+    heads = fused_heads(target, folder)
     tree = cartesian(settings.widths)
     return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()))
 

@@ -7,7 +7,7 @@ from harness.decoder import Decoder
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.method import Method
-from methods.medusa import load_heads
+from methods.medusa import fused_heads
 from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.templates import TEMPLATES, template
 from methods.shared.choices import check_options
@@ -25,7 +25,7 @@ class Settings:
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     """The heads that ``medusa`` trained, nodes deeper than they reach left out."""
-    heads = load_heads(target, folder)
+    heads = fused_heads(target, folder)
     tree = template(settings.template, heads.count)
     return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()))
 

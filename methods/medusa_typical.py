@@ -8,7 +8,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Method
-from methods.medusa import load_heads
+from methods.medusa import fused_heads
 from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.typical import TypicalAcceptance
 from methods.shared.choices import read_setting
@@ -32,7 +32,7 @@ class Settings:
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     """The heads and the tree of ``medusa``."""
-    heads = load_heads(target, folder)
+    heads = fused_heads(target, folder)
     assert folder is not None
     tree, _ = read_setting(folder)
     accept = TypicalAcceptance(settings.temperature, settings.threshold, settings.alpha)

@@ -25,7 +25,8 @@ MATCHES = ("leftmost", "rightmost")
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """``longest``: tokens of the longest n-gram looked up, then shorter ones; ``drafts``: tokens
-    drafted at most; ``match``: the first or the last occurrence wins.
+    drafted at most; ``match``: the first or the last occurrence wins. The defaults are those of
+    transformers.
     """
 
     drafts: int = 10
@@ -66,7 +67,7 @@ class Settings:
     drafts: tuple[int, ...] = (2, 3, 5, 10)
     longest: tuple[int, ...] = (2, 3)
     match: tuple[str, ...] = MATCHES
-    tuning_rounds: int = 1
+    tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
         check_options("prompt_lookup", "match", self.match, MATCHES)
@@ -93,7 +94,8 @@ def tune(job: Job) -> None:
             for match in settings.match:
                 lookup = Lookup(drafts, longest, match)
                 decoder = EngineDecoder(job.target, PromptLookup(lookup))
-                trials.append(Trial(asdict(lookup), decoder))
+                default = lookup == Lookup()
+                trials.append(Trial(asdict(lookup), decoder, default=default))
     best = choose(job, "prompt_lookup", trials, settings.tuning_rounds)
     write_json(job.folder / SETTING, best.setting)
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.draft_sizes import curves, reach
 from harness.analysis.facts import AA_BAND, LOOP_LIMIT, common_provenance, frozen_prompts, page_one
+from harness.analysis.preparation import arm_costs, break_even, preparation
 from harness.analysis.quality import is_right, loops, rouge2
 from harness.analysis.rows import AGAIN, BASELINE, load_rows, session_files
 from harness.analysis.statistics import log_ratio, per_question, ranks
+from harness.analysis.twins import twins
 from harness.errors import HarnessError
 from harness.files import read_json, replacing, write_json
-from methods import METHODS
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 TIE_MARGIN = 1e-4
@@ -48,14 +50,15 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     shown = rows.merge(counted[["model", "dataset"]])
     _write(out / "question_speedup.csv", _question_speedups(shown))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
-    curves = [
-        pd.read_csv(file).assign(model=file.stem) for file in sorted(root.glob("curve/*.csv"))
-    ]
-    if curves:
-        _write(out / "draft_size_curve.csv", pd.concat(curves))
+    curve = curves(root, experiment["models"])
+    if not curve.empty:
+        _write(out / "draft_size_curve.csv", curve)
+        _write(out / "draft_size_reach.csv", reach(curve, experiment["draft_sizes"]))
+    _write(out / "preparation.csv", preparation(root))
     facts = page_one(experiment, root, files, summary) | {
         **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(rows),
+        "twins": twins(rows),
         "divergences": divergences["cause"].value_counts().to_dict(),
     }
     write_json(out / "facts.json", facts)
@@ -81,7 +84,8 @@ def _summarise(
     provenance = read_json(root / "runs" / model / dataset / "session-1.provenance.json")
     lossless, reference = provenance["lossless"], provenance["reference"]
     timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
-    truth = cell[cell["arm"] == BASELINE].drop_duplicates("prompt_id").set_index("prompt_id")
+    baseline = cell[cell["arm"] == BASELINE]
+    truth = baseline.drop_duplicates("prompt_id").set_index("prompt_id")
     looping = truth["output_ids"].map(loops).mean() > LOOP_LIMIT
     arms = list(dict.fromkeys(cell["arm"]))
     ranked = [a for a in arms if lossless[a] and not reference[a]]
@@ -100,18 +104,32 @@ def _summarise(
             "questions": mine["question_id"].nunique(),
             "sessions": mine["session"].nunique(),
             "tokens": int(mine["tokens"].sum()),
-            "tokens_per_second": mine["decode_tokens"].sum() / mine["decode_seconds"].sum(),
+            "tokens_per_second": _rate(mine),
             **_speedups(timed, whole, arm, counted=not looping),
             "rank": rank.get(arm),
             "acceptance_length": mine["decode_tokens"].sum() / mine["decode_steps"].sum(),
             "draft_size": mine["draft_total"].sum() / mine["decode_steps"].sum(),
             "rows_per_step": mine["rows_total"].sum() / mine["decode_steps"].sum(),
+            "step_cost": _step_seconds(mine) / _step_seconds(baseline),
             **_quality(dataset, mine, truth, {p: prompts[model, p] for p in truth.index}),
             "extra_memory_mb": provenance["extra_bytes"][arm] / 2**20,
-            **_costs(root, model, arm),
+            "peak_memory_mb": math.nan,
+            **(costs := arm_costs(root, model, arm)),
+            "break_even_tokens": break_even(costs, _rate(mine), _rate(baseline)),
         }
+        if looping:
+            line["break_even_tokens"] = math.nan
         lines.append(line)
     return lines
+
+
+def _rate(rows: pd.DataFrame) -> float:
+    """Decode-phase tokens per second."""
+    return float(rows["decode_tokens"].sum() / rows["decode_seconds"].sum())
+
+
+def _step_seconds(rows: pd.DataFrame) -> float:
+    return float(rows["decode_seconds"].sum() / rows["decode_steps"].sum())
 
 
 def _with_total(cell: pd.DataFrame) -> pd.DataFrame:
@@ -153,18 +171,6 @@ def _quality(
         "accuracy": accuracy,
         "exact_match_rate": float(same.mean()),
         "loop_rate": float(once["output_ids"].map(loops).mean()),
-    }
-
-
-def _costs(root: Path, model: str, arm: str) -> dict[str, float]:
-    """What training took."""
-    known = METHODS.get(arm)
-    trained = root / "methods" / model / ((known and known.uses) or arm) / "config.json"
-    config = read_json(trained) if trained.is_file() else {}
-    return {
-        "peak_memory_mb": math.nan,
-        "trainable_parameters": config.get("trainable_parameters", math.nan),
-        "training_seconds": config.get("training_seconds", math.nan),
     }
 
 

@@ -19,10 +19,10 @@ COLUMNS = (
 def write_curve(
     spec: ModelSpec, steps: Sequence[MethodStep], data: TuneData, sizes: Sequence[int], out: Path
 ) -> None:
-    """Time all methods and sizes side by side on the tune requests; one line each.
+    """One line per method and size from 1 to the largest of ``sizes``, which are also timed.
 
     Trees are grown from the rank traces of the tune answers, which also predict the acceptance
-    length; the measured one is that of decoding the same prompts.
+    length; the measured one is that of decoding the same prompts, all methods side by side.
     """
     trials: list[tuple[str, Trial]] = []
     job = None
@@ -31,11 +31,13 @@ def write_curve(
             raise HarnessError(f"method '{step.name}': has no trees of a given size")
         # All methods share one target, or the later ones would wait for a colder cache.
         job = method_job(spec, step, data, target=job.target if job else None)
-        trials += [(step.name, trial) for trial in step.method.sized(job, sizes)]
+        every = step.method.sized(job, range(1, max(sizes) + 1))
+        trials += [(step.name, trial) for trial in every]
     if job is None:
         raise HarnessError("curve: no methods, expected at least one")
     rng = random.Random(job.seed)
-    time_trials(job, "draft sizes", [trial for _, trial in trials], job.requests, rng)
+    timed = [trial for _, trial in trials if trial.setting["drafts"] in sizes]
+    time_trials(job, "draft sizes", timed, job.requests, rng)
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
@@ -43,11 +45,13 @@ def write_curve(
 
 
 def _figures(trial: Trial) -> list[object]:
+    """What was predicted, and what was measured if the size was timed."""
+    foretold = [trial.setting["drafts"], trial.requests, round(trial.predicted or 0.0, 4)]
+    if not trial.requests:
+        return [*foretold, "", "", ""]
     return [
-        trial.setting["drafts"],
-        trial.requests,
-        round(trial.predicted or 0.0, 4),
+        *foretold,
         round(trial.acceptance_length, 4),
         round(trial.speedup, 4),
-        round(trial.rows / max(1, trial.steps), 2),
+        round(trial.rows / trial.steps, 2),
     ]

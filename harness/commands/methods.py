@@ -1,8 +1,13 @@
-"""Checking, training and tuning methods."""
+"""Checking, training and tuning methods, each within the budget that all methods share.
+
+A budget is wall seconds for training and search together. Training takes three quarters of it,
+and the tuning what is left; a method without training may search for all of it.
+"""
 
 import itertools
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +16,24 @@ from harness.data.prompts import Prompt, read_prompts
 from harness.decoder import Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import sha256_file, sha256_json, write_json
+from harness.files import read_json, sha256_file, sha256_json, write_json
 from harness.method import Job, Method, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+
+SPENT = "spent.json"
+TRAINING_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class MethodStep:
-    """A method with its settings, and where its training and tuning go."""
+    """A method with its settings, and where its training and tuning go; ``budget`` in seconds."""
 
     name: str
     method: Method
     settings: dict[str, Any]
     folder: Path
     seed: int
+    budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +50,27 @@ def train_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     """Run a method's training."""
     if step.method.train is None:
         raise HarnessError(f"method '{step.name}': nothing to train")
-    step.method.train(method_job(spec, step, data))
+    job = method_job(spec, step, data)
+    seconds = None if step.budget is None else TRAINING_SHARE * step.budget
+    step.method.train(replace(job, seconds=seconds, started=time.monotonic()))
 
 
 def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     """Run a method's choice of its setting on the tune split."""
     if step.method.tune is None:
         raise HarnessError(f"method '{step.name}': nothing to tune")
-    step.method.tune(method_job(spec, step, data))
+    job = method_job(spec, step, data)
+    config = step.folder / "config.json"
+    trained = read_json(config).get("training_seconds", 0.0) if step.method.train else 0.0
+    seconds = None if step.budget is None else max(0.0, step.budget - trained)
+    job = replace(job, seconds=seconds, started=time.monotonic())
+    step.method.tune(job)
+    spent = {
+        "training_seconds": trained,
+        "tuning_seconds": round(time.monotonic() - job.started, 1),
+        "budget_seconds": step.budget,
+    }
+    write_json(step.folder / SPENT, spent)
 
 
 def method_job(
@@ -56,9 +78,6 @@ def method_job(
 ) -> Job:
     """What a method trains and tunes with; ``target`` where it is already loaded."""
     target = target or load_target(spec)
-    stops = stop_ids(target, load_tokenizer(spec))
-    prompts = _interleave([read_prompts(file) for file in data.prompts])
-    requests = [Request(p.input_ids, data.caps[p.dataset], stops) for p in prompts]
     files = (data.train_answers, data.tune_answers)
     return Job(
         target=target,
@@ -67,9 +86,18 @@ def method_job(
         seed=step.seed,
         train=read_answers(data.train_answers),
         tune=read_answers(data.tune_answers),
-        requests=requests,
+        requests=tune_requests(spec, target, data.prompts, data.caps),
         data_hash=sha256_json([sha256_file(file) for file in files]),
     )
+
+
+def tune_requests(
+    spec: ModelSpec, target: Target, prompts: Sequence[Path], caps: dict[str, int]
+) -> list[Request]:
+    """Requests of frozen prompts, the data sets in turn."""
+    stops = stop_ids(target, load_tokenizer(spec))
+    mixed = _interleave([read_prompts(file) for file in prompts])
+    return [Request(p.input_ids, caps[p.dataset], stops) for p in mixed]
 
 
 def _interleave(groups: list[list[Prompt]]) -> list[Prompt]:

@@ -4,15 +4,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.commands.arms import Arms, arm_folder, build_decoders
 from harness.data.prompts import read_prompts
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
 from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
 from harness.measure.session import Plan, run_session
-from harness.method import Method, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
-from methods import METHODS
 
 SPARE_ROWS = 256  # rows in flight at the most, for any arm
 
@@ -29,7 +28,7 @@ class SessionFiles:
 
 def measure_session(
     spec: ModelSpec,
-    arms: dict[str, tuple[Method, dict[str, Any]]],
+    arms: Arms,
     files: SessionFiles,
     options: dict[str, Any],
 ) -> None:
@@ -39,11 +38,6 @@ def measure_session(
     """
     target, tokenizer = load_target(spec), load_tokenizer(spec)
     stops = stop_ids(target, tokenizer)
-    decoders = {}
-    for name, (method, given) in arms.items():
-        folder = _folder(files, name)
-        settings = parse_settings(name, method, given)
-        decoders[name] = method.build(target, settings, folder if folder.is_dir() else None)
     prompts = read_prompts(files.prompts)
     longest = max(len(prompt.input_ids) for prompt in prompts) + options["max_new_tokens"]
     _check_context(target, longest)
@@ -51,7 +45,7 @@ def measure_session(
     target.begin(longest + SPARE_ROWS)
     facts = machine(target.device)
     plan = Plan(
-        arms=decoders,
+        arms=build_decoders(target, arms, files.folders),
         prompts=prompts,
         warmup=read_prompts(files.warmup)[: options["warmup"]],
         max_new_tokens=options["max_new_tokens"],
@@ -67,7 +61,7 @@ def measure_session(
         "options": sha256_json([options, {n: given for n, (_, given) in arms.items()}]),
         "prompts": sha256_file(files.prompts),
         "weights": target.weights_hash,
-        "methods": {name: _folder_hash(_folder(files, name)) for name in sorted(arms)},
+        "methods": {name: _folder_hash(arm_folder(files.folders, name)) for name in sorted(arms)},
         "commit": commit(),
         "sources": source_hash(),
         "model": asdict(spec),
@@ -76,9 +70,7 @@ def measure_session(
     run_session(plan, files.out, header, lambda: _write_provenance(files.out, header, plan, arms))
 
 
-def _write_provenance(
-    out: Path, header: dict[str, Any], plan: Plan, arms: dict[str, tuple[Method, dict[str, Any]]]
-) -> None:
+def _write_provenance(out: Path, header: dict[str, Any], plan: Plan, arms: Arms) -> None:
     provenance = {
         **header,
         "dtype": header["model"]["dtype"],
@@ -99,11 +91,6 @@ def _check_context(target: Target, longest: int) -> None:
             f"longest prompt and answer: {longest} tokens, expected at most the model's context of "
             f"{context}; lower longest_prompt or max_new_tokens"
         )
-
-
-def _folder(files: SessionFiles, arm: str) -> Path:
-    """Where an arm's training and tuning are: its own, or those of the method that it uses."""
-    return files.folders / (METHODS[arm].uses or arm)
 
 
 def _folder_hash(folder: Path) -> str:

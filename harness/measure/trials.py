@@ -1,11 +1,13 @@
 """Choosing a method's setting on the tune split, by measured decode time.
 
-All candidates are timed on a fifth of the requests, the best four on all of them; within a request
-the order is random, and autoregressive decoding takes its turn. The test split is never read.
+All candidates are timed on a fifth of the requests; the best four, and the method's published
+setting where it has one, on all of them. Within a request the order is random, and autoregressive
+decoding takes its turn. The test split is never read.
 """
 
 import csv
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +32,13 @@ class Trial:
     requests.
 
     ``setting`` is what ``setting.json`` will hold if it wins; ``predicted`` an acceptance length
-    foretold from rank traces, if any.
+    foretold from rank traces, if any; ``default`` marks the setting that the method's authors use.
     """
 
     setting: dict[str, Any]
     decoder: Decoder
     predicted: float | None = None
+    default: bool = False
     requests: int = 0
     seconds: float = 0.0
     baseline_seconds: float = 0.0
@@ -69,16 +72,24 @@ class Trial:
 
 
 def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
-    """The fastest of ``trials``; writes all of them to ``trials.csv`` in the job's folder."""
+    """The fastest of ``trials``; writes all of them to ``trials.csv`` in the job's folder.
+
+    Finalists go ``rounds`` times through all requests, or once where the job's seconds are spent.
+    """
     rng = random.Random(job.seed)
     time_trials(job, name, trials, job.requests[::SCREENED], rng)
     finalists = sorted(trials, key=lambda trial: -trial.speedup)[:FINALISTS]
+    finalists += [trial for trial in trials if trial.default and trial not in finalists]
     for trial in finalists:
         trial.restart()
     for _ in range(rounds):
+        started = time.monotonic()
         time_trials(job, name, finalists, job.requests, rng)
-    _write(job.folder / TRIALS, trials)
-    return max(finalists, key=lambda trial: trial.speedup)
+        if time.monotonic() - started > job.seconds_left:
+            break
+    best = max(finalists, key=lambda trial: trial.speedup)
+    _write(job.folder / TRIALS, trials, best)
+    return best
 
 
 def time_trials(
@@ -98,14 +109,16 @@ def time_trials(
                 trial.add(run, baseline)
 
 
-def _write(path: Path, trials: list[Trial]) -> None:
-    """One line per trial: the plain values of its setting, then what was measured."""
+def _write(path: Path, trials: list[Trial], best: Trial) -> None:
+    """One line per trial: its role, the plain values of its setting, then what was measured."""
     keys = [k for k, v in trials[0].setting.items() if isinstance(v, str | int | float)]
     with replacing(path) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         measured = "requests speedup acceptance_length predicted_acceptance_length".split()
-        rows.writerow([*keys, *measured])
+        rows.writerow(["role", *keys, *measured])
         for trial in trials:
             foretold = "" if trial.predicted is None else f"{trial.predicted:.4f}"
             figures = [f"{trial.speedup:.4f}", f"{trial.acceptance_length:.4f}", foretold]
-            rows.writerow([*(trial.setting[k] for k in keys), trial.requests, *figures])
+            roles = {"chosen": trial is best, "default": trial.default}
+            role = " ".join(name for name, held in roles.items() if held)
+            rows.writerow([role, *(trial.setting[k] for k in keys), trial.requests, *figures])

@@ -1,7 +1,9 @@
 """The figures of an experiment, as SVG with reproducible bytes."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -10,30 +12,12 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from harness.files import replacing, write_json
+from harness.presentation.wording import DATASETS, NAMES, name_of
 
 mpl.use("svg")
 
-NAMES = {
-    "autoregressive": "autoregressive",
-    "autoregressive_again": "autoregressive again (A/A)",
-    "hf_generate": "HF generate",
-    "firp": "FIRP",
-    "medusa": "Medusa",
-    "medusa_template": "Medusa, 63-node template",
-    "medusa_cartesian": "Medusa, the package's tree",
-    "medusa_llm": "medusa-llm (the package)",
-    "medusa_typical": "Medusa, typical (lossy)",
-    "lookahead": "Lookahead",
-    "self_speculative": "self-speculative",
-    "prompt_lookup": "prompt lookup",
-    "hf_prompt_lookup": "HF prompt lookup",
-    "hf_assisted": "HF assisted",
-}
-DATASETS = {"mtbench": "MT-bench", "gsm8k": "GSM8K", "xsum": "XSum"}
 _WIDTH = 3.1
-# One colour a method, the same in every figure.
 _PALETTE = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]
-_COLOURS = dict(zip(NAMES.values(), _PALETTE, strict=False))
 
 
 def write_figures(root: Path) -> None:
@@ -50,6 +34,19 @@ def write_figures(root: Path) -> None:
         plt.close(figure)
         drawn.append(name)
     write_json(root / "figures" / "done.json", drawn)
+
+
+def _order(methods: pd.Series) -> list[str]:
+    """Methods as readers see them: those of the project first, then others by name."""
+    found = set(methods)
+    return [*(n for n in NAMES.values() if n in found), *sorted(found - set(NAMES.values()))]
+
+
+def _colours(methods: pd.Series) -> dict[str, Any]:
+    """One colour a method, the same in every figure of an experiment."""
+    names = [*NAMES.values(), *_order(methods)]
+    distinct = dict.fromkeys(names)
+    return dict(zip(distinct, itertools.cycle(_PALETTE), strict=False))
 
 
 def _panels(values: list[str], bars: int = 0) -> tuple[Figure, dict[str, plt.Axes]]:
@@ -72,7 +69,7 @@ def _model_panels(table: pd.DataFrame) -> tuple[Figure, dict[str, plt.Axes]]:
 
 def _with_names(table: pd.DataFrame, column: str = "method") -> pd.DataFrame:
     return table.assign(
-        method=table[column].map(lambda name: NAMES.get(name, name)),
+        method=table[column].map(name_of),
         cell=table["model"] + ", " + table["dataset"].map(DATASETS),
     )
 
@@ -90,7 +87,7 @@ def _speedup(root: Path) -> Figure | None:
         places = range(len(mine))
         low = (mine["speedup"] - mine["speedup_ci_low"]).fillna(0)
         high = (mine["speedup_ci_high"] - mine["speedup"]).fillna(0)
-        colours = [_COLOURS[name] for name in mine["method"]]
+        colours = [_colours(table["method"])[name] for name in mine["method"]]
         axis.barh(places, mine["speedup"], xerr=[low, high], color=colours, capsize=3)
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set_yticks(places, mine["method"])
@@ -110,10 +107,11 @@ def _question_speedup(root: Path) -> Figure | None:
     figure, panels = _panels(list(dict.fromkeys(table["cell"])), table["method"].nunique())
     for cell, axis in panels.items():
         mine = table[table["cell"] == cell]
-        order = [name for name in NAMES.values() if name in set(mine["method"])]
+        order = _order(mine["method"])
         shared = {"data": mine, "x": "speedup", "y": "method", "order": order, "ax": axis}
         sns.boxplot(**shared, color="0.9", fliersize=0)
-        sns.stripplot(**shared, size=2.5, hue="method", palette=_COLOURS, legend=False)
+        colours = _colours(table["method"])
+        sns.stripplot(**shared, size=2.5, hue="method", palette=colours, legend=False)
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set(xlabel="speedup of a question", ylabel="")
     return figure
@@ -141,7 +139,8 @@ def _acceptance_of_methods(table: pd.DataFrame) -> Figure:
     figure, panels = _panels(list(dict.fromkeys(table["cell"])))
     for cell, axis in panels.items():
         mine = table[table["cell"] == cell]
-        shared = {"x": "depth", "y": "unconditional", "hue": "method", "palette": _COLOURS}
+        colours = _colours(table["method"])
+        shared = {"x": "depth", "y": "unconditional", "hue": "method", "palette": colours}
         sns.lineplot(mine, **shared, marker="o", markersize=3.5, ax=axis)
         axis.set(xlabel="depth in the draft tree", ylabel="share of steps accepted", ylim=(0, 1))
         axis.get_legend().remove()
@@ -165,18 +164,22 @@ def _draft_sizes(root: Path) -> Figure | None:
     if not file.is_file():
         return None
     table = pd.read_csv(file)
-    table["method"] = table["method"].map(lambda name: NAMES.get(name, name))
+    table["method"] = table["method"].map(name_of)
     figure, axes = plt.subplots(1, 2, figsize=(2 * _WIDTH, 2.7))
-    shared = {"x": "draft_size", "hue": "method", "palette": _COLOURS}
+    measured = table.dropna(subset=["speedup"])
+    sizes = sorted(measured["draft_size"].unique())
+    shared = {"x": "draft_size", "hue": "method", "palette": _colours(table["method"])}
     style = "model" if table["model"].nunique() > 1 else None
-    sns.lineplot(table, y="acceptance_length", marker="o", style=style, ax=axes[0], **shared)
-    sns.lineplot(table, y="speedup", marker="o", style=style, ax=axes[1], **shared)
-    axes[0].set(xlabel="draft tokens a step", ylabel="acceptance length, measured")
+    length = {"y": "predicted_acceptance_length", "style": style, "ax": axes[0]}
+    sns.lineplot(table, **length, **shared)
+    sns.scatterplot(measured, y="acceptance_length", ax=axes[0], legend=False, **shared)
+    sns.lineplot(measured, y="speedup", marker="o", style=style, ax=axes[1], **shared)
+    axes[0].set(xlabel="draft tokens a step", ylabel="acceptance length")
     axes[1].set(xlabel="draft tokens a step", ylabel="speedup over autoregressive")
     axes[1].axhline(1.0, color="black", linewidth=0.8)
     for axis in axes:
         axis.set_xscale("log", base=2)
-        axis.set_xticks(sorted(table["draft_size"].unique()), sorted(table["draft_size"].unique()))
+        axis.set_xticks(sizes, sizes)
         axis.legend(fontsize=7, title=None)
     figure.tight_layout()
     return figure

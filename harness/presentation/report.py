@@ -9,7 +9,8 @@ import typst
 
 from harness.errors import HarnessError
 from harness.files import read_json, replacing
-from harness.presentation.figures import DATASETS, NAMES
+from harness.presentation.explain import prepared_rows, reach_rows, slower_lines, speed_rows
+from harness.presentation.wording import DATASETS, name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
 PUBLISHED = Path("workflows/resources/published.csv")
@@ -42,11 +43,6 @@ def write_report(root: Path, name: str, out: Path) -> None:
             ignore_system_fonts=True,
             sys_inputs={"data": json.dumps(data)},
         )
-
-
-def number(value: Any, digits: int) -> str:
-    """Fixed digits, or an en dash where the value is undefined."""
-    return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}"
 
 
 def _common(facts: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +88,7 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
         + ", ".join(f"{count} {cause}" for cause, count in facts["divergences"].items())
         + "; listed in divergences.csv."
     )
+    lines += [_twin_verdict(cell, found) for cell, found in facts["twins"].items()]
     looping = [DATASETS[d] for d, found in facts["looping"].items() if found]
     if looping:
         lines.append(
@@ -99,6 +96,16 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
             "no speedup is shown there."
         )
     return lines
+
+
+def _twin_verdict(cell: str, found: dict[str, Any]) -> str:
+    """Whether the package and the engine did the same, and which was faster."""
+    span = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
+    return (
+        f"medusa-llm and our engine with its tree on {cell}: {found['same_answers']} of "
+        f"{found['prompts']} answers and {found['same_steps']} of {found['prompts']} sequences of "
+        f"steps are equal; ours decodes {found['times_as_fast']:.2f}{span} times as fast."
+    )
 
 
 def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
@@ -109,7 +116,11 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "dropped": facts["dropped_questions"][name],
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
         "main": [_main_row(line) for _, line in mine.iterrows()],
-        "costs": [_cost_row(line) for _, line in mine.iterrows()],
+        "guards": [_guard_row(line) for _, line in mine.iterrows()],
+        "speed": speed_rows(mine),
+        "slower": slower_lines(mine),
+        "prepared": prepared_rows(root, mine),
+        "reach": reach_rows(root),
         "learnt": _method_csv(root, "learnt.csv"),
         "trials": _trials(root),
         "setting": _settings(root, list(mine["method"])),
@@ -121,7 +132,7 @@ def _main_row(line: pd.Series) -> list[str]:
     interval = "–" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
     quality = line["rouge2"] if not pd.isna(line["rouge2"]) else line["accuracy"]
     return [
-        NAMES.get(line["method"], line["method"]),
+        name_of(line["method"]),
         number(line["tokens_per_second"], 1),
         number(line["speedup"], 2),
         interval,
@@ -130,20 +141,17 @@ def _main_row(line: pd.Series) -> list[str]:
         number(line["draft_size"], 1),
         number(line["rank"], 0),
         number(quality, 3),
-        number(100 * line["exact_match_rate"], 1) + " %",
+        number(100 * line["exact_match_rate"], 1, " %"),
     ]
 
 
-def _cost_row(line: pd.Series) -> list[str]:
+def _guard_row(line: pd.Series) -> list[str]:
     return [
-        NAMES.get(line["method"], line["method"]),
-        number(line["rows_per_step"], 1),
-        number(line["extra_memory_mb"], 2),
-        number(line["trainable_parameters"], 0),
-        number(line["training_seconds"], 0),
+        name_of(line["method"]),
         number(line["tokens"], 0),
+        number(line["extra_memory_mb"], 2),
         number(line["rouge2_vs_ar"], 3),
-        number(100 * line["loop_rate"], 1) + " %",
+        number(100 * line["loop_rate"], 1, " %"),
     ]
 
 
@@ -162,13 +170,13 @@ def _method_csv(root: Path, name: str, method: str = "firp") -> list[list[str]]:
 def _trials(root: Path) -> list[dict[str, Any]]:
     """Per tuned method, the fastest trials over all models; one method may show more of them."""
     methods = sorted({file.parent.name for file in root.glob("methods/*/*/trials.csv")})
-    shown = 10 if len(methods) == 1 else 5
+    shown = 10 if len(methods) == 1 else 4
     found = []
     for method in methods:
         rows = _method_csv(root, "trials.csv", method)
         rate = rows[0].index("speedup")
         best = sorted(rows[1:], key=lambda row: -float(row[rate]))[:shown]
-        found.append({"method": NAMES.get(method, method), "rows": [rows[0], *best]})
+        found.append({"method": name_of(method), "rows": [rows[0], *best]})
     return found
 
 
@@ -184,7 +192,7 @@ def _settings(root: Path, methods: list[str]) -> list[str]:
             f"{key.replace('_', ' ')} {str(value).replace('_', '-')}"
             for key, value in plain.items()
         )
-        lines.append(f"{NAMES.get(method, method)} ({model}): {told}")
+        lines.append(f"{name_of(method)} ({model}): {told}")
     return lines
 
 
@@ -194,10 +202,15 @@ def _paper(root: Path) -> dict[str, Any]:
         table = pd.read_csv(root / "tables" / f"{name}.csv")
         header = ["method", *table.columns[1:]]
         body = [
-            [NAMES.get(row[0], row[0]), *(number(value, digits) for value in row[1:])]
+            [name_of(row[0]), *(number(value, digits) for value in row[1:])]
             for row in table.to_numpy().tolist()
         ]
         tables.append({"caption": caption, "rows": [header, *body]})
     published = pd.read_csv(PUBLISHED, dtype=str).fillna("")
     rows = [list(published.columns), *published.to_numpy().tolist()]
-    return {"name": "the paper's tables", "tables": tables, "published": rows}
+    return {
+        "name": "the paper's tables",
+        "tables": tables,
+        "reach": reach_rows(root),
+        "published": rows,
+    }

@@ -27,7 +27,7 @@ class FirpSettings(TrainingSettings):
     drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
     policies: tuple[str, ...] = POLICIES
     passes: tuple[str, ...] = PASSES
-    tuning_rounds: int = 1
+    tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
         check_tree_settings("firp", self.drafts, self.policies)

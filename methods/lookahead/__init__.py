@@ -17,6 +17,8 @@ from harness.method import Job, Method
 from methods.lookahead.drafter import LookaheadDrafter
 from methods.shared.choices import SETTING
 
+AUTHORS = (7, 5, 7)  # W, N, G for 7B models in the authors' README; the pool starts empty
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -35,7 +37,7 @@ class Settings:
         (15, 5, 15),
     )
     from_prompt: tuple[bool, ...] = (True, False)
-    tuning_rounds: int = 1
+    tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
         for size in self.sizes:
@@ -72,7 +74,8 @@ def tune(job: Job) -> None:
                 "guesses": guesses,
                 "from_prompt": from_prompt,
             }
-            trials.append(Trial(setting, _decoder(job.target, setting)))
+            default = (width, ngram, guesses) == AUTHORS and not from_prompt
+            trials.append(Trial(setting, _decoder(job.target, setting), default=default))
     best = choose(job, "lookahead", trials, settings.tuning_rounds)
     write_json(job.folder / SETTING, best.setting)
 

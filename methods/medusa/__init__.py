@@ -13,7 +13,7 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Method
 from methods.medusa.drafter import MedusaDrafter
-from methods.medusa.heads import Heads, load
+from methods.medusa.heads import FusedHeads, Heads, load
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.training import train
 from methods.medusa.tuning import sized, tune
@@ -21,15 +21,20 @@ from methods.shared.choices import read_setting
 
 
 def load_heads(target: Target, folder: Path | None) -> Heads:
-    """The heads in a training's folder."""
+    """The heads in a training's folder, as they were trained."""
     if folder is None:
         raise HarnessError("medusa: no trained heads; expected the folder of their training")
     return load(folder, target.model.lm_head.weight.detach(), target.weights_hash)
 
 
+def fused_heads(target: Target, folder: Path | None) -> FusedHeads:
+    """The same heads as decoding uses them."""
+    return FusedHeads(load_heads(target, folder), target.device, target.dtype)
+
+
 def build(target: Target, settings: MedusaSettings, folder: Path | None) -> Decoder:
     """Trained heads with the tree that tuning chose."""
-    heads = load_heads(target, folder)
+    heads = fused_heads(target, folder)
     assert folder is not None
     tree, _ = read_setting(folder)
     return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()))

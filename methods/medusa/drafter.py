@@ -10,14 +10,14 @@ from harness.engine.drafter import Context, Drafter, Needs, Outcome
 from harness.engine.target import Target
 from harness.engine.tree import Tree
 from harness.errors import HarnessError
-from methods.medusa.heads import FusedHeads, Heads
+from methods.medusa.heads import FusedHeads
 from methods.shared.trees import TreePolicy
 
 
 class MedusaDrafter(Drafter):
     """Drafts from trained heads; ``policy`` turns [K, V] head logits into a tree."""
 
-    def __init__(self, target: Target, heads: Heads, policy: TreePolicy) -> None:
+    def __init__(self, target: Target, heads: FusedHeads, policy: TreePolicy) -> None:
         self._target, self._policy = target, policy
         if policy.max_depth > heads.count:
             raise HarnessError(
@@ -25,8 +25,7 @@ class MedusaDrafter(Drafter):
                 "number of heads"
             )
         # A head deeper than the tree can reach would be computed and never looked at.
-        count = policy.max_depth
-        self._heads = FusedHeads(heads, count, target.device, target.dtype)
+        self._heads = heads.first(policy.max_depth)
         self.needs = Needs(max_rows=policy.max_nodes)
         self.head_logits = torch.empty(0)
 

@@ -4,6 +4,7 @@ Source: Cai et al., "Medusa" (arXiv 2401.10774, section 2.1.1). Files are those 
 project: ``medusa_lm_head.safetensors`` or ``.pt`` beside a ``config.json``.
 """
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,10 @@ class Heads(nn.ModuleList):
 
 
 class FusedHeads:
-    """The first ``count`` heads as decoding uses them: one batched product a layer, one row."""
+    """Heads as decoding uses them: one batched product a layer, one row."""
 
-    def __init__(self, heads: Heads, count: int, device: torch.device, dtype: torch.dtype) -> None:
-        chosen: list[Any] = [heads[i] for i in range(count)]
+    def __init__(self, heads: Heads, device: torch.device, dtype: torch.dtype) -> None:
+        chosen: list[Any] = list(heads)
 
         def stacked(tensors: list[Tensor]) -> Tensor:
             return torch.stack(tensors).detach().to(device, dtype)
@@ -80,7 +81,18 @@ class FusedHeads:
             for layer in range(heads.layers)
         ]
         self._vocab = stacked([head[-1].weight.T for head in chosen])
-        self._count = count
+
+    @property
+    def count(self) -> int:
+        """Number of heads."""
+        return len(self._vocab)
+
+    def first(self, count: int) -> "FusedHeads":
+        """The first ``count`` of them, in the same memory."""
+        view = copy.copy(self)
+        view._blocks = [(weight[:count], bias[:count]) for weight, bias in self._blocks]
+        view._vocab = self._vocab[:count]
+        return view
 
     @property
     def bytes(self) -> int:
@@ -89,7 +101,7 @@ class FusedHeads:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Normed final state [1, H] -> logits [K, V]."""
-        state = hidden.expand(self._count, 1, -1)
+        state = hidden.expand(self.count, 1, -1)
         for weight, bias in self._blocks:
             state = state + silu(torch.baddbmm(bias, state, weight))
         return torch.bmm(state, self._vocab)[:, 0]

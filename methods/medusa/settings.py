@@ -16,7 +16,7 @@ class MedusaSettings(TrainingSettings):
 
     ``loss``: cross-entropy to the answers' tokens, as Medusa-1 trains, or KL to the target's
     distributions. ``pretrained``: folder of published heads, used as they are. ``templates``:
-    fixed trees that the tuning tries beside the calibrated ones.
+    published trees that the tuning tries beside the calibrated ones, the authors' default first.
     """
 
     step_decay: float = 0.8
@@ -26,8 +26,8 @@ class MedusaSettings(TrainingSettings):
     pretrained: str = ""
     drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
     policies: tuple[str, ...] = POLICIES
-    templates: tuple[str, ...] = ()
-    tuning_rounds: int = 1
+    templates: tuple[str, ...] = ("generic_63",)
+    tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
         check_tree_settings("medusa", self.drafts, self.policies)

@@ -7,7 +7,7 @@ from harness.files import write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Job
 from methods.medusa.drafter import MedusaDrafter
-from methods.medusa.heads import Heads, load
+from methods.medusa.heads import FusedHeads, load
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.templates import template
 from methods.medusa.training import predictor
@@ -28,8 +28,10 @@ def tune(job: Job) -> None:
     heads, traces = _traced(job)
     write_accuracies(job.folder / ACCURACY, traces, heads.count)
     trees = tree_choices(traces, settings.policies, settings.drafts, heads.count)
-    trees += [template(name, heads.count) for name in settings.templates]
     trials = [_trial(job, heads, traces, tree) for tree in trees]
+    for name in settings.templates:
+        trials.append(_trial(job, heads, traces, template(name, heads.count)))
+        trials[-1].default = name == settings.templates[0]
     write_json(job.folder / SETTING, choose(job, "medusa", trials, settings.tuning_rounds).setting)
 
 
@@ -40,16 +42,17 @@ def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
     return [_trial(job, heads, traces, tree) for tree in trees]
 
 
-def _traced(job: Job) -> tuple[Heads, Sequence[Trace]]:
+def _traced(job: Job) -> tuple[FusedHeads, Sequence[Trace]]:
     """The trained heads, and the ranks that they give the tune answers."""
     target = job.target
     heads = load(job.folder, target.model.lm_head.weight.detach(), target.weights_hash)
     heads = heads.to(target.device)
     predict = predictor(target, heads, job.settings.loss)
-    return heads, measure(predict, job.tune, heads.count, target.device).traces
+    traces = measure(predict, job.tune, heads.count, target.device).traces
+    return FusedHeads(heads, target.device, target.dtype), traces
 
 
-def _trial(job: Job, heads: Heads, traces: Sequence[Trace], tree: TreeChoice) -> Trial:
+def _trial(job: Job, heads: FusedHeads, traces: Sequence[Trace], tree: TreeChoice) -> Trial:
     return Trial(
         tree.as_setting(),
         EngineDecoder(job.target, MedusaDrafter(job.target, heads, tree.build())),

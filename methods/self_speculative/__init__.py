@@ -18,27 +18,30 @@ from harness.method import Job, Method
 from methods.self_speculative.cost import calibrate
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
-from methods.self_speculative.search import Found, Space, search
+from methods.self_speculative.search import Found, Space, every_second_attention, search
 from methods.shared.choices import SETTING, check_options
 
 CALIBRATION, JOURNAL = "calibration.json", "search.journal"
 TIMED = 3  # the best of the search that are timed
+AUTHORS = (12, 0.6)  # drafts at most and first threshold in the authors' evaluation notebooks
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``skip_set``: ``search``, or the name of a published set. ``longest`` and ``thresholds`` are
     searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
-    keeps the adapted threshold from prompt to prompt.
+    keeps the adapted threshold from prompt to prompt. The search ends after ``search_trials``, or
+    when ``search_patience`` in a row found nothing better.
     """
 
     skip_set: str = "search"
     longest: tuple[int, ...] = (2, 4, 8, 12)
     thresholds: tuple[float, ...] = (0.4, 0.6, 0.8)
     carried: bool = False
-    search_trials: int = 60
+    search_trials: int = 200
+    search_patience: int = 60
     search_requests: int = 6
-    tuning_rounds: int = 1
+    tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
         check_options(
@@ -69,7 +72,9 @@ def tune(job: Job) -> None:
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
     trials = []
-    for found in _candidates(job):
+    plain = every_second_attention(len(job.target.layers))
+    default = Found(plain, *AUTHORS, seconds_per_token=0.0)
+    for found in [*_candidates(job), default]:
         setting = {
             "sublayers_skipped": len(found.skipped),
             "longest": found.longest,
@@ -78,7 +83,8 @@ def tune(job: Job) -> None:
             "foretold_seconds_per_token": round(found.seconds_per_token, 7),
             "skipped": [list(sublayer) for sublayer in found.skipped],
         }
-        trials.append(Trial(setting, _decoder(job.target, setting)))
+        decoder = _decoder(job.target, setting)
+        trials.append(Trial(setting, decoder, default=found is default))
     best = choose(job, "self_speculative", trials, settings.tuning_rounds)
     write_json(job.folder / SETTING, best.setting)
 
@@ -99,6 +105,7 @@ def _candidates(job: Job) -> list[Found]:
         settings.thresholds,
         settings.search_requests,
         settings.search_trials,
+        settings.search_patience,
         settings.carried,
     )
     found = search(job, calibration, space, job.folder / JOURNAL)

@@ -26,12 +26,15 @@ from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What is searched besides the skip set, and how long."""
+    """What is searched besides the skip set, and how long: ``trials`` at most, and no more once
+    ``patience`` of them in a row found nothing better.
+    """
 
     longest: tuple[int, ...]
     thresholds: tuple[float, ...]
     requests: int
     trials: int
+    patience: int
     carried: bool = False
 
 
@@ -46,7 +49,10 @@ class Found:
 
 
 def search(job: Job, calibration: Calibration, space: Space, journal: Path) -> list[Found]:
-    """All trials, the best first; ``journal`` keeps every one."""
+    """All trials, the best first; ``journal`` keeps every one.
+
+    Where the job's seconds are limited, a third of them is left for timing the best.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     layers = len(job.target.layers)
     study = optuna.create_study(
@@ -72,7 +78,8 @@ def search(job: Job, calibration: Calibration, space: Space, journal: Path) -> l
     if not study.trials:
         for start in _starts(layers, space):
             study.enqueue_trial(start)
-    while len(done := study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) < space.trials:
+    reserve = 0.0 if job.seconds is None else job.seconds / 3
+    while _goes_on(done := _complete(study), space) and (not done or job.seconds_left > reserve):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # A sampler of its own for each trial: a resumed search draws as an unbroken one.
@@ -83,6 +90,23 @@ def search(job: Job, calibration: Calibration, space: Space, journal: Path) -> l
     return sorted((_found(trial, layers) for trial in done), key=lambda f: f.seconds_per_token)
 
 
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def _goes_on(done: list[optuna.trial.FrozenTrial], space: Space) -> bool:
+    """Whether there are trials left, and the best of them is not long past."""
+    if not done:
+        return True
+    best = min(range(len(done)), key=lambda i: done[i].value or 0.0)
+    return len(done) < space.trials and len(done) - 1 - best < space.patience
+
+
+def every_second_attention(layers: int) -> tuple[Sublayer, ...]:
+    """A plain set where nothing is searched or published for a model."""
+    return tuple((layer, "attention") for layer in range(1, layers, 2))
+
+
 def _starts(layers: int, space: Space) -> Iterator[dict[str, Any]]:
     """Sets to begin with: a random one skips half of everything, which no deep model survives.
 
@@ -90,7 +114,7 @@ def _starts(layers: int, space: Space) -> Iterator[dict[str, Any]]:
     """
     middle = range(layers // 4, layers - layers // 4)
     for attention, mlp in (
-        (range(1, layers, 2), ()),
+        ([layer for layer, _ in every_second_attention(layers)], ()),
         (middle[::2], ()),
         (middle, ()),
         (middle[::2], middle[1::2]),
@@ -105,7 +129,7 @@ def _starts(layers: int, space: Space) -> Iterator[dict[str, Any]]:
 
 def _study_name(job: Job, calibration: Calibration, space: Space) -> str:
     """What two searches must share for one to go on with the other's trials."""
-    shared = {**asdict(space), "trials": None}
+    shared = {**asdict(space), "trials": None, "patience": None}
     requests = [(r.prompt_ids, r.max_new_tokens) for r in job.requests[: space.requests]]
     return sha256_json([job.seed, job.target.weights_hash, asdict(calibration), shared, requests])
 

@@ -1,6 +1,7 @@
 """Training small parts on the target's own greedy answers, the target frozen: one loop for all.
 
 Resumable from a checkpoint of the very same job; stops early on the tune split; keeps the best.
+Where a job says how many seconds it may take, no more steps are planned than fit into them.
 """
 
 import csv
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from harness.errors import HarnessError
@@ -23,11 +24,15 @@ from methods.shared.sequences import batch_sequences
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
+PROBES = 12  # gradients timed to learn how many steps fit
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Units: optimiser steps, answers, positions; rates are absolute."""
+    """Units: optimiser steps, answers, positions; rates are absolute.
+
+    ``training_steps``: at most; fewer where the job's seconds do not suffice for them.
+    """
 
     learning_rate: float = 1e-3
     training_steps: int = 500
@@ -53,6 +58,7 @@ class Progress:
     """Everything that a resumed run needs besides the optimiser."""
 
     key: str
+    total: int = 0
     step: int = 0
     seconds: float = 0.0
     curves: list[dict[str, float]] = field(default_factory=list)
@@ -81,6 +87,9 @@ def train(job: Job, learner: Learner) -> dict[str, Any]:
         weight_decay=0.0,
     )
     progress = _resume(job, learner, optimizer)
+    if not progress.total:
+        progress.total = _steps_that_fit(job, learner)
+        progress.seconds = time.monotonic() - job.started
     _run(job, learner, optimizer, progress)
     learner.module.load_state_dict(progress.best_state)
     _write_curves(job, progress)
@@ -95,12 +104,14 @@ def finish(job: Job) -> None:
 def _run(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Optimise until the last step, or until the tune loss has stopped falling."""
     settings: TrainingSettings = job.settings
-    total = settings.training_steps
+    total = progress.total
     started = time.monotonic() - progress.seconds
     if not progress.curves:
         _evaluate(job, learner, progress, math.nan)
     with tqdm(total=total, initial=progress.step, desc=learner.name, unit="step") as bar:
         while progress.step < total and progress.worse < settings.patience:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * schedule(progress.step, total)
             loss = _step(job, learner, optimizer, progress.step)
             progress.step += 1
             bar.update()
@@ -112,19 +123,9 @@ def _run(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, progress:
 
 
 def _step(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, step: int) -> float:
-    """One batch; returns its loss in nats per predicted position."""
-    settings: TrainingSettings = job.settings
-    generator = torch.Generator().manual_seed(job.seed * 1_000_003 + step)
-    chosen = _draw(job.train, settings.batch, job.seed, step)
-    batch = batch_sequences(chosen, learner.steps, settings.positions, generator)
-    batch = batch.to(job.target.device)
-    _, losses = learner.predict(batch)
-    weights = settings.step_decay ** torch.arange(learner.steps, device=batch.ids.device)
-    weighted = losses * weights[:, None] * batch.valid
-    loss = weighted.sum() / (weights[:, None] * batch.valid).sum()
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * schedule(step, settings.training_steps)
+    """One update; returns the batch's loss in nats per predicted position."""
     optimizer.zero_grad(set_to_none=True)
+    loss = _loss(job, learner, step)
     loss.backward()
     nn.utils.clip_grad_norm_(learner.module.parameters(), 1.0)
     optimizer.step()
@@ -134,6 +135,42 @@ def _step(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, step: in
             f"{learner.name} training: loss is {value} at step {step}, expected a number"
         )
     return value
+
+
+def _loss(job: Job, learner: Learner, step: int) -> Tensor:
+    """Loss of the batch that belongs to a step."""
+    settings: TrainingSettings = job.settings
+    generator = torch.Generator().manual_seed(job.seed * 1_000_003 + step)
+    chosen = _draw(job.train, settings.batch, job.seed, step)
+    batch = batch_sequences(chosen, learner.steps, settings.positions, generator)
+    batch = batch.to(job.target.device)
+    _, losses = learner.predict(batch)
+    weights = settings.step_decay ** torch.arange(learner.steps, device=batch.ids.device)
+    weighted = losses * weights[:, None] * batch.valid
+    return weighted.sum() / (weights[:, None] * batch.valid).sum()
+
+
+def _steps_that_fit(job: Job, learner: Learner) -> int:
+    """Steps that the job's seconds allow, from a few timed gradients and one evaluation.
+
+    Decided once, before the first step, so that the schedule is known; the number is recorded, and
+    as ``training_steps`` it repeats the training elsewhere.
+    """
+    settings: TrainingSettings = job.settings
+    if job.seconds is None:
+        return settings.training_steps
+    _loss(job, learner, 0).backward()  # the first is slower
+    started = time.monotonic()
+    for step in range(1, PROBES + 1):
+        _loss(job, learner, step).backward()
+    per_step = (time.monotonic() - started) / PROBES
+    learner.module.zero_grad(set_to_none=True)
+    started = time.monotonic()
+    measure(learner.predict, job.tune, learner.steps, job.target.device)
+    evaluation = time.monotonic() - started
+    room = job.seconds_left - evaluation
+    fitting = int(room / (per_step + evaluation / settings.evaluate_every))
+    return min(settings.training_steps, max(1, fitting))
 
 
 def schedule(step: int, total: int) -> float:
@@ -201,6 +238,7 @@ def _job_key(job: Job) -> str:
         {
             "settings": asdict(job.settings),
             "seed": job.seed,
+            "seconds": job.seconds,
             "target": job.target.weights_hash,
             "data": job.data_hash,
         }

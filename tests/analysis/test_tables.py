@@ -93,6 +93,7 @@ def _write_experiment(root: Path, models: dict[str, float], change=None) -> dict
         "models": list(models),
         "datasets": {"gsm8k": {}},
         "methods": list(ARMS),
+        "draft_sizes": [],
     }
 
 

@@ -8,7 +8,7 @@ from methods.firp.drafter import FirpDrafter
 from methods.firp.projections import Layout, Projections
 from methods.lookahead.drafter import LookaheadDrafter
 from methods.medusa.drafter import MedusaDrafter
-from methods.medusa.heads import Heads
+from methods.medusa.heads import FusedHeads, Heads
 from methods.prompt_lookup import Lookup, PromptLookup
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from methods.shared.trees import BestFirstTree, StaticTree
@@ -37,13 +37,17 @@ def random_maps(target: Target) -> Projections:
     return maps
 
 
+def fused(target: Target, heads: Heads) -> FusedHeads:
+    return FusedHeads(heads, target.device, target.dtype)
+
+
 def drafter(name: str, target: Target) -> Drafter:
     if name == "firp":
         return FirpDrafter(target, random_maps(target), StaticTree(PATHS), "combined")
     if name == "firp_two_pass":
         return FirpDrafter(target, random_maps(target), BestFirstTree(5, 3), "two_pass")
     if name == "medusa":
-        return MedusaDrafter(target, random_heads(target), StaticTree(PATHS))
+        return MedusaDrafter(target, fused(target, random_heads(target)), StaticTree(PATHS))
     if name == "lookahead":
         return LookaheadDrafter(target, (4, 4, 3))
     if name == "self_speculative":

@@ -19,13 +19,13 @@ from harness.errors import HarnessError
 from harness.method import Job
 from methods.medusa import METHOD
 from methods.medusa.drafter import MedusaDrafter
-from methods.medusa.heads import PICKLED, WEIGHTS, FusedHeads, Heads, load, save
+from methods.medusa.heads import PICKLED, WEIGHTS, Heads, load, save
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.templates import TEMPLATES, cartesian, template
 from methods.medusa.typical import TypicalAcceptance
 from methods.medusa_llm import MedusaLlm
 from methods.shared.trees import StaticTree
-from tests.methods.drafters import PATHS, random_heads
+from tests.methods.drafters import PATHS, fused, random_heads
 from tests.methods.test_firp_training import answers
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
 
@@ -51,11 +51,12 @@ def test_head_logits_are_upstreams(layers: int) -> None:
     upstream = upstream_heads(heads)
     state = torch.randn(1, 32)
     wanted = torch.cat([head(state) for head in upstream])
-    fused = FusedHeads(heads, 3, target.device, target.dtype)(state)
-    torch.testing.assert_close(fused, wanted, atol=1e-4, rtol=1e-5)
+    found = fused(target, heads)(state)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(heads(state[None])[0, :, 0], wanted, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(fused(target, heads).first(2)(state), wanted[:2])
     other = torch.cat([upstream[i](state) for i in (1, 0, 2)])
-    assert not torch.allclose(fused, other, atol=1e-2), "control: another order of heads"
+    assert not torch.allclose(found, other, atol=1e-2), "control: another order of heads"
 
 
 @pytest.mark.parametrize("widths", [(7, 6), (3, 2, 2), (1, 1, 1, 1), (5,)])
@@ -112,7 +113,7 @@ class Watched(MedusaDrafter):
 def test_drafts_come_from_the_last_accepted_state(name: str) -> None:
     target = Target(tiny_model(name))
     heads = random_heads(target)
-    drafter = Watched(target, heads, StaticTree(PATHS))
+    drafter = Watched(target, fused(target, heads), StaticTree(PATHS))
     drafter.seen = []
     collect(EngineDecoder(target, drafter), Request(PROMPT, 30, frozenset()))
     assert len(drafter.seen) > 5
@@ -131,7 +132,9 @@ def test_the_package_and_its_twin_agree_step_by_step(widths: tuple[int, ...]) ->
     target = Target(tiny_model("llama"))
     heads = random_heads(target)
     peer = MedusaLlm(target, heads, widths)
-    twin = EngineDecoder(target, MedusaDrafter(target, heads, cartesian(widths).build()))
+    twin = EngineDecoder(
+        target, MedusaDrafter(target, fused(target, heads), cartesian(widths).build())
+    )
     for seed in range(6):
         prompt = tuple((7 * i + 5 * seed + 1) % VOCAB for i in range(4 + 3 * seed))
         request = Request(prompt, 25, frozenset())
@@ -177,7 +180,7 @@ def test_the_package_refuses_another_rope_base() -> None:
 def test_a_tree_deeper_than_the_heads_is_refused() -> None:
     target = Target(tiny_model("llama"))
     with pytest.raises(HarnessError, match="depth 4, expected at most 3"):
-        MedusaDrafter(target, random_heads(target), cartesian((2, 1, 1, 1)).build())
+        MedusaDrafter(target, fused(target, random_heads(target)), cartesian((2, 1, 1, 1)).build())
 
 
 def test_the_package_refuses_grouped_keys() -> None:

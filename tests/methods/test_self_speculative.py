@@ -160,13 +160,15 @@ def test_an_interrupted_search_ends_as_an_unbroken_one(tmp_path: Path) -> None:
 
     costs = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4, 7e-4))
     job = _job(tmp_path, 12)
-    space = Space((2, 3), (0.4, 0.8), 2, 12)
+    space = Space((2, 3), (0.4, 0.8), 2, 12, 12)
     whole = search(job, costs, space, tmp_path / "whole.journal")
-    search(job, costs, Space((2, 3), (0.4, 0.8), 2, 5), tmp_path / "broken.journal")
+    search(job, costs, Space((2, 3), (0.4, 0.8), 2, 5, 12), tmp_path / "broken.journal")
     resumed = search(job, costs, space, tmp_path / "broken.journal")
     assert whole == resumed
     assert len(whole) == 12
     assert whole[0].seconds_per_token <= whole[-1].seconds_per_token
+    impatient = search(job, costs, Space((2, 3), (0.4, 0.8), 2, 12, 2), tmp_path / "short.journal")
+    assert len(impatient) < 12
     other = Job(job.target, job.settings, tmp_path, 1, job.train, job.tune, job.requests)
     assert search(other, costs, space, tmp_path / "other.journal") != whole, "control: the seed"
 

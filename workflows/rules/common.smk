@@ -155,6 +155,11 @@ def tuning_settings(wildcards):
     return as_json(method_settings(wildcards))
 
 
+def budget(wildcards):
+    """What training and tuning of each method may take together, if limited."""
+    return f"--budget {config['budget']}" if "budget" in config else ""
+
+
 def curve_methods():
     """JSON for --methods of the draft size curve."""
     return as_json({name: config["methods"].get(name) or {} for name in CURVE["methods"]})
@@ -207,6 +212,7 @@ def experiment_facts():
                 for name, spec in config["datasets"].items()
             },
             "methods": METHODS,
+            "draft_sizes": CURVE["sizes"],
         }
     )
 

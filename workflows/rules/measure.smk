@@ -1,4 +1,5 @@
 # Timed sessions: each holds one target and all arms. Nothing else runs beside one.
+PROFILED = 4 * len(DATASETS)  # prompts on which the drafters' share of the time is measured
 
 
 rule session:
@@ -29,3 +30,31 @@ rule session:
         "python -m harness --threads {params.torch_threads} session --model {params.model:q} --methods {params.methods:q}"
         " --options {params.options:q} --prompts {input.prompts} --warmup {input.warmup}"
         " --folders {params.folders} --out {output.rows} 2>&1 | tee {log}"
+
+
+# Clocks inside steps cost time, so that this is a pass of its own, on tune prompts.
+rule profile:
+    input:
+        prompts=tune_prompts,
+        methods=method_results,
+        model=model_files,
+    output:
+        f"{ROOT}/profile/{{model}}.csv",
+    log:
+        f"{ROOT}/logs/profile/{{model}}.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        torch_threads=config["threads"],
+        model=model_spec,
+        methods=all_methods(),
+        caps=caps(),
+        profiled=PROFILED,
+        folders=f"{ROOT}/methods/{{model}}",
+    shell:
+        "python -m harness --threads {params.torch_threads} profile --model {params.model:q} --methods {params.methods:q}"
+        " --prompts {input.prompts} --caps {params.caps:q} --count {params.profiled}"
+        " --folders {params.folders} --out {output} 2>&1 | tee {log}"

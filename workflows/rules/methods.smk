@@ -35,11 +35,12 @@ rule train_method:
         torch_threads=config["threads"],
         model=model_spec,
         settings=training_settings,
+        budget=budget,
         seed=config["seed"],
     shell:
         "python -m harness --threads {params.torch_threads} train --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
-        " --seed {params.seed} --folder $(dirname {output.config}) 2>&1 | tee {log}"
+        " {params.budget} --seed {params.seed} --folder $(dirname {output.config}) 2>&1 | tee {log}"
 
 
 rule draft_size_curve:
@@ -86,7 +87,8 @@ rule tune_method:
             then=f"{ROOT}/methods/{{model}}/{{method}}/config.json",
         ),
     output:
-        f"{ROOT}/methods/{{model}}/{{method}}/setting.json",
+        setting=f"{ROOT}/methods/{{model}}/{{method}}/setting.json",
+        spent=f"{ROOT}/methods/{{model}}/{{method}}/spent.json",
     log:
         f"{ROOT}/logs/tune/{{model}}-{{method}}.log",
     conda:
@@ -98,10 +100,11 @@ rule tune_method:
         torch_threads=config["threads"],
         model=model_spec,
         settings=tuning_settings,
+        budget=budget,
         caps=caps(),
         seed=config["seed"],
     shell:
         "python -m harness --threads {params.torch_threads} tune --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
-        " --prompts {input.prompts} --caps {params.caps:q} --seed {params.seed}"
-        " --folder $(dirname {output}) 2>&1 | tee {log}"
+        " --prompts {input.prompts} --caps {params.caps:q} {params.budget} --seed {params.seed}"
+        " --folder $(dirname {output.setting}) 2>&1 | tee {log}"

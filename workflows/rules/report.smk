@@ -1,12 +1,28 @@
 # Rows -> tables -> figures -> PDFs: pure functions of files, cheap, and re-run when their code is.
 
 ANALYSIS = [
-    f"harness/analysis/{name}.py" for name in ("rows", "statistics", "quality", "facts", "tables")
+    f"harness/analysis/{name}.py"
+    for name in (
+        "rows",
+        "statistics",
+        "quality",
+        "preparation",
+        "draft_sizes",
+        "twins",
+        "facts",
+        "tables",
+    )
 ]
-PRESENTATION = ["harness/presentation/figures.py", "harness/presentation/report.py"]
+PRESENTATION = [
+    f"harness/presentation/{name}.py" for name in ("wording", "figures", "explain", "report")
+]
 TABLES = collect(
     f"{ROOT}/tables/{{table}}.csv",
-    table=["speedup", "acceptance_length", "draft_size", "rouge2", "summary"],
+    table=[
+        *("speedup", "acceptance_length", "draft_size", "rouge2", "summary", "preparation"),
+        *("divergences", "question_speedup", "acceptance_by_depth"),
+        *(["draft_size_curve", "draft_size_reach"] if CURVE["methods"] else []),
+    ],
 )
 
 
@@ -22,6 +38,7 @@ rule tables:
             f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS
         ),
         curves=collect(f"{ROOT}/curve/{{model}}.csv", model=MODELS if CURVE["methods"] else []),
+        profiles=collect(f"{ROOT}/profile/{{model}}.csv", model=MODELS),
         code=ANALYSIS,
     output:
         TABLES,
@@ -40,7 +57,7 @@ rule tables:
 rule figures:
     input:
         TABLES,
-        code=PRESENTATION[:1],
+        code=PRESENTATION[:2],
     output:
         f"{ROOT}/figures/done.json",
     log:

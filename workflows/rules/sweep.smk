@@ -16,6 +16,7 @@ use rule train_method as sweep_train with:
         torch_threads=config["threads"],
         model=model_spec,
         settings=training_settings,
+        budget="",
         seed=config["seed"],
 
 
@@ -27,13 +28,15 @@ use rule tune_method as sweep_tune with:
         model=model_files,
         weights=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/config.json",
     output:
-        f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/setting.json",
+        setting=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/setting.json",
+        spent=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/spent.json",
     log:
         f"{ROOT}/logs/sweep_tune/{{model}}-{{method}}-{{variant}}.log",
     params:
         torch_threads=config["threads"],
         model=model_spec,
         settings=tuning_settings,
+        budget="",
         caps=caps(),
         seed=config["seed"],
 

@@ -1,0 +1,55 @@
+"""Draft size against acceptance length: which method needs fewer drafts for the same."""
+
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+
+import pandas as pd
+
+REACH = ("model method other other_draft_size acceptance_length draft_size times_smaller").split()
+
+
+def curves(root: Path, models: Sequence[str]) -> pd.DataFrame:
+    """The curves of the models; empty without any."""
+    files = [root / "curve" / f"{model}.csv" for model in models]
+    found = [pd.read_csv(file).assign(model=file.stem) for file in files if file.is_file()]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def reach(curve: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
+    """For each of ``sizes`` of one method, the fewest drafts with which another accepts as much.
+
+    By predicted acceptance lengths, which cover every size up to the largest; ``draft_size`` is
+    empty where even that one accepts less.
+    """
+    lines = []
+    if not curve.empty:
+        for model, mine in curve.groupby("model"):
+            lengths = {
+                name: group.set_index("draft_size")["predicted_acceptance_length"]
+                for name, group in mine.groupby("method", sort=False)
+            }
+            lines += [
+                _reached(str(model), pair, lengths, size)
+                for pair in permutations(lengths, 2)
+                for size in sizes
+            ]
+    return pd.DataFrame(lines, columns=REACH)
+
+
+def _reached(
+    model: str, pair: tuple[str, str], lengths: dict[str, pd.Series], size: int
+) -> dict[str, object]:
+    method, other = pair
+    wanted = lengths[other][size]
+    enough = lengths[method][lengths[method] >= wanted]
+    needed = enough.index.min() if len(enough) else None
+    return {
+        "model": model,
+        "method": method,
+        "other": other,
+        "other_draft_size": size,
+        "acceptance_length": wanted,
+        "draft_size": needed,
+        "times_smaller": size / needed if needed else None,
+    }

@@ -1,0 +1,33 @@
+"""Names and numbers as readers see them, in figures and reports alike."""
+
+from typing import Any
+
+import pandas as pd
+
+NAMES = {
+    "autoregressive": "autoregressive",
+    "autoregressive_again": "autoregressive again (A/A)",
+    "hf_generate": "HF generate",
+    "firp": "FIRP",
+    "medusa": "Medusa",
+    "medusa_template": "Medusa, 63-node template",
+    "medusa_cartesian": "Medusa, the package's tree",
+    "medusa_llm": "medusa-llm (the package)",
+    "medusa_typical": "Medusa, typical (lossy)",
+    "lookahead": "Lookahead",
+    "self_speculative": "self-speculative",
+    "prompt_lookup": "prompt lookup",
+    "hf_prompt_lookup": "HF prompt lookup",
+    "hf_assisted": "HF assisted",
+}
+DATASETS = {"mtbench": "MT-bench", "gsm8k": "GSM8K", "xsum": "XSum"}
+
+
+def name_of(method: str) -> str:
+    """A method's name; that of its arm where the table has none."""
+    return NAMES.get(method, method)
+
+
+def number(value: Any, digits: int, unit: str = "") -> str:
+    """Fixed digits and the unit, or an en dash where the value is undefined."""
+    return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}{unit}"
