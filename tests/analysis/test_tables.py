@@ -7,9 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.analysis.draft_sizes import reach
+from harness.analysis.rows import load_rows
 from harness.analysis.tables import write_tables
+from harness.analysis.twins import twins
 from harness.errors import HarnessError
 from harness.files import write_json
+from harness.presentation.figures import write_figures
 
 ARMS = ("autoregressive", "autoregressive_again", "fast")
 SESSIONS, QUESTIONS = 2, 4
@@ -181,3 +185,71 @@ def _lost_steps(row: dict) -> None:
 def test_rows_that_do_not_belong_together_are_refused(tmp_path, change, message):
     with pytest.raises(HarnessError, match=message):
         write_tables(_write_experiment(tmp_path, {"small": 2.0}, change), tmp_path)
+
+
+def test_a_step_s_cost_and_the_tokens_that_pay_training_back(tmp_path):
+    folder = tmp_path / "methods/small/fast"
+    write_json(folder / "config.json", {"training_seconds": 30.0, "trainable_parameters": 7})
+    spent = {"training_seconds": 30.0, "tuning_seconds": 10.0, "budget_seconds": 50.0}
+    write_json(folder / "spent.json", spent)
+    (folder / "trials.csv").write_text(
+        "role,drafts,requests,speedup,acceptance_length,predicted_acceptance_length\n"
+        "default,63,4,1.5,4.0,\nchosen,8,4,1.9,3.0,\n,2,1,2.9,3.0,\n"
+    )
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile/small.csv").write_text(
+        "method,requests,decode_steps,decode_seconds,draft_seconds\nfast,4,9,2.0,0.5\n"
+    )
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}), tmp_path)
+    summary = pd.read_csv(tmp_path / "tables/summary.csv").set_index("method")
+    fast = summary.loc["fast"]
+    # 0.5 s for 5 steps against 1 s for 20
+    assert fast["step_cost"] == pytest.approx((0.5 / 5) / (1.0 / 20))
+    assert fast["speedup"] == pytest.approx(fast["acceptance_length"] / fast["step_cost"])
+    assert fast["draft_share"] == 0.25
+    # 1/20 s saved on a token of 1/20 s, at twice the speed: 40 s are 1600 tokens
+    assert fast["break_even_tokens"] == pytest.approx(40 / (1 / 20 - 1 / 40))
+    assert summary.loc["autoregressive_again", ["break_even_tokens", "draft_share"]].isna().all()
+    prepared = pd.read_csv(tmp_path / "tables/preparation.csv").set_index("method").loc["fast"]
+    assert (prepared["default"], prepared["default_speedup"]) == ("drafts 63", 1.5)
+    assert (prepared["chosen"], prepared["chosen_speedup"]) == ("drafts 8", 1.9)
+    assert (prepared["candidates"], prepared["budget_seconds"]) == (3, 50)
+
+
+def test_the_fewest_drafts_that_accept_as_much():
+    lengths = {"a": [2.0, 2.5, 3.0, 3.5], "b": [1.5, 2.1, 2.2, 2.6]}
+    curve = pd.DataFrame(
+        [
+            {"model": "m", "method": name, "draft_size": n, "predicted_acceptance_length": value}
+            for name, values in lengths.items()
+            for n, value in enumerate(values, start=1)
+        ]
+    )
+    found = reach(curve, [1, 2, 4]).set_index(["method", "other_draft_size"])
+    assert list(found.loc["a"]["draft_size"]) == [1, 2, 3]
+    assert found.loc[("a", 4), "times_smaller"] == pytest.approx(4 / 3)
+    assert list(found.loc["b"]["draft_size"].isna()) == [False, False, True]
+    assert found.loc[("b", 1), "draft_size"] == 2
+    assert reach(pd.DataFrame(), [1]).empty
+
+
+def test_twins_are_compared_step_by_step(tmp_path):
+    def rename(row: dict) -> None:
+        names = {"autoregressive_again": "medusa_llm", "fast": "medusa_cartesian"}
+        row["arm"] = names.get(row["arm"], row["arm"])
+        if row["arm"] == "medusa_llm" and row["prompt_id"] != "gsm8k/3":
+            row |= _steps("fast")
+
+    _write_experiment(tmp_path, {"small": 2.0}, rename)
+    files = sorted(tmp_path.glob("runs/*/*/*.jsonl"))
+    found = twins(load_rows(files))["small/gsm8k"]
+    assert (found["prompts"], found["same_answers"], found["same_steps"]) == (4, 4, 3)
+    assert found["times_as_fast"] == pytest.approx(2.0)
+
+
+def test_an_arm_that_the_project_does_not_know_is_drawn(tmp_path):
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}), tmp_path)
+    write_figures(tmp_path)
+    drawn = json.loads((tmp_path / "figures/done.json").read_text())
+    assert {"speedup", "question_speedup", "acceptance"} <= set(drawn)
+    assert "<!-- fast -->" in (tmp_path / "figures/speedup.svg").read_text()

@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from methods import METHODS
 
@@ -90,12 +93,50 @@ def _would_run(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_changed_setting_re_runs_its_method_and_the_sessions_only(finished: Path) -> None:
-    listed = _would_run(finished, "--config", 'methods={"firp": {"learning_rate": 0.01}}')
-    for rule in ("train_method", "tune_method", "session", "tables", "report"):
+CHANGES = {
+    "firp": {"learning_rate": 0.01},
+    "medusa": {"layers": 2},
+    "hf_assisted": {"training_tokens": 30000},
+    "lookahead": {"from_prompt": [False]},
+    "self_speculative": {"search_requests": 2},
+    "prompt_lookup": {"longest": [3]},
+    "hf_generate": {"tuning_requests": 2},
+    "medusa_typical": {"alpha": 0.2},
+    "medusa_cartesian": {"widths": [2, 2]},
+    "medusa_llm": {"widths": [2, 2]},
+    "medusa_template": {"template": "vicuna_7b_stage1"},
+}
+
+
+@pytest.mark.parametrize("method", CHANGES)
+def test_a_changed_setting_re_runs_its_method_and_the_sessions_only(
+    finished: Path, method: str
+) -> None:
+    change = json.dumps({method: CHANGES[method]})
+    listed = _would_run(finished, "--config", f"methods={change}")
+    for rule in ("session", "profile", "tables", "report"):
         assert f"rule {rule}:" in listed, rule
     for rule in ("stand_in", "freeze_prompts", "freeze_test_prompts", "answer", "first_turns"):
         assert f"rule {rule}:" not in listed, rule
+    known = METHODS[method]
+    assert ("rule train_method:" in listed) == known.trained
+    assert ("rule tune_method:" in listed) == known.tuned
+    prepared = set(re.findall(r"wildcards: model=mini, method=(\w+)", listed))
+    assert prepared == ({method} if known.trained or known.tuned else set())
+    assert ("rule draft_size_curve:" in listed) == (method in ("firp", "medusa"))
+
+
+def test_what_only_tuning_reads_trains_nothing(finished: Path) -> None:
+    listed = _would_run(finished, "--config", 'methods={"firp": {"drafts": [4]}}')
+    assert "rule tune_method:" in listed
+    assert "rule train_method:" not in listed
+
+
+def test_another_budget_prepares_every_method_again(finished: Path) -> None:
+    listed = _would_run(finished, "--config", "budget=90")
+    prepared = set(re.findall(r"wildcards: model=mini, method=(\w+)", listed))
+    assert prepared == {name for name, known in METHODS.items() if known.trained or known.tuned}
+    assert "rule answer:" not in listed
 
 
 def test_an_edited_template_re_runs_reports_only(finished: Path) -> None:
@@ -107,3 +148,34 @@ def test_an_edited_template_re_runs_reports_only(finished: Path) -> None:
     assert "rule report:" in listed
     assert "rule session:" not in listed
     assert "rule tables:" not in listed
+
+
+def _blocks(heading: str) -> list[str]:
+    """The code blocks of a section of the README."""
+    section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    return [textwrap.dedent(code) for code in re.findall(r"```python\n(.*?)```", section, re.S)]
+
+
+def test_a_method_of_one_s_own_as_the_readme_says(finished: Path, tmp_path: Path) -> None:
+    """One new file and one line, and it is trained on nothing, timed and checked like the rest."""
+    code, line = _blocks("Add a method")
+    name = re.match(r"# methods/(\w+)\.py", code)
+    assert name is not None
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder)
+    (folder / "methods" / f"{name[1]}.py").write_text(code)
+    table = folder / "methods/__init__.py"
+    text = table.read_text()
+    end = text.index("}\n", text.index("METHODS = {"))
+    table.write_text(text[:end] + textwrap.indent(line, "    ") + text[end:])
+    config = yaml.safe_load((folder / "workflows/config/smoke.yaml").read_text())
+    config["methods"][name[1]] = {"drafts": 3}
+    (folder / "own.yaml").write_text(yaml.safe_dump(config))
+    rows = "results/smoke/runs/mini/gsm8k/session-1.jsonl"
+    done = snakemake(folder, rows, "--configfile", "own.yaml")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = pd.read_json(folder / rows, lines=True)
+    mine, truth = (found[found["arm"] == arm] for arm in (name[1], "autoregressive"))
+    assert len(mine) == len(truth) > 0
+    assert list(mine["output_ids"]) == list(truth["output_ids"])
+    assert {size for sizes in mine["step_draft_size"] for size in sizes[1:]} == {3}

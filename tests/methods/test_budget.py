@@ -1,0 +1,97 @@
+"""What a method may spend: steps planned to fit, rounds cut short, published settings timed too."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.commands import methods as commands
+from harness.commands.methods import MethodStep, TuneData, train_method, tune_method
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.measure import trials
+from harness.measure.trials import Trial, choose
+from harness.method import Job
+from methods.firp import METHOD
+from methods.firp.training import train
+from methods.shared import training
+from tests.methods.test_firp_training import job
+from tests.models import tiny_model
+
+
+def _planned(work: Job) -> int:
+    train(work)
+    config: dict[str, int] = json.loads((work.folder / "config.json").read_text())
+    return config["training_steps"]
+
+
+def test_no_more_steps_are_planned_than_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10_000))  # every look at the clock finds it a second later
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))
+    work = job(Target(tiny_model("llama")), tmp_path)
+    started = float(next(clock))
+    # Gone when the steps are counted: one second for the job, two looks each at the probes and an
+    # evaluation. Those last a second: 1/12 s a step, and 1/2 s of evaluation for it.
+    short = dataclasses.replace(work, folder=tmp_path / "short", seconds=8.5, started=started)
+    assert _planned(short) == int((8.5 - 5 - 1) / (1 / training.PROBES + 1 / 2))
+    long = dataclasses.replace(work, folder=tmp_path / "long", seconds=9e6, started=started)
+    assert _planned(long) == work.settings.training_steps, "the settings' own limit"
+
+
+def _trials(target: Target, count: int) -> list[Trial]:
+    found = [Trial({"number": n}, EngineDecoder(target, Drafter())) for n in range(count)]
+    found[-1].default = True
+    return found
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(None, 3), (1e9, 3), (0.0, 1)])
+def test_rounds_end_with_the_budget(tmp_path: Path, seconds: float | None, rounds: int) -> None:
+    target = Target(tiny_model("llama"))
+    work = dataclasses.replace(job(target, tmp_path), seconds=seconds)
+    best = choose(work, "made", _trials(target, 2), rounds=3)
+    assert best.requests == rounds * len(work.requests)
+
+
+def test_the_published_setting_is_timed_on_all_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(tiny_model("llama"))
+    work = job(target, tmp_path)
+    monkeypatch.setattr(Trial, "speedup", property(lambda trial: 9.0 - trial.setting["number"]))
+    choose(work, "made", _trials(target, 7))
+    with (tmp_path / trials.TRIALS).open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["role"] for row in rows] == ["chosen", "", "", "", "", "", "default"]
+    finalists = [row["number"] for row in rows if int(row["requests"]) == len(work.requests)]
+    assert finalists == ["0", "1", "2", "3", "6"], "the best four, and the slowest one"
+
+
+def test_tuning_gets_what_training_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, float | None] = {}
+
+    def train(work: Job) -> None:
+        given["training"] = work.seconds
+        (tmp_path / "config.json").write_text('{"training_seconds": 70.0}')
+
+    def tune(work: Job) -> None:
+        given["tuning"] = work.seconds
+
+    method = dataclasses.replace(METHOD, train=train, tune=tune)
+    work = job(Target(tiny_model("llama")), tmp_path)
+    monkeypatch.setattr(commands, "method_job", lambda *_: work)
+    step = MethodStep("made", method, {}, tmp_path, 0, budget=100.0)
+    data = TuneData(Path(), Path(), (), {})
+    train_method(None, step, data)  # type: ignore[arg-type]
+    tune_method(None, step, data)  # type: ignore[arg-type]
+    assert given == {"training": 75.0, "tuning": 30.0}
+    spent = json.loads((tmp_path / commands.SPENT).read_text())
+    assert (spent["training_seconds"], spent["budget_seconds"]) == (70.0, 100.0)
+    unlimited = dataclasses.replace(step, budget=None)
+    train_method(None, unlimited, data)  # type: ignore[arg-type]
+    tune_method(None, unlimited, data)  # type: ignore[arg-type]
+    assert given == {"training": None, "tuning": None}
