@@ -18,12 +18,12 @@ from harness.data.answers import plain_generation
 from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import read_json, write_json
+from harness.files import write_json
 from harness.measure.timing import run_timed
 from harness.method import Job, Method
+from methods.shared.choices import SETTING, read_values
 
 CACHES = ("dynamic", "static")
-SETTING = "setting.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     if cache == "fastest":
         if folder is None:
             raise HarnessError("hf_generate: cache 'fastest' needs its tuning; expected a folder")
-        cache = read_json(folder / SETTING)["cache"]
+        cache = read_values(folder, ("cache",))["cache"]
     return with_cache(target, cache)
 
 

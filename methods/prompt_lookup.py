@@ -5,7 +5,7 @@ Source: Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding; transformers
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from harness.decoder import Decoder
@@ -14,10 +14,10 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Tree, chain
 from harness.errors import HarnessError
-from harness.files import read_json, write_json
+from harness.files import write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Job, Method
-from methods.shared.choices import SETTING, check_options
+from methods.shared.choices import SETTING, check_options, read_values
 
 MATCHES = ("leftmost", "rightmost")
 
@@ -82,7 +82,8 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     """The lookup that tuning chose."""
     if folder is None:
         raise HarnessError("prompt_lookup: not tuned; expected the folder of its tuning")
-    return EngineDecoder(target, PromptLookup(Lookup(**read_json(folder / SETTING))))
+    found = read_values(folder, [f.name for f in fields(Lookup)])
+    return EngineDecoder(target, PromptLookup(Lookup(**found)))
 
 
 def tune(job: Job) -> None:

@@ -15,6 +15,7 @@ _KEPT = (
     "targets/*/record.json",
     "sweep/*.csv",
     "curve/*.csv",
+    "profile/*.csv",
 )
 _ROWS = ("runs/*/*/session-*.jsonl",)
 _PROMPTS = ("prompts/*/*.jsonl",)

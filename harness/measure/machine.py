@@ -65,11 +65,12 @@ def commit() -> str:
 
 
 def source_hash() -> str:
-    """Hash of the harness' and the methods' sources, committed or not."""
+    """Hash of the harness' and the methods' sources and the trees they read, committed or not."""
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     for folder in ("harness", "methods"):
-        for file in sorted((root / folder).rglob("*.py")):
+        kinds = ("*.py", "*.txt")
+        for file in sorted(file for kind in kinds for file in (root / folder).rglob(kind)):
             digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 

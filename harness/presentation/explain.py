@@ -49,6 +49,23 @@ def slower_lines(mine: pd.DataFrame) -> list[str]:
     return lines
 
 
+def budget_lines(root: Path) -> list[str]:
+    """What methods could take for training and search together, and what they took; per model."""
+    table = pd.read_csv(root / "tables" / "preparation.csv")
+    lines = []
+    for model, mine in table.dropna(subset=["budget_seconds"]).groupby("model", sort=False):
+        taken = mine["training_seconds"].fillna(0) + mine["tuning_seconds"]
+        told = [
+            f"{name_of(method)} {number(seconds, 0)} s"
+            for method, seconds in zip(mine["method"], taken, strict=True)
+        ]
+        limit = number(mine["budget_seconds"].iloc[0], 0)
+        lines.append(
+            f"Training and search on {model}, at most {limit} s for each method: {', '.join(told)}."
+        )
+    return lines
+
+
 def prepared_rows(root: Path, mine: pd.DataFrame) -> list[list[str]]:
     """Training and search behind the arms of a data set; empty without any."""
     table = pd.read_csv(root / "tables" / "preparation.csv").set_index(["model", "method"])

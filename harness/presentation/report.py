@@ -9,7 +9,13 @@ import typst
 
 from harness.errors import HarnessError
 from harness.files import read_json, replacing
-from harness.presentation.explain import prepared_rows, reach_rows, slower_lines, speed_rows
+from harness.presentation.explain import (
+    budget_lines,
+    prepared_rows,
+    reach_rows,
+    slower_lines,
+    speed_rows,
+)
 from harness.presentation.wording import DATASETS, name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
@@ -29,6 +35,7 @@ def write_report(root: Path, name: str, out: Path) -> None:
     facts = read_json(root / "tables" / "facts.json")
     summary = pd.read_csv(root / "tables" / "summary.csv")
     data = _paper(root) if name == "paper" else _dataset(root, name, facts, summary)
+    data["budget"] = budget_lines(root)
     data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
     data["figures"] = {
         figure: f"/{root.as_posix()}/figures/{figure}.svg"

@@ -11,12 +11,13 @@ from harness.decoder import Decoder
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import read_json, write_json
+from harness.files import write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Job, Method
 from methods.lookahead.drafter import LookaheadDrafter
-from methods.shared.choices import SETTING
+from methods.shared.choices import SETTING, read_values
 
+VALUES = ("width", "ngram", "guesses", "from_prompt")
 AUTHORS = (7, 5, 7)  # W, N, G for 7B models in the authors' README; the pool starts empty
 
 
@@ -59,7 +60,7 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     """The combination that tuning chose."""
     if folder is None:
         raise HarnessError("lookahead: not tuned; expected the folder of its tuning")
-    return _decoder(target, read_json(folder / SETTING))
+    return _decoder(target, read_values(folder, VALUES))
 
 
 def tune(job: Job) -> None:

@@ -12,16 +12,17 @@ from harness.decoder import Decoder
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import read_json, write_json
+from harness.files import write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Job, Method
 from methods.self_speculative.cost import calibrate
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import Found, Space, every_second_attention, search
-from methods.shared.choices import SETTING, check_options
+from methods.shared.choices import SETTING, check_options, read_values
 
 CALIBRATION, JOURNAL = "calibration.json", "search.journal"
+VALUES = ("skipped", "longest", "threshold", "carried")
 TIMED = 3  # the best of the search that are timed
 AUTHORS = (12, 0.6)  # drafts at most and first threshold in the authors' evaluation notebooks
 
@@ -64,7 +65,7 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     """The skip set that the search and the timing chose."""
     if folder is None:
         raise HarnessError("self_speculative: not tuned; expected the folder of its tuning")
-    return _decoder(target, read_json(folder / SETTING))
+    return _decoder(target, read_values(folder, VALUES))
 
 
 def tune(job: Job) -> None:

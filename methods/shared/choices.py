@@ -61,6 +61,15 @@ def read_setting(folder: Path, extra: Sequence[str] = ()) -> tuple[TreeChoice, d
         raise HarnessError(f"{folder / SETTING}: not such a setting ({error})") from None
 
 
+def read_values(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The values of those names in the setting that tuning chose."""
+    setting = read_json(folder / SETTING)
+    for name in names:
+        if not isinstance(setting, dict) or name not in setting:
+            raise HarnessError(f"{folder / SETTING}: no '{name}', expected {', '.join(names)}")
+    return {name: setting[name] for name in names}
+
+
 def check_tree_settings(name: str, drafts: Sequence[int], policies: Sequence[str]) -> None:
     """Refuse settings that name no tree."""
     check_options(name, "policies", policies, POLICIES)

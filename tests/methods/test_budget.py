@@ -12,9 +12,11 @@ from harness.commands.methods import MethodStep, TuneData, train_method, tune_me
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.errors import HarnessError
 from harness.measure import trials
 from harness.measure.trials import Trial, choose
 from harness.method import Job
+from methods import load_method
 from methods.firp import METHOD
 from methods.firp.training import train
 from methods.shared import training
@@ -95,3 +97,19 @@ def test_tuning_gets_what_training_left(tmp_path: Path, monkeypatch: pytest.Monk
     train_method(None, unlimited, data)  # type: ignore[arg-type]
     tune_method(None, unlimited, data)  # type: ignore[arg-type]
     assert given == {"training": None, "tuning": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [
+        ("hf_generate", "cache"),
+        ("lookahead", "width"),
+        ("self_speculative", "skipped"),
+        ("prompt_lookup", "drafts"),
+    ],
+)
+def test_a_setting_of_something_else_is_refused(tmp_path: Path, name: str, lacking: str) -> None:
+    (tmp_path / "setting.json").write_text('{"policy": "static"}')
+    method = load_method(name)
+    with pytest.raises(HarnessError, match=f"setting.json: no '{lacking}', expected"):
+        method.build(Target(tiny_model("llama")), method.settings(), tmp_path)

@@ -138,9 +138,10 @@ def test_thresholds_are_reset_unless_carried() -> None:
 
 
 def test_published_sets() -> None:
-    for skipped in PUBLISHED.values():
+    for name, skipped in PUBLISHED.items():
         kinds = [kind for _, kind in skipped]
-        assert (kinds.count("attention"), kinds.count("mlp")) == (24, 10)
+        counts = (22, 12) if name == "codellama-13b" else (24, 10)
+        assert (kinds.count("attention"), kinds.count("mlp")) == counts
         assert len(kept(40, skipped)) == 80 - 34
         with pytest.raises(HarnessError, match="expected layers below 4"):
             kept(4, skipped)

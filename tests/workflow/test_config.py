@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
 
@@ -36,3 +37,18 @@ def test_every_shipped_config_is_valid(name: str) -> None:
     done = snakemake(ROOT, "--lint", "--configfile", f"workflows/config/{name}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert Path(ROOT / "workflows/config" / name).read_text().startswith("#")
+
+
+def test_mini_precise_is_mini_with_more_questions_and_sessions() -> None:
+    mini, precise = (
+        yaml.safe_load((ROOT / f"workflows/config/{name}.yaml").read_text())
+        for name in ("mini", "mini-precise")
+    )
+    assert precise["sessions"] > mini["sessions"]
+    for name, spec in mini["datasets"].items():
+        count = precise["datasets"][name]["stand_in"].pop("test")
+        assert count > spec["stand_in"].pop("test")
+    for key in ("experiment", "sessions", "sweeps"):
+        mini.pop(key)
+        precise.pop(key, None)
+    assert precise == mini
