@@ -102,7 +102,8 @@ def _add_methods(commands: Any) -> None:
 
     add = _command(commands, "curve", "draft size against acceptance and speed", _curve)
     add("--methods", required=True, help="JSON: method -> settings")
-    add("--sizes", required=True, nargs="+", type=int, help="draft tokens a step, to be timed")
+    add("--largest", required=True, type=int, help="draft tokens a step, at most")
+    add("--timed", required=True, nargs="+", type=int, help="sizes that are timed")
     add("--model", required=True)
     add("--train-answers", required=True, type=Path)
     add("--tune-answers", required=True, type=Path)
@@ -284,7 +285,7 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _curve(options: argparse.Namespace) -> None:
-    from harness.commands.curve import write_curve
+    from harness.commands.curve import Sizes, write_curve
     from harness.commands.methods import MethodStep, TuneData
 
     _use_threads(options.threads)
@@ -294,7 +295,8 @@ def _curve(options: argparse.Namespace) -> None:
     ]
     caps = _json(options.caps, "--caps")
     data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
-    write_curve(_spec(options.model), steps, data, options.sizes, options.out)
+    sizes = Sizes(options.largest, options.timed)
+    write_curve(_spec(options.model), steps, data, sizes, options.out)
 
 
 def _profile(options: argparse.Namespace) -> None:

@@ -62,14 +62,15 @@ class Method:
 
     ``build`` makes the decoder from the target, the settings and the folder that training and
     tuning wrote to (None without either). ``train`` writes what it learns to ``job.folder``;
-    ``tune`` writes ``setting.json`` there, chosen on the tune split alone.
+    ``tune`` writes ``setting.json`` there, chosen on the tune split alone; it returns the seconds
+    of an interrupted tuning that it went on with, if any.
     """
 
     build: Callable[[Target, Any, Path | None], Decoder]
     settings: type = NoSettings
     lossless: bool = True
     train: Callable[[Job], None] | None = None
-    tune: Callable[[Job], None] | None = None
+    tune: Callable[[Job], float | None] | None = None
     # decoders with the best tree of each of these draft sizes, as harness.measure.trials.Trial
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
     reference: bool = field(default=False)  # a yardstick: shown, never ranked

@@ -1,7 +1,8 @@
 """transformers' assisted generation: a small draft model of the same tokenizer, outside our engine.
 
-The draft model is trained here, on the same answers and for as long as other methods train, or is
-given as a folder. Source: Leviathan et al. (arXiv 2211.17192); ``generate(assistant_model=...)``.
+The draft model is trained here, on the same answers, for ``training_tokens`` whatever the budget of
+other methods is (this is a yardstick, not a rival), or is given as a folder. Source: Leviathan et
+al. (arXiv 2211.17192); ``generate(assistant_model=...)``.
 """
 
 import time

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.files import read_json
-from methods import METHODS
+from methods import METHODS, Entry
 
 COLUMNS = (
     "model method training_seconds tuning_seconds budget_seconds candidates default "
@@ -16,13 +16,16 @@ COLUMNS = (
 _MEASURED = ("role", "requests", "speedup", "acceptance_length", "predicted_acceptance_length")
 
 
-def preparation(root: Path) -> pd.DataFrame:
+def preparation(root: Path, experiment: dict[str, Any]) -> pd.DataFrame:
     """One line per model and method that was trained or tuned; trials are of the tune split.
 
-    ``default`` is the setting that the method's authors use, where there is one.
+    ``default`` is what the method's module calls so: its authors' setting where there is one.
     """
-    folders = {file.parent for name in ("spent.json", "config.json") for file in _of(root, name)}
-    lines = [_line(folder) for folder in sorted(folders)]
+    used = dict.fromkeys(_prepared_as(method) for method in experiment["methods"])
+    lines = []
+    for model in experiment["models"]:
+        folders = [root / "methods" / model / method for method in used]
+        lines += [_line(folder) for folder in folders if folder.is_dir()]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -31,8 +34,7 @@ def arm_costs(root: Path, model: str, arm: str) -> dict[str, float]:
 
     An arm that decodes with another method's parts has that method's seconds.
     """
-    known = METHODS.get(arm)
-    folder = root / "methods" / model / ((known and known.uses) or arm)
+    folder = root / "methods" / model / _prepared_as(arm)
     config, spent = _read(folder / "config.json"), _read(folder / "spent.json")
     return {
         "trainable_parameters": config.get("trainable_parameters", math.nan),
@@ -42,15 +44,25 @@ def arm_costs(root: Path, model: str, arm: str) -> dict[str, float]:
     }
 
 
-def break_even(costs: dict[str, float], rate: float, baseline_rate: float) -> float:
-    """Tokens after which the seconds spent are saved; NaN for nothing spent or nothing saved.
+def break_even(arm: str, line: dict[str, Any], baseline_rate: float) -> float:
+    """Decoded tokens after which the seconds spent are saved; NaN for nothing spent, for an unknown
+    cost, and where the speedup's interval reaches down to 1.
 
-    Rates in tokens per second.
+    ``line`` is the arm's in the summary; ``baseline_rate`` in tokens per second.
     """
-    spent = [costs[key] for key in ("training_seconds", "tuning_seconds")]
-    total = sum(seconds for seconds in spent if not math.isnan(seconds))
-    saved = 1 / baseline_rate - 1 / rate
-    return total / saved if total and saved > 0 else math.nan
+    known = METHODS.get(_prepared_as(arm), Entry("", trained=True, tuned=True))
+    spent = (line["training_seconds"] if known.trained else 0.0) + (
+        line["tuning_seconds"] if known.tuned else 0.0
+    )
+    if not spent > 0 or not line["speedup_ci_low"] > 1:
+        return math.nan
+    return float(spent * baseline_rate / (1 - 1 / line["speedup"]))
+
+
+def _prepared_as(arm: str) -> str:
+    """The method whose training and tuning an arm decodes with."""
+    known = METHODS.get(arm)
+    return (known and known.uses) or arm
 
 
 def _draft_share(file: Path, arm: str) -> float:
@@ -67,10 +79,6 @@ def _read(file: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-def _of(root: Path, name: str) -> list[Path]:
-    return list(root.glob(f"methods/*/*/{name}"))
-
-
 def _line(folder: Path) -> dict[str, Any]:
     model, method = folder.parent.name, folder.name
     spent = _read(folder / "spent.json")
@@ -84,7 +92,7 @@ def _line(folder: Path) -> dict[str, Any]:
     if (folder / "trials.csv").is_file():
         trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
         line["candidates"] = len(trials)
-        for role in ("default", "chosen") if "role" in trials else ():
+        for role in ("default", "chosen"):
             line |= _trial(trials, role)
     return line
 
@@ -95,7 +103,8 @@ def _trial(trials: pd.DataFrame, role: str) -> dict[str, object]:
     if found.empty:
         return {}
     trial = found.iloc[0]
-    setting = [f"{key.replace('_', ' ')} {trial[key]}" for key in trials if key not in _MEASURED]
+    keys = [key for key in trials if key not in _MEASURED and trial[key] != ""]
+    setting = [f"{key.replace('_', ' ')} {trial[key]}" for key in keys]
     return {
         role: ", ".join(setting),
         f"{role}_speedup": trial["speedup"],

@@ -50,15 +50,15 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     shown = rows.merge(counted[["model", "dataset"]])
     _write(out / "question_speedup.csv", _question_speedups(shown))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
-    curve = curves(root, experiment["models"])
-    if not curve.empty:
+    if experiment["draft_sizes"]["methods"]:
+        curve = curves(root, experiment["models"])
         _write(out / "draft_size_curve.csv", curve)
-        _write(out / "draft_size_reach.csv", reach(curve, experiment["draft_sizes"]))
-    _write(out / "preparation.csv", preparation(root))
+        _write(out / "draft_size_reach.csv", reach(curve, experiment["draft_sizes"]["sizes"]))
+    _write(out / "preparation.csv", preparation(root, experiment))
     facts = page_one(experiment, root, files, summary) | {
         **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(rows),
-        "twins": twins(rows),
+        "twins": twins(shown),
         "divergences": divergences["cause"].value_counts().to_dict(),
     }
     write_json(out / "facts.json", facts)
@@ -89,9 +89,7 @@ def _summarise(
     looping = truth["output_ids"].map(loops).mean() > LOOP_LIMIT
     arms = list(dict.fromkeys(cell["arm"]))
     ranked = [a for a in arms if lossless[a] and not reference[a]]
-    again = log_ratio(timed, BASELINE, AGAIN).interval if AGAIN in arms else None
-    may_rank = again is not None and again.inside(*AA_BAND) and not looping
-    rank = ranks(timed, ranked) if may_rank and ranked else {}
+    rank = ranks(timed, ranked) if ranked and not looping and _a_a_passes(timed, arms) else {}
     lines = []
     for arm in arms:
         mine = cell[cell["arm"] == arm]
@@ -107,20 +105,31 @@ def _summarise(
             "tokens_per_second": _rate(mine),
             **_speedups(timed, whole, arm, counted=not looping),
             "rank": rank.get(arm),
-            "acceptance_length": mine["decode_tokens"].sum() / mine["decode_steps"].sum(),
-            "draft_size": mine["draft_total"].sum() / mine["decode_steps"].sum(),
-            "rows_per_step": mine["rows_total"].sum() / mine["decode_steps"].sum(),
-            "step_cost": _step_seconds(mine) / _step_seconds(baseline),
+            **_per_step(mine, baseline),
             **_quality(dataset, mine, truth, {p: prompts[model, p] for p in truth.index}),
             "extra_memory_mb": provenance["extra_bytes"][arm] / 2**20,
             "peak_memory_mb": math.nan,
-            **(costs := arm_costs(root, model, arm)),
-            "break_even_tokens": break_even(costs, _rate(mine), _rate(baseline)),
+            **arm_costs(root, model, arm),
         }
-        if looping:
-            line["break_even_tokens"] = math.nan
+        line["break_even_tokens"] = break_even(arm, line, _rate(baseline))
         lines.append(line)
     return lines
+
+
+def _a_a_passes(timed: pd.DataFrame, arms: list[str]) -> bool:
+    """Whether autoregressive decoding came out as fast as itself."""
+    return AGAIN in arms and log_ratio(timed, BASELINE, AGAIN).interval.inside(*AA_BAND)
+
+
+def _per_step(mine: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
+    """An arm's mean decode step; its cost in autoregressive ones."""
+    steps = mine["decode_steps"].sum()
+    return {
+        "acceptance_length": mine["decode_tokens"].sum() / steps,
+        "draft_size": mine["draft_total"].sum() / steps,
+        "rows_per_step": mine["rows_total"].sum() / steps,
+        "step_cost": _step_seconds(mine) / _step_seconds(baseline),
+    }
 
 
 def _rate(rows: pd.DataFrame) -> float:

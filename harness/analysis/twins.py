@@ -10,26 +10,43 @@ PACKAGE, TWIN = "medusa_llm", "medusa_cartesian"
 
 
 def twins(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Per model/dataset with both arms: prompts, how many are equal token by token and step by
-    step, and how many times as fast the engine's decode phase is, with its 95 % interval.
+    """Per model/dataset with both arms and one tree: prompts, how many are equal token by token and
+    step by step, and how many times as fast the engine's decode phase is, with its 95 % interval.
     """
     return {
         f"{model}/{dataset}": _compare(cell)
         for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False)
         if {PACKAGE, TWIN} <= set(cell["arm"])
+        and _draft_sizes(cell, PACKAGE) == _draft_sizes(cell, TWIN)
     }
 
 
+def _draft_sizes(cell: pd.DataFrame, arm: str) -> set[int]:
+    """All that occur in decode steps."""
+    return {size for sizes in cell[cell["arm"] == arm]["step_draft_size"] for size in sizes[1:]}
+
+
 def _compare(cell: pd.DataFrame) -> dict[str, Any]:
-    once = cell.drop_duplicates(["arm", "prompt_id"]).set_index(["arm", "prompt_id"])
-    theirs, ours = once.loc[PACKAGE], once.loc[TWIN]
+    keys = ["arm", "session", "prompt_id"]
+    rows = cell.set_index(keys)
+    theirs, ours = rows.loc[PACKAGE], rows.loc[TWIN]
     ours = ours.reindex(theirs.index)
+    steps = (theirs["step_tokens"] == ours["step_tokens"]) & (
+        theirs["step_path"].map(_decoded) == ours["step_path"].map(_decoded)
+    )
+    first = theirs.index.get_level_values("session").min()
     found = log_ratio(per_question(cell), PACKAGE, TWIN).interval
     return {
-        "prompts": len(theirs),
+        "prompts": len(theirs.loc[first]),
+        "runs": len(theirs),
         "same_answers": int((theirs["output_ids"] == ours["output_ids"]).sum()),
-        "same_steps": int((theirs["step_tokens"] == ours["step_tokens"]).sum()),
+        "same_steps": int(steps.sum()),
         "times_as_fast": found.ratio,
         "low": None if pd.isna(found.low) else found.low,
         "high": None if pd.isna(found.high) else found.high,
     }
+
+
+def _decoded(paths: list[list[int]]) -> list[list[int]]:
+    """Accepted paths of the decode phase."""
+    return paths[1:]

@@ -3,6 +3,7 @@
 import csv
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commands.methods import MethodStep, TuneData, method_job
@@ -12,17 +13,27 @@ from harness.measure.trials import Trial, time_trials
 from harness.models import ModelSpec
 
 COLUMNS = (
-    "method draft_size requests predicted_acceptance_length acceptance_length speedup rows_per_step"
+    "method draft_size predicted_acceptance_length requests acceptance_length speedup "
+    "rows_per_step setting"
 ).split()
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of draft tokens: all up to ``largest`` are predicted, those in ``timed`` measured."""
+
+    largest: int
+    timed: Sequence[int]
+
+
 def write_curve(
-    spec: ModelSpec, steps: Sequence[MethodStep], data: TuneData, sizes: Sequence[int], out: Path
+    spec: ModelSpec, steps: Sequence[MethodStep], data: TuneData, sizes: Sizes, out: Path
 ) -> None:
-    """One line per method and size from 1 to the largest of ``sizes``, which are also timed.
+    """One line per method and size from 1 to ``sizes.largest``.
 
     Trees are grown from the rank traces of the tune answers, which also predict the acceptance
-    length; the measured one is that of decoding the same prompts, all methods side by side.
+    length. The sizes to time decode the same prompts, all methods side by side; a method that can
+    run a tree in several ways is shown in its fastest.
     """
     trials: list[tuple[str, Trial]] = []
     job = None
@@ -31,27 +42,33 @@ def write_curve(
             raise HarnessError(f"method '{step.name}': has no trees of a given size")
         # All methods share one target, or the later ones would wait for a colder cache.
         job = method_job(spec, step, data, target=job.target if job else None)
-        every = step.method.sized(job, range(1, max(sizes) + 1))
+        every = step.method.sized(job, range(1, sizes.largest + 1))
         trials += [(step.name, trial) for trial in every]
     if job is None:
         raise HarnessError("curve: no methods, expected at least one")
     rng = random.Random(job.seed)
-    timed = [trial for _, trial in trials if trial.setting["drafts"] in sizes]
+    timed = [trial for _, trial in trials if trial.setting["drafts"] in sizes.timed]
     time_trials(job, "draft sizes", timed, job.requests, rng)
+    shown: dict[tuple[str, int], Trial] = {}
+    for name, trial in trials:
+        place = (name, trial.setting["drafts"])
+        shown[place] = max(shown.get(place, trial), trial, key=lambda t: t.speedup)
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
-        rows.writerows([name, *_figures(trial)] for name, trial in trials)
+        rows.writerows([*place, *_figures(trial)] for place, trial in shown.items())
 
 
 def _figures(trial: Trial) -> list[object]:
     """What was predicted, and what was measured if the size was timed."""
-    foretold = [trial.setting["drafts"], trial.requests, round(trial.predicted or 0.0, 4)]
+    foretold = round(trial.predicted or 0.0, 4)
     if not trial.requests:
-        return [*foretold, "", "", ""]
+        return [foretold, "", "", "", "", ""]
     return [
-        *foretold,
+        foretold,
+        trial.requests,
         round(trial.acceptance_length, 4),
         round(trial.speedup, 4),
         round(trial.rows / trial.steps, 2),
+        trial.setting.get("passes", ""),
     ]

@@ -64,10 +64,10 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     trained = read_json(config).get("training_seconds", 0.0) if step.method.train else 0.0
     seconds = None if step.budget is None else max(0.0, step.budget - trained)
     job = replace(job, seconds=seconds, started=time.monotonic())
-    step.method.tune(job)
+    earlier = step.method.tune(job) or 0.0
     spent = {
         "training_seconds": trained,
-        "tuning_seconds": round(time.monotonic() - job.started, 1),
+        "tuning_seconds": round(earlier + time.monotonic() - job.started, 1),
         "budget_seconds": step.budget,
     }
     write_json(step.folder / SPENT, spent)

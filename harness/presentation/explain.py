@@ -8,9 +8,9 @@ from harness.presentation.wording import name_of, number
 
 SPEED = ["method", "accepted", "step cost", "speedup", "drafting", "rows/step", "draft size"]
 PREPARED = (
-    "method,trained parameters,training s,search s,budget s,tried,authors' setting,tuned,"
-    "break-even tokens"
+    "method,trained parameters,training s,search s,budget s,timed,default,tuned,break-even tokens"
 ).split(",")
+SIZES = ["method", "drafts", "predicted", "measured", "rows/step", "speedup"]
 REACH = ["method", "drafts", "accepted", "as much with", "drafts", "times fewer"]
 
 
@@ -23,7 +23,7 @@ def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
                 name_of(line["method"]),
                 number(line["acceptance_length"], 2),
                 number(line["step_cost"], 2),
-                number(line["acceptance_length"] / line["step_cost"], 2),
+                number(line["speedup"], 2),
                 number(100 * line["draft_share"], 0, " %"),
                 number(line["rows_per_step"], 1),
                 number(line["draft_size"], 1),
@@ -34,23 +34,29 @@ def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
 
 
 def slower_lines(mine: pd.DataFrame) -> list[str]:
-    """One sentence for every arm that is slower than autoregressive decoding, with its reason."""
-    lines = []
-    for _, line in mine[mine["speedup"] < 1].iterrows():
-        if line["method"] == "autoregressive_again":
-            continue
-        drafting = number(100 * line["draft_share"], 0, " % of its time goes into drafting")
-        lines.append(
-            f"{name_of(line['method'])} is slower than autoregressive decoding: it commits "
-            f"{number(line['acceptance_length'], 2)} tokens a step, and a step of "
-            f"{number(line['rows_per_step'], 1)} rows costs {number(line['step_cost'], 2)} times "
-            "an autoregressive one" + (f" ({drafting})" if line["draft_share"] > 0 else "") + "."
-        )
-    return lines
+    """One sentence for every arm that is certainly slower than autoregressive decoding: why."""
+    several = mine["model"].nunique() > 1
+    return [
+        _slower(line, f" on {line['model']}" if several else "")
+        for _, line in mine[mine["speedup_ci_high"] < 1].iterrows()
+    ]
+
+
+def _slower(line: pd.Series, where: str) -> str:
+    drafting = ""
+    if line["draft_share"] > 0:
+        share = number(100 * line["draft_share"], 0, " %")
+        drafting = f"; on the tune split, {share} of its decode time is spent in the drafter"
+    return (
+        f"{name_of(line['method'])} is slower than autoregressive decoding{where}: it commits "
+        f"{number(line['acceptance_length'], 2)} tokens a step, and a step of "
+        f"{number(line['rows_per_step'], 1)} rows costs {number(line['step_cost'], 2)} times an "
+        f"autoregressive one{drafting}."
+    )
 
 
 def budget_lines(root: Path) -> list[str]:
-    """What methods could take for training and search together, and what they took; per model."""
+    """What methods were to take for training and search at most, and what they took; per model."""
     table = pd.read_csv(root / "tables" / "preparation.csv")
     lines = []
     for model, mine in table.dropna(subset=["budget_seconds"]).groupby("model", sort=False):
@@ -61,7 +67,8 @@ def budget_lines(root: Path) -> list[str]:
         ]
         limit = number(mine["budget_seconds"].iloc[0], 0)
         lines.append(
-            f"Training and search on {model}, at most {limit} s for each method: {', '.join(told)}."
+            f"Training and search on {model}, planned for at most {limit} s each: "
+            f"{', '.join(told)}. A method that has timed all its settings stops earlier."
         )
     return lines
 
@@ -96,8 +103,8 @@ def reach_rows(root: Path) -> list[list[str]]:
     file = root / "tables" / "draft_size_reach.csv"
     if not file.is_file():
         return []
-    table = pd.read_csv(file)
-    several = table["model"].nunique() > 1
+    table, curve = (pd.read_csv(file.with_name(f"draft_size_{n}.csv")) for n in ("reach", "curve"))
+    several, largest = table["model"].nunique() > 1, curve["draft_size"].max()
     return [
         REACH,
         *(
@@ -106,8 +113,33 @@ def reach_rows(root: Path) -> list[list[str]]:
                 number(line["other_draft_size"], 0),
                 number(line["acceptance_length"], 2),
                 name_of(line["method"]),
-                "not with any" if pd.isna(line["draft_size"]) else number(line["draft_size"], 0),
+                f"more than {largest}"
+                if pd.isna(line["draft_size"])
+                else number(line["draft_size"], 0),
                 number(line["times_smaller"], 1),
+            ]
+            for _, line in table.iterrows()
+        ),
+    ]
+
+
+def size_rows(root: Path) -> list[list[str]]:
+    """What was measured at the timed draft sizes; empty without."""
+    file = root / "tables" / "draft_size_curve.csv"
+    if not file.is_file():
+        return []
+    table = pd.read_csv(file).dropna(subset=["speedup"])
+    several = table["model"].nunique() > 1
+    return [
+        SIZES,
+        *(
+            [
+                name_of(line["method"]) + (f" ({line['model']})" if several else ""),
+                number(line["draft_size"], 0),
+                number(line["predicted_acceptance_length"], 3),
+                number(line["acceptance_length"], 3),
+                number(line["rows_per_step"], 1),
+                number(line["speedup"], 2),
             ]
             for _, line in table.iterrows()
         ),

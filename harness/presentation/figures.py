@@ -43,7 +43,7 @@ def _order(methods: pd.Series) -> list[str]:
 
 
 def _colours(methods: pd.Series) -> dict[str, Any]:
-    """One colour a method, the same in every figure of an experiment."""
+    """One colour a method; those of the project have the same in every figure."""
     names = [*NAMES.values(), *_order(methods)]
     distinct = dict.fromkeys(names)
     return dict(zip(distinct, itertools.cycle(_PALETTE), strict=False))
@@ -172,7 +172,9 @@ def _draft_sizes(root: Path) -> Figure | None:
     style = "model" if table["model"].nunique() > 1 else None
     length = {"y": "predicted_acceptance_length", "style": style, "ax": axes[0]}
     sns.lineplot(table, **length, **shared)
-    sns.scatterplot(measured, y="acceptance_length", ax=axes[0], legend=False, **shared)
+    sns.scatterplot(
+        measured, y="acceptance_length", style=style, ax=axes[0], legend=False, **shared
+    )
     sns.lineplot(measured, y="speedup", marker="o", style=style, ax=axes[1], **shared)
     axes[0].set(xlabel="draft tokens a step", ylabel="acceptance length")
     axes[1].set(xlabel="draft tokens a step", ylabel="speedup over autoregressive")

@@ -13,6 +13,7 @@ from harness.presentation.explain import (
     budget_lines,
     prepared_rows,
     reach_rows,
+    size_rows,
     slower_lines,
     speed_rows,
 )
@@ -109,9 +110,10 @@ def _twin_verdict(cell: str, found: dict[str, Any]) -> str:
     """Whether the package and the engine did the same, and which was faster."""
     span = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
     return (
-        f"medusa-llm and our engine with its tree on {cell}: {found['same_answers']} of "
-        f"{found['prompts']} answers and {found['same_steps']} of {found['prompts']} sequences of "
-        f"steps are equal; ours decodes {found['times_as_fast']:.2f}{span} times as fast."
+        f"medusa-llm and our engine with its tree on {cell}, {found['prompts']} prompts: "
+        f"{found['same_answers']} of {found['runs']} answers and {found['same_steps']} of "
+        f"{found['runs']} sequences of accepted paths are equal; ours decodes "
+        f"{found['times_as_fast']:.2f}{span} times as fast."
     )
 
 
@@ -128,6 +130,7 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "slower": slower_lines(mine),
         "prepared": prepared_rows(root, mine),
         "reach": reach_rows(root),
+        "sizes": size_rows(root),
         "learnt": _method_csv(root, "learnt.csv"),
         "trials": _trials(root),
         "setting": _settings(root, list(mine["method"])),
@@ -219,5 +222,6 @@ def _paper(root: Path) -> dict[str, Any]:
         "name": "the paper's tables",
         "tables": tables,
         "reach": reach_rows(root),
+        "sizes": size_rows(root),
         "published": rows,
     }

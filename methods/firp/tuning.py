@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
-from harness.files import read_json, write_json
+from harness.files import write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
@@ -23,6 +23,9 @@ from methods.shared.choices import (
     write_accuracies,
 )
 from methods.shared.trees import Trace, replay
+
+# No setting is published. The plainest: as many drafts as steps, a fixed tree, one pass.
+PLAIN = {"policy": "static", "passes": "combined"}
 
 
 def decoder(target: Target, maps: Projections, tree: TreeChoice, passes: str) -> EngineDecoder:
@@ -46,17 +49,20 @@ def tune(job: Job) -> None:
     trials = [
         _trial(job, maps, traces, tree, passes) for tree in trees for passes in settings.passes
     ]
+    for trial in trials:
+        trial.default = trial.setting == {**trial.setting, **PLAIN, "drafts": steps}
     best = choose(job, "firp", trials, settings.tuning_rounds).setting
     write_learnt(job, maps, traces, best["drafts"])
     write_json(job.folder / SETTING, best)
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
-    """Calibrated static trees of the given sizes, in the pass that tuning chose."""
+    """Calibrated static trees of the given sizes, in every pass of the settings."""
     maps, traces = _traced(job)
-    passes = read_json(job.folder / SETTING)["passes"]
     trees = tree_choices(traces, ("static",), sizes, job.settings.layout.steps)
-    return [_trial(job, maps, traces, tree, passes) for tree in trees]
+    return [
+        _trial(job, maps, traces, tree, passes) for tree in trees for passes in job.settings.passes
+    ]
 
 
 def _traced(job: Job) -> tuple[Projections, Sequence[Trace]]:

@@ -4,6 +4,7 @@
 ``published`` the authors' sets.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,16 @@ from harness.method import Job, Method
 from methods.self_speculative.cost import calibrate
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
-from methods.self_speculative.search import Found, Space, every_second_attention, search
+from methods.self_speculative.search import (
+    Found,
+    Space,
+    every_second_attention,
+    search,
+    write_search,
+)
 from methods.shared.choices import SETTING, check_options, read_values
 
-CALIBRATION, JOURNAL = "calibration.json", "search.journal"
+CALIBRATION, JOURNAL, SEARCH = "calibration.json", "search.journal", "search.csv"
 VALUES = ("skipped", "longest", "threshold", "carried")
 TIMED = 3  # the best of the search that are timed
 AUTHORS = (12, 0.6)  # drafts at most and first threshold in the authors' evaluation notebooks
@@ -68,37 +75,42 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     return _decoder(target, read_values(folder, VALUES))
 
 
-def tune(job: Job) -> None:
-    """Search, then time the best; writes the calibration, the search's journal, trials, setting."""
+def tune(job: Job) -> float:
+    """Search, then time the best; writes the calibration, the search's trials, trials, setting.
+
+    Returns the seconds of an interrupted search that this one went on with.
+    """
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
-    trials = []
-    plain = every_second_attention(len(job.target.layers))
-    default = Found(plain, *AUTHORS, seconds_per_token=0.0)
-    for found in [*_candidates(job), default]:
-        setting = {
-            "sublayers_skipped": len(found.skipped),
-            "longest": found.longest,
-            "threshold": found.threshold,
-            "carried": settings.carried,
-            "foretold_seconds_per_token": round(found.seconds_per_token, 7),
-            "skipped": [list(sublayer) for sublayer in found.skipped],
-        }
-        decoder = _decoder(job.target, setting)
-        trials.append(Trial(setting, decoder, default=found is default))
+    candidates, earlier = _candidates(job)
+    trials = [_trial(job, found, carried=settings.carried) for found in candidates]
+    plain = PUBLISHED.get(settings.skip_set) or every_second_attention(len(job.target.layers))
+    trials.append(_trial(job, Found(tuple(sorted(plain)), *AUTHORS), carried=True))
+    trials[-1].default = True
     best = choose(job, "self_speculative", trials, settings.tuning_rounds)
     write_json(job.folder / SETTING, best.setting)
+    (job.folder / JOURNAL).unlink(missing_ok=True)
+    return earlier
 
 
-def _candidates(job: Job) -> list[Found]:
+def _trial(job: Job, found: Found, *, carried: bool) -> Trial:
+    setting = {
+        "sublayers_skipped": len(found.skipped),
+        "longest": found.longest,
+        "threshold": found.threshold,
+        "carried": carried,
+        "skipped": [list(sublayer) for sublayer in found.skipped],
+    }
+    return Trial(setting, _decoder(job.target, setting))
+
+
+def _candidates(job: Job) -> tuple[list[Found], float]:
+    """What is worth timing, and the seconds of an interrupted search before this one."""
     settings: Settings = job.settings
     if settings.skip_set != "search":
         skipped = tuple(sorted(PUBLISHED[settings.skip_set]))
-        return [
-            Found(skipped, longest, threshold, 0.0)
-            for longest in settings.longest
-            for threshold in settings.thresholds
-        ]
+        pairs = itertools.product(settings.longest, settings.thresholds)
+        return [Found(skipped, longest, threshold) for longest, threshold in pairs], 0.0
     prompt = job.requests[0].prompt_ids
     calibration = calibrate(job.target, prompt, max(settings.longest), job.folder / CALIBRATION)
     space = Space(
@@ -109,9 +121,11 @@ def _candidates(job: Job) -> list[Found]:
         settings.search_patience,
         settings.carried,
     )
-    found = search(job, calibration, space, job.folder / JOURNAL)
+    found, earlier = search(job, calibration, space, job.folder / JOURNAL)
+    write_search(job.folder / SEARCH, found)
     distinct = {(f.skipped, f.longest, f.threshold): f for f in reversed(found)}
-    return sorted(distinct.values(), key=lambda f: f.seconds_per_token)[:TIMED]
+    best = sorted(distinct.values(), key=lambda f: f.seconds_per_token)[:TIMED]
+    return best, earlier
 
 
 METHOD = Method(build, Settings, tune=tune)

@@ -1,12 +1,14 @@
 """Searching the skip set by Bayesian optimisation (arXiv 2309.08168, section 4.2), with optuna.
 
 The objective is what decoding the tune requests would take: steps and drafts are counted by
-decoding, their seconds come from one calibration. So a search is a function of seed and
-calibration, and one that was interrupted goes on where it was.
+decoding, their seconds come from one calibration. So the trials are a function of seed and
+calibration, whatever their number; a search that was interrupted goes on where it was.
 """
 
+import csv
+import math
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from harness.decoder import collect
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Sublayer
-from harness.files import sha256_json
+from harness.files import replacing, sha256_json
 from harness.method import Job
 from methods.self_speculative.cost import Calibration
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
@@ -40,18 +42,21 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A way of drafting and the seconds per token that the objective foretells."""
+    """A way of drafting and the seconds per token that the objective foretells, if asked."""
 
     skipped: tuple[Sublayer, ...]
     longest: int
     threshold: float
-    seconds_per_token: float
+    seconds_per_token: float = math.nan
 
 
-def search(job: Job, calibration: Calibration, space: Space, journal: Path) -> list[Found]:
-    """All trials, the best first; ``journal`` keeps every one.
+def search(
+    job: Job, calibration: Calibration, space: Space, journal: Path
+) -> tuple[list[Found], float]:
+    """All trials, the best first, and the seconds of those found in ``journal``, which keeps them.
 
-    Where the job's seconds are limited, a third of them is left for timing the best.
+    Where the job's seconds are limited, a third of them is left for timing the best; trials of an
+    interrupted search count with the seconds that they took.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     layers = len(job.target.layers)
@@ -78,7 +83,8 @@ def search(job: Job, calibration: Calibration, space: Space, journal: Path) -> l
     if not study.trials:
         for start in _starts(layers, space):
             study.enqueue_trial(start)
-    reserve = 0.0 if job.seconds is None else job.seconds / 3
+    earlier = seconds_taken(study.trials)
+    reserve = earlier + (0.0 if job.seconds is None else job.seconds / 3)
     while _goes_on(done := _complete(study), space) and (not done or job.seconds_left > reserve):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -87,7 +93,23 @@ def search(job: Job, calibration: Calibration, space: Space, journal: Path) -> l
                 seed=job.seed * 10_007 + len(done), multivariate=True, constant_liar=False
             )
         study.optimize(objective, n_trials=1)
-    return sorted((_found(trial, layers) for trial in done), key=lambda f: f.seconds_per_token)
+    found = sorted((_found(trial, layers) for trial in done), key=lambda f: f.seconds_per_token)
+    return found, earlier
+
+
+def write_search(path: Path, found: Sequence[Found]) -> None:
+    """One line per trial, the best first."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["foretold_seconds_per_token", "longest", "threshold", "skipped"])
+        for one in found:
+            skipped = " ".join(f"{kind}:{layer}" for layer, kind in one.skipped)
+            rows.writerow([f"{one.seconds_per_token:.7f}", one.longest, one.threshold, skipped])
+
+
+def seconds_taken(trials: list[optuna.trial.FrozenTrial]) -> float:
+    """Wall seconds of the trials that ended."""
+    return sum(trial.duration.total_seconds() for trial in trials if trial.duration)
 
 
 def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

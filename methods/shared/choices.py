@@ -38,13 +38,15 @@ class TreeChoice:
 def tree_choices(
     traces: Sequence[Trace], policies: Sequence[str], sizes: Sequence[int], steps: int
 ) -> list[TreeChoice]:
-    """A tree of every policy and size; static ones are grown from ``traces``."""
+    """A tree of every policy and size; static ones are grown from ``traces``, which may hold fewer
+    paths than asked for.
+    """
     found = []
     for drafts in sizes:
         if "static" in policies:
             paths = tuple(grow(traces, drafts, steps))
             depth = max((len(path) for path in paths), default=0)
-            found.append(TreeChoice("static", drafts, depth, paths))
+            found.append(TreeChoice("static", len(paths), depth, paths))
         if "best_first" in policies:
             found.append(TreeChoice("best_first", drafts, min(drafts, steps)))
     return [choice for choice in found if choice.depth > 0]

@@ -24,7 +24,7 @@ from methods.shared.sequences import batch_sequences
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
-PROBES = 12  # gradients timed to learn how many steps fit
+PROBES = 12  # steps timed to learn how many fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ def _run(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, progress:
             progress.step += 1
             bar.update()
             if progress.step % settings.evaluate_every == 0 or progress.step == total:
-                progress.seconds = time.monotonic() - started
                 row = _evaluate(job, learner, progress, loss)
+                progress.seconds = time.monotonic() - started
                 bar.set_postfix(loss=f"{loss:.3f}", tune=f"{row['tune_loss']:.3f}")
                 _save_checkpoint(job, learner.module, optimizer, progress)
 
@@ -151,7 +151,7 @@ def _loss(job: Job, learner: Learner, step: int) -> Tensor:
 
 
 def _steps_that_fit(job: Job, learner: Learner) -> int:
-    """Steps that the job's seconds allow, from a few timed gradients and one evaluation.
+    """Steps that the job's seconds allow, from a few timed ones at rate 0 and one evaluation.
 
     Decided once, before the first step, so that the schedule is known; the number is recorded, and
     as ``training_steps`` it repeats the training elsewhere.
@@ -159,12 +159,12 @@ def _steps_that_fit(job: Job, learner: Learner) -> int:
     settings: TrainingSettings = job.settings
     if job.seconds is None:
         return settings.training_steps
-    _loss(job, learner, 0).backward()  # the first is slower
+    still = torch.optim.AdamW(learner.module.parameters(), lr=0.0, weight_decay=0.0)
+    _step(job, learner, still, 0)  # the first is slower
     started = time.monotonic()
     for step in range(1, PROBES + 1):
-        _loss(job, learner, step).backward()
+        _step(job, learner, still, step)
     per_step = (time.monotonic() - started) / PROBES
-    learner.module.zero_grad(set_to_none=True)
     started = time.monotonic()
     measure(learner.predict, job.tune, learner.steps, job.target.device)
     evaluation = time.monotonic() - started

@@ -97,7 +97,7 @@ def _write_experiment(root: Path, models: dict[str, float], change=None) -> dict
         "models": list(models),
         "datasets": {"gsm8k": {}},
         "methods": list(ARMS),
-        "draft_sizes": [],
+        "draft_sizes": {"methods": []},
     }
 
 
@@ -216,6 +216,15 @@ def test_a_step_s_cost_and_the_tokens_that_pay_training_back(tmp_path):
     assert (prepared["candidates"], prepared["budget_seconds"]) == (3, 50)
 
 
+def test_an_unused_method_s_folder_and_an_old_curve_are_left_out(tmp_path):
+    write_json(tmp_path / "methods/small/other/spent.json", {"tuning_seconds": 1.0})
+    (tmp_path / "curve").mkdir()
+    (tmp_path / "curve/small.csv").write_text("method,draft_size\n")
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}), tmp_path)
+    assert pd.read_csv(tmp_path / "tables/preparation.csv").empty
+    assert not (tmp_path / "tables/draft_size_curve.csv").exists()
+
+
 def test_the_fewest_drafts_that_accept_as_much():
     lengths = {"a": [2.0, 2.5, 3.0, 3.5], "b": [1.5, 2.1, 2.2, 2.6]}
     curve = pd.DataFrame(
@@ -233,18 +242,30 @@ def test_the_fewest_drafts_that_accept_as_much():
     assert reach(pd.DataFrame(), [1]).empty
 
 
-def test_twins_are_compared_step_by_step(tmp_path):
+def _twin_rows(root, drafts):
+    """Two sessions of the package and its twin; other paths on one prompt of session 2."""
+
     def rename(row: dict) -> None:
         names = {"autoregressive_again": "medusa_llm", "fast": "medusa_cartesian"}
         row["arm"] = names.get(row["arm"], row["arm"])
-        if row["arm"] == "medusa_llm" and row["prompt_id"] != "gsm8k/3":
-            row |= _steps("fast")
+        if row["arm"] == "medusa_llm":
+            row |= _steps("fast") | {"step_draft_size": [0] + [drafts] * 5}
+            if row["prompt_id"] == "gsm8k/3" and row["session"] == 2:
+                row["step_path"] = [[]] + [[1, 2, 4]] * 5
 
-    _write_experiment(tmp_path, {"small": 2.0}, rename)
-    files = sorted(tmp_path.glob("runs/*/*/*.jsonl"))
-    found = twins(load_rows(files))["small/gsm8k"]
-    assert (found["prompts"], found["same_answers"], found["same_steps"]) == (4, 4, 3)
+    _write_experiment(root, {"small": 2.0}, rename)
+    return load_rows(sorted(root.glob("runs/*/*/*.jsonl")))
+
+
+def test_twins_are_compared_step_by_step(tmp_path):
+    found = twins(_twin_rows(tmp_path, drafts=4))["small/gsm8k"]
+    assert (found["prompts"], found["runs"]) == (4, 8)
+    assert (found["same_answers"], found["same_steps"]) == (8, 7)
     assert found["times_as_fast"] == pytest.approx(2.0)
+
+
+def test_other_trees_are_no_twins(tmp_path):
+    assert twins(_twin_rows(tmp_path, drafts=5)) == {}
 
 
 def test_an_arm_that_the_project_does_not_know_is_drawn(tmp_path):

@@ -45,6 +45,23 @@ def test_no_more_steps_are_planned_than_fit(
     assert _planned(long) == work.settings.training_steps, "the settings' own limit"
 
 
+def test_a_killed_training_keeps_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = dataclasses.replace(job(Target(tiny_model("llama")), tmp_path), seconds=9e6)
+    save = training._save_checkpoint
+
+    def save_and_die(*arguments) -> None:  # type: ignore[no-untyped-def]
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_steps_that_fit", lambda *_: 5)
+    monkeypatch.setattr(training, "_save_checkpoint", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train(work)
+    monkeypatch.setattr(training, "_save_checkpoint", save)
+    monkeypatch.setattr(training, "_steps_that_fit", lambda *_: 3)
+    assert _planned(work) == 5
+
+
 def _trials(target: Target, count: int) -> list[Trial]:
     found = [Trial({"number": n}, EngineDecoder(target, Drafter())) for n in range(count)]
     found[-1].default = True

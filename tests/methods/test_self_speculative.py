@@ -1,6 +1,7 @@
 """Self-speculation: drafts are those of the target without the sublayers; search is repeatable."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from harness.engine.tree import Tree
 from harness.errors import HarnessError
 from harness.method import Job
 from methods.self_speculative import METHOD, Settings
+from methods.self_speculative.cost import Calibration
 from methods.self_speculative.drafter import AdaptiveThreshold, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
+from methods.self_speculative.search import Space, search
 from tests.methods.drafters import SKIPPED
 from tests.methods.test_firp_training import answers
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
@@ -156,22 +159,36 @@ def _job(folder: Path, trials: int) -> Job:
 
 
 def test_an_interrupted_search_ends_as_an_unbroken_one(tmp_path: Path) -> None:
-    from methods.self_speculative.cost import Calibration
-    from methods.self_speculative.search import Space, search
-
     costs = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4, 7e-4))
     job = _job(tmp_path, 12)
     space = Space((2, 3), (0.4, 0.8), 2, 12, 12)
-    whole = search(job, costs, space, tmp_path / "whole.journal")
+    whole, none = search(job, costs, space, tmp_path / "whole.journal")
+    assert none == 0
     search(job, costs, Space((2, 3), (0.4, 0.8), 2, 5, 12), tmp_path / "broken.journal")
-    resumed = search(job, costs, space, tmp_path / "broken.journal")
+    resumed, earlier = search(job, costs, space, tmp_path / "broken.journal")
     assert whole == resumed
+    assert earlier > 0, "the seconds of what was found"
     assert len(whole) == 12
     assert whole[0].seconds_per_token <= whole[-1].seconds_per_token
-    impatient = search(job, costs, Space((2, 3), (0.4, 0.8), 2, 12, 2), tmp_path / "short.journal")
+    hasty = Space((2, 3), (0.4, 0.8), 2, 12, 2)
+    impatient, _ = search(job, costs, hasty, tmp_path / "short.journal")
     assert len(impatient) < 12
     other = Job(job.target, job.settings, tmp_path, 1, job.train, job.tune, job.requests)
-    assert search(other, costs, space, tmp_path / "other.journal") != whole, "control: the seed"
+    assert search(other, costs, space, tmp_path / "other.journal")[0] != whole, "control: the seed"
+
+
+def test_a_search_ends_with_its_seconds_resumed_or_not(tmp_path: Path) -> None:
+    costs = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4, 7e-4))
+    space = Space((2, 3), (0.4, 0.8), 2, 12, 12)
+    none = dataclasses.replace(_job(tmp_path, 12), seconds=0.0)
+    assert len(search(none, costs, space, tmp_path / "none.journal")[0]) == 1
+    # Two thirds of an hour are left to a fresh search, nothing to one that has taken them before.
+    journal = tmp_path / "some.journal"
+    search(none, costs, Space((2, 3), (0.4, 0.8), 2, 3, 12), journal)
+    hour = dataclasses.replace(none, seconds=3600.0)
+    assert len(search(hour, costs, space, journal)[0]) == 12
+    spent = dataclasses.replace(none, seconds=1e-6)
+    assert len(search(spent, costs, Space((2, 3), (0.4, 0.8), 2, 99, 99), journal)[0]) == 12
 
 
 def test_tune_and_decode(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("method", CHANGES)
-def test_a_changed_setting_re_runs_its_method_and_the_sessions_only(
+def test_a_changed_setting_prepares_its_method_alone_and_repeats_the_sessions(
     finished: Path, method: str
 ) -> None:
     change = json.dumps({method: CHANGES[method]})
@@ -157,7 +157,7 @@ def _blocks(heading: str) -> list[str]:
 
 
 def test_a_method_of_one_s_own_as_the_readme_says(finished: Path, tmp_path: Path) -> None:
-    """One new file and one line, and it is trained on nothing, timed and checked like the rest."""
+    """One new file and one line, and it is an arm of the sessions like the rest."""
     code, line = _blocks("Add a method")
     name = re.match(r"# methods/(\w+)\.py", code)
     assert name is not None

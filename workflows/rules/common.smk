@@ -171,10 +171,15 @@ def all_methods():
 
 def method_results(wildcards):
     """What training and tuning of every arm wrote."""
-    root = f"{ROOT}/methods/{wildcards.model}"
+    return prepared_files(wildcards.model)
+
+
+def prepared_files(model):
+    """What training and tuning of every arm wrote for a model."""
+    root = f"{ROOT}/methods/{model}"
     return [
         *(f"{root}/{name}/config.json" for name in TRAINED),
-        *(f"{root}/{name}/setting.json" for name in TUNED),
+        *(f"{root}/{name}/{file}.json" for name in TUNED for file in ("setting", "spent")),
     ]
 
 
@@ -212,7 +217,7 @@ def experiment_facts():
                 for name, spec in config["datasets"].items()
             },
             "methods": METHODS,
-            "draft_sizes": CURVE["sizes"],
+            "draft_sizes": CURVE,
         }
     )
 

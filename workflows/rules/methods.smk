@@ -1,8 +1,8 @@
 # Training and tuning of methods, on the train and tune splits alone.
 
 
-# Every method's own settings class checks its part of the config. Only sessions wait for it, since
-# only they hold every method's settings; its priority makes it the first job that runs.
+# Every method's own settings class checks its part of the config. Only sessions wait for it; its
+# priority makes it the first job that runs.
 rule check_methods:
     output:
         f"{ROOT}/checked.json",
@@ -65,13 +65,14 @@ rule draft_size_curve:
         torch_threads=config["threads"],
         model=model_spec,
         methods=curve_methods(),
-        sizes=CURVE["sizes"],
+        largest=max(CURVE["sizes"]),
+        timed=CURVE["timed"],
         caps=caps(),
         seed=config["seed"],
         folders=methods_folder,
     shell:
         "python -m harness --threads {params.torch_threads} curve --methods {params.methods:q}"
-        " --sizes {params.sizes} --model {params.model:q} --train-answers {input.train}"
+        " --largest {params.largest} --timed {params.timed} --model {params.model:q} --train-answers {input.train}"
         " --tune-answers {input.tune} --prompts {input.prompts} --caps {params.caps:q}"
         " --seed {params.seed} --folders {params.folders} --out {output} 2>&1 | tee {log}"
 

@@ -38,6 +38,7 @@ rule tables:
             f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS
         ),
         curves=collect(f"{ROOT}/curve/{{model}}.csv", model=MODELS if CURVE["methods"] else []),
+        prepared=lambda wc: [file for model in MODELS for file in prepared_files(model)],
         profiles=collect(f"{ROOT}/profile/{{model}}.csv", model=MODELS),
         code=ANALYSIS,
     output:

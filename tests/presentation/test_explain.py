@@ -1,0 +1,91 @@
+"""Sentences and rows of a report, and what they must not say."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.presentation.explain import (
+    budget_lines,
+    prepared_rows,
+    reach_rows,
+    size_rows,
+    slower_lines,
+    speed_rows,
+)
+
+LINE = {
+    "model": "m",
+    "method": "lookahead",
+    "speedup": 0.9,
+    "speedup_ci_high": 0.95,
+    "acceptance_length": 1.5,
+    "step_cost": 1.67,
+    "rows_per_step": 12.0,
+    "draft_size": 3.0,
+    "draft_share": 0.25,
+    "trainable_parameters": math.nan,
+    "break_even_tokens": math.nan,
+}
+
+
+def _summary(**change: object) -> pd.DataFrame:
+    return pd.DataFrame([{**LINE, **change}])
+
+
+def test_a_slower_method_is_explained() -> None:
+    (said,) = slower_lines(_summary())
+    for part in ("Lookahead is slower", "1.50 tokens", "12.0 rows", "1.67 times", "25 %"):
+        assert part in said
+    (foreign,) = slower_lines(_summary(method="hf_assisted", draft_share=math.nan))
+    assert "%" not in foreign
+
+
+@pytest.mark.parametrize("high", [1.01, math.nan])
+def test_what_is_not_certain_is_not_said(high: float) -> None:
+    assert slower_lines(_summary(speedup_ci_high=high)) == []
+
+
+def test_no_speedup_is_told_where_answers_loop() -> None:
+    _, row = speed_rows(_summary(speedup=math.nan))
+    assert row[3] == "–"
+    assert speed_rows(_summary())[1][3] == "0.90"
+
+
+def _tables(root: Path, **tables: str) -> Path:
+    (root / "tables").mkdir()
+    for name, text in tables.items():
+        (root / "tables" / f"{name}.csv").write_text(text)
+    return root
+
+
+def test_what_methods_took_beside_what_they_may(tmp_path: Path) -> None:
+    root = _tables(
+        tmp_path,
+        preparation="model,method,training_seconds,tuning_seconds,budget_seconds,candidates,"
+        "default_speedup,chosen_speedup\n"
+        "m,firp,300,90,400,24,1.5,2.0\nm,lookahead,,130,400,14,0.8,1.2\nm,hf_assisted,60,,,,,\n",
+    )
+    (said,) = budget_lines(root)
+    assert "at most 400 s each: FIRP 390 s, Lookahead 130 s." in said
+    header, row = prepared_rows(root, _summary())
+    found = dict(zip(header, row, strict=True))
+    assert (found["training s"], found["search s"]) == ("–", "130")
+    assert (found["default"], found["tuned"], found["timed"]) == ("0.80", "1.20", "14")
+    assert prepared_rows(root, _summary(method="hf_generate")) == []
+
+
+def test_a_length_that_is_never_reached_is_said_to_be_beyond_what_was_tried(tmp_path: Path) -> None:
+    assert reach_rows(tmp_path) == size_rows(tmp_path) == []
+    root = _tables(
+        tmp_path,
+        draft_size_reach="model,method,other,other_draft_size,acceptance_length,draft_size,"
+        "times_smaller\nm,medusa,firp,4,3.5,,\nm,firp,medusa,4,3.0,2,2.0\n",
+        draft_size_curve="model,method,draft_size,predicted_acceptance_length,acceptance_length,"
+        "speedup,rows_per_step\nm,firp,4,3.5,3.4,2.1,25\nm,firp,8,3.9,,,\n",
+    )
+    _, beyond, reached = reach_rows(root)
+    assert beyond[-2:] == ["more than 8", "–"]
+    assert reached == ["Medusa", "4", "3.00", "FIRP", "2", "2.0"]
+    assert size_rows(root)[1:] == [["FIRP", "4", "3.500", "3.400", "25.0", "2.10"]]
