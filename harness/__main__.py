@@ -143,6 +143,10 @@ def _add_analysis(commands: Any) -> None:
     add("--experiment", required=True, help="JSON: what the reports need to know")
     add("--root", required=True, type=Path, help="results/<experiment>")
 
+    add = _command(commands, "coverage", "how often intervals hold the truth, simulated", _coverage)
+    add("--repeats", default=500, type=int, help="synthetic experiments of each kind")
+    add("--out", required=True, type=Path)
+
     add = _command(commands, "figures", "tables -> figures", _figures)
     add("--root", required=True, type=Path)
 
@@ -150,6 +154,16 @@ def _add_analysis(commands: Any) -> None:
     add("--root", required=True, type=Path)
     add("--name", required=True)
     add("--out", required=True, type=Path)
+
+    add = _command(commands, "import", "analyse published answer files again", _import)
+    add(
+        "--answers",
+        required=True,
+        action="append",
+        metavar="NAME=FILE",
+        help="answers of one run, JSONL of FastChat, Medusa or Spec-Bench; may be repeated",
+    )
+    add("--out", required=True, type=Path, help="folder of the tables")
 
     add = _command(commands, "keep", "keep an experiment's rows and tables, compressed", _keep)
     add("--root", required=True, type=Path)
@@ -329,6 +343,12 @@ def _tables(options: argparse.Namespace) -> None:
     write_tables(_json(options.experiment, "--experiment"), options.root)
 
 
+def _coverage(options: argparse.Namespace) -> None:
+    from harness.analysis.coverage import write_coverage
+
+    write_coverage(options.repeats, options.out)
+
+
 def _figures(options: argparse.Namespace) -> None:
     from harness.presentation.figures import write_figures
 
@@ -339,6 +359,12 @@ def _report(options: argparse.Namespace) -> None:
     from harness.presentation.report import write_report
 
     write_report(options.root, options.name, options.out)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from harness.commands.published import import_runs
+
+    import_runs(options.answers, options.out)
 
 
 def _keep(options: argparse.Namespace) -> None:

@@ -34,6 +34,7 @@ METHODS = {
         tuned=True,
         tuning=("drafts", "policies", "passes", "tuning_rounds"),
     ),
+    "width_matched": Entry("methods.width_matched", uses="firp"),
     "medusa": Entry(
         "methods.medusa",
         trained=True,

@@ -30,7 +30,7 @@ def preparation(root: Path, experiment: dict[str, Any]) -> pd.DataFrame:
 
 
 def arm_costs(root: Path, model: str, arm: str) -> dict[str, float]:
-    """Training and search behind an arm, and drafting's share of its decode time.
+    """Training and search behind an arm.
 
     An arm that decodes with another method's parts has that method's seconds.
     """
@@ -40,7 +40,6 @@ def arm_costs(root: Path, model: str, arm: str) -> dict[str, float]:
         "trainable_parameters": config.get("trainable_parameters", math.nan),
         "training_seconds": config.get("training_seconds", math.nan),
         "tuning_seconds": spent.get("tuning_seconds", math.nan),
-        "draft_share": _draft_share(root / "profile" / f"{model}.csv", arm),
     }
 
 
@@ -63,16 +62,6 @@ def _prepared_as(arm: str) -> str:
     """The method whose training and tuning an arm decodes with."""
     known = METHODS.get(arm)
     return (known and known.uses) or arm
-
-
-def _draft_share(file: Path, arm: str) -> float:
-    """NaN where it was not measured, or cannot be."""
-    if not file.is_file():
-        return math.nan
-    profile = pd.read_csv(file, index_col="method")
-    if arm not in profile.index:
-        return math.nan
-    return float(profile.loc[arm, "draft_seconds"] / profile.loc[arm, "decode_seconds"])
 
 
 def _read(file: Path) -> dict[str, Any]:

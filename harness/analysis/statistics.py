@@ -88,6 +88,23 @@ def log_ratio(cell: pd.DataFrame, baseline: str, arm: str) -> LogRatio:
     return LogRatio(estimate, spread / math.sqrt(sessions), se_question, sessions)
 
 
+def question_interval(base: pd.DataFrame, other: pd.DataFrame | None = None) -> Interval:
+    """Seconds per token of ``base`` (over those of ``other``), 95 % over questions alone.
+
+    Totals with columns seconds and tokens, indexed by question. For a single session, whose own
+    share of the spread nobody can know.
+    """
+    estimate, influence = float(_log_rate(base.sum())), _influence(base)
+    if other is not None:
+        estimate -= float(_log_rate(other.sum()))
+        influence = influence - _influence(other)
+    questions = len(influence)
+    half = math.nan
+    if questions > 1:
+        half = 1.96 * float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
+    return Interval(*(math.exp(estimate + d) for d in (0.0, -half, half)))
+
+
 def _log_rate(totals: pd.DataFrame) -> pd.Series:
     return np.log(totals["seconds"] / totals["tokens"])
 

@@ -6,16 +6,20 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.definitions import definitions
 from harness.analysis.draft_sizes import curves, reach
 from harness.analysis.facts import AA_BAND, LOOP_LIMIT, common_provenance, frozen_prompts, page_one
+from harness.analysis.fairness import checklist
+from harness.analysis.phases import phases
 from harness.analysis.preparation import arm_costs, break_even, preparation
 from harness.analysis.quality import is_right, loops, rouge2
 from harness.analysis.rows import AGAIN, BASELINE, load_rows, session_files
 from harness.analysis.statistics import log_ratio, per_question, ranks
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
-from harness.files import read_json, replacing, write_json
+from harness.files import read_json, replacing, sha256_file, write_json
 
+WIDTH = "width_matched"
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 TIE_MARGIN = 1e-4
 # half precision: logit gaps below this are within the rounding of the logits
@@ -40,6 +44,9 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
             for line in _summarise(experiment, root, (model, dataset), cell, prompts)
         ]
     )
+    spent = phases(root, experiment["models"])
+    _write(out / "phases.csv", spent)
+    summary = summary.merge(spent[["model", "method", "draft_share"]], how="left")
     summary = summary.sort_values(
         ["model", "dataset", "method"], key=lambda c: c.map(order) if c.name == "method" else c
     )
@@ -48,17 +55,21 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
     counted = summary[(summary["method"] == BASELINE) & summary["speedup"].notna()]
     shown = rows.merge(counted[["model", "dataset"]])
+    cells = set(counted[["model", "dataset"]].itertuples(index=False, name=None))
+    _write(out / "definitions.csv", definitions(rows, cells))
     _write(out / "question_speedup.csv", _question_speedups(shown))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
     if experiment["draft_sizes"]["methods"]:
         curve = curves(root, experiment["models"])
         _write(out / "draft_size_curve.csv", curve)
         _write(out / "draft_size_reach.csv", reach(curve, experiment["draft_sizes"]["sizes"]))
-    _write(out / "preparation.csv", preparation(root, experiment))
+    prepared = preparation(root, experiment)
+    _write(out / "preparation.csv", prepared)
     facts = page_one(experiment, root, files, summary) | {
         **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(rows),
         "twins": twins(shown),
+        "checklist": checklist(experiment, rows, summary, prepared),
         "divergences": divergences["cause"].value_counts().to_dict(),
     }
     write_json(out / "facts.json", facts)
@@ -83,6 +94,7 @@ def _summarise(
     model, dataset = place
     provenance = read_json(root / "runs" / model / dataset / "session-1.provenance.json")
     lossless, reference = provenance["lossless"], provenance["reference"]
+    rows_sha256 = _row_hashes(root, experiment, place)
     timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
     baseline = cell[cell["arm"] == BASELINE]
     truth = baseline.drop_duplicates("prompt_id").set_index("prompt_id")
@@ -110,6 +122,7 @@ def _summarise(
             "extra_memory_mb": provenance["extra_bytes"][arm] / 2**20,
             "peak_memory_mb": math.nan,
             **arm_costs(root, model, arm),
+            "rows_sha256": rows_sha256,
         }
         line["break_even_tokens"] = break_even(arm, line, _rate(baseline))
         lines.append(line)
@@ -139,6 +152,12 @@ def _rate(rows: pd.DataFrame) -> float:
 
 def _step_seconds(rows: pd.DataFrame) -> float:
     return float(rows["decode_seconds"].sum() / rows["decode_steps"].sum())
+
+
+def _row_hashes(root: Path, experiment: dict[str, Any], place: tuple[str, str]) -> str:
+    """SHA-256 of the row files behind a line, sessions in order."""
+    only = experiment | {"models": place[:1], "datasets": place[1:]}
+    return " ".join(sha256_file(file) for file in session_files(root, only))
 
 
 def _with_total(cell: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +210,11 @@ def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.Da
 
 
 def _divergences(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
-    """Answers of lossless arms that differ from the baseline's, each with its cause."""
+    """Answers of lossless arms that differ from the baseline's, each with its cause.
+
+    ``width_matched``: whether the arm of that name leaves the baseline at the same token, in the
+    same session, so that the width of a step alone explains it; empty without that arm.
+    """
     found = rows[rows["divergence"].notna()]
     margin = found["divergence"].map(lambda d: d["margin"])
     table = found[["model", "dataset", "session", "prompt_id", "arm"]].assign(
@@ -199,7 +222,15 @@ def _divergences(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
         margin=margin,
         cause=margin.map(lambda m: _cause(m, MARGINS[dtype])),
     )
-    return table
+    return table.assign(width_matched=_width_explains(table, rows))
+
+
+def _width_explains(table: pd.DataFrame, rows: pd.DataFrame) -> list[bool | None]:
+    keys = ["model", "dataset", "session", "prompt_id", "index"]
+    if WIDTH not in set(rows["arm"]):
+        return [None] * len(table)
+    wide = set(table[table["arm"] == WIDTH][keys].itertuples(index=False, name=None))
+    return [place in wide for place in table[keys].itertuples(index=False, name=None)]
 
 
 def _cause(margin: float, limit: float) -> str:

@@ -1,4 +1,4 @@
-"""Where each arm's decode time goes, on a few tune prompts: drafting beside everything else."""
+"""Where each arm's decode time goes, phase by phase, on a few tune prompts."""
 
 import csv
 from collections.abc import Sequence
@@ -11,11 +11,21 @@ from tqdm import tqdm
 from harness.commands.arms import Arms, build_decoders
 from harness.commands.methods import tune_requests
 from harness.decoder import Decoder, Request
+from harness.engine.loop import EngineDecoder
 from harness.files import replacing
-from harness.measure.profile import run_watched
+from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
+from harness.measure.timing import run_timed
 from harness.models import ModelSpec, load_target
 
-COLUMNS = ("method", "requests", "decode_steps", "decode_seconds", "draft_seconds")
+COLUMNS = (
+    "method",
+    "requests",
+    "decode_steps",
+    "timed_seconds",
+    "decode_seconds",
+    PREFILL,
+    *PHASES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,10 @@ class Watched:
 
 
 def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> None:
-    """One line an arm; ``draft_seconds`` is empty for arms outside the engine."""
+    """One line an arm: decode-phase seconds without clocks inside, with them, and of each phase.
+
+    Arms outside the engine have no phases, only the first.
+    """
     target = load_target(spec)
     decoders = build_decoders(target, arms, watched.folders)
     requests = tune_requests(spec, target, watched.prompts, watched.caps)[: watched.count]
@@ -37,20 +50,25 @@ def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> N
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
         for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):
-            rows.writerow([name, len(requests), *_watch(decoder, requests, target.device)])
+            rows.writerow([name, len(requests), *_profile(decoder, requests, target.device)])
 
 
-def _watch(
+def _profile(
     decoder: Decoder, requests: Sequence[Request], device: torch.device
-) -> tuple[int, float, float | str]:
-    """Decode steps and seconds, and the seconds of them that the drafter takes."""
-    run_watched(decoder, requests[0], device)  # masks and allocators are paid for here
-    steps, seconds = 0, 0.0
-    drafting: float | str = ""
-    for request in requests:
-        run, draft_seconds = run_watched(decoder, request, device)
-        steps += len(run.records) - 1
-        seconds += run.decode_seconds
-        if draft_seconds is not None:
-            drafting = float(drafting or 0.0) + draft_seconds
-    return steps, seconds, drafting
+) -> list[float | str]:
+    """Each request plainly and under the clock, one after the other, after a warm-up of both."""
+    clock, watched = PhaseClock(device), None
+    if isinstance(decoder, EngineDecoder):
+        watched = WatchedDecoder(decoder, clock)
+    steps, timed, whole = 0, 0.0, 0.0
+    for place, request in enumerate([requests[0], *requests]):
+        if place == 1:  # masks and allocators are paid for
+            clock.seconds = dict.fromkeys(clock.seconds, 0.0)
+            steps, timed, whole = 0, 0.0, 0.0
+        run = run_timed(decoder, request, device)
+        steps, timed = steps + len(run.records) - 1, timed + run.decode_seconds
+        if watched:
+            whole += run_timed(watched, request, device).decode_seconds
+    if not watched:
+        return [steps, timed, *[""] * (2 + len(PHASES))]
+    return [steps, timed, whole, *clock.seconds.values()]

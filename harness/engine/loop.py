@@ -27,7 +27,7 @@ class EngineDecoder(Decoder):
     def __init__(self, target: Target, drafter: Drafter, accept: Accept = exact) -> None:
         self.target = target
         self.drafter = drafter
-        self._accept = accept
+        self.accept = accept
         self._layouts: dict[object, BlockLayout] = {}
         self._slots = 0
 
@@ -38,23 +38,19 @@ class EngineDecoder(Decoder):
     @torch.inference_mode()
     def steps(self, request: Request) -> Iterator[StepRecord]:
         """Draft, verify, accept until a stop id or the cap."""
-        target, drafter = self.target, self.drafter
+        drafter = self.drafter
         context = self._prefill(request)
         choose = TokenChoice(request.sampling)
         tree = Tree(ROOT_ONLY, [context.root])
         emitted, finished = 0, False
         while not finished:
-            extra = drafter.extra_rows(tree)
-            block = self._block(tree, extra)
-            hidden, states = target.forward(block, capture=drafter.needs.states)
-            logits = target.logits(hidden[0, : len(tree.tokens)])
-            base = target.arena.length + 1
-            chosen = choose(logits, [base + depth for depth in tree.shape.depths])
-            path = self._accept(tree, logits, chosen)
+            block = self._block(tree, drafter.extra_rows(tree))
+            hidden, states, logits = self._forward(block, len(tree.tokens))
+            chosen, path = self._walk(tree, logits, choose)
             reached = [tree.tokens[node] for node in path[1:]] + [chosen[path[-1]]]
             tokens, finished = request.keep(emitted, reached)
             path = path[: len(tokens)]
-            target.arena.commit(path)
+            self._commit(path)
             emitted += len(tokens)
             yield StepRecord(tuple(tokens), len(tree.tokens) - 1, block.rows, tuple(path[1:]))
             if not finished:
@@ -75,6 +71,21 @@ class EngineDecoder(Decoder):
         context = Context(self.target, list(prompt), request.max_new_tokens, states)
         self.drafter.begin(context)
         return context
+
+    def _forward(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
+        """Final and captured states of all rows, and the logits after each of the tree's nodes."""
+        hidden, states = self.target.forward(block, capture=self.drafter.needs.states)
+        return hidden, states, self.target.logits(hidden[0, :nodes])
+
+    def _walk(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[list[int], list[int]]:
+        """The target's token after each node, and the nodes accepted, root first."""
+        base = self.target.arena.length + 1
+        chosen = choose(logits, [base + depth for depth in tree.shape.depths])
+        return chosen, self.accept(tree, logits, chosen)
+
+    def _commit(self, path: list[int]) -> None:
+        """Make the accepted rows part of the sequence."""
+        self.target.arena.commit(path)
 
     def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
         """The verify forward of a tree and the rows that ride along."""

@@ -1,72 +1,109 @@
-"""Where a drafter's time goes, in a pass of its own: reading a clock inside steps costs time."""
+"""Where decode time goes, phase by phase, in a pass of its own: reading clocks costs time.
+
+Every phase is measured for itself, so what lies between them shows as a difference to the whole.
+"""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
-from harness.decoder import Decoder, Request
+from harness.decoder import Request
+from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
 from harness.engine.loop import EngineDecoder
+from harness.engine.target import Block
 from harness.engine.tree import Tree
-from harness.measure.timing import TimedRun, run_timed, synchronise
+from harness.measure.timing import synchronise
+
+PREFILL = "prefill"
+PHASES = ("draft", "tree", "forward", "choose", "commit")
 
 
-class Stopwatch(Drafter):
-    """Counts the decode-phase seconds of a drafter: all that is between two verify forwards.
+class PhaseClock:
+    """Seconds by phase. All before the first commit is prefill, whatever phase it is in."""
 
-    Rows that ride along in a verify forward are part of that forward, not of these seconds.
-    """
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._prefilling = self._running = False
+        self.seconds = dict.fromkeys((PREFILL, *PHASES), 0.0)
 
-    def __init__(self, drafter: Drafter, device: torch.device) -> None:
-        self._drafter, self._device = drafter, device
-        self._in_prefill = True
+    def begin(self) -> None:
+        """A new request: its first forward gives the prefill's token."""
+        self._prefilling = True
+
+    def end_prefill(self) -> None:
+        """The first token is committed."""
+        self._prefilling = False
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase; one inside another belongs to the outer one."""
+        if self._running:
+            yield
+            return
+        self._running = True
+        synchronise(self._device)
+        started = time.perf_counter()
+        yield
+        synchronise(self._device)
+        self.seconds[PREFILL if self._prefilling else name] += time.perf_counter() - started
+        self._running = False
+
+
+class _WatchedDrafter(Drafter):
+    """A drafter under the clock. Rows that ride along in a forward are the forward's, not its."""
+
+    def __init__(self, drafter: Drafter, clock: PhaseClock) -> None:
+        self._drafter, self._clock = drafter, clock
         self.needs = drafter.needs
-        self.seconds = 0.0
 
     def extra_bytes(self) -> int:
         return self._drafter.extra_bytes()
 
     def begin(self, context: Context) -> None:
-        self._in_prefill = True
         self._drafter.begin(context)
 
     def extra_rows(self, tree: Tree) -> ExtraRows | None:
-        if self._in_prefill:  # the first forward gives the prefill's token
-            self._in_prefill = False
-            return self._drafter.extra_rows(tree)
-        with self._running():
+        with self._clock.phase("draft"):
             return self._drafter.extra_rows(tree)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        with self._running():
+        with self._clock.phase("draft"):
             self._drafter.observe(context, outcome)
 
     def draft(self, context: Context) -> Tree:
-        with self._running():
+        with self._clock.phase("draft"):
             return self._drafter.draft(context)
 
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        synchronise(self._device)
-        started = time.perf_counter()
-        yield
-        synchronise(self._device)
-        self.seconds += time.perf_counter() - started
 
+class WatchedDecoder(EngineDecoder):
+    """The same loop, target and drafter as another engine decoder, every phase under a clock."""
 
-def run_watched(
-    decoder: Decoder, request: Request, device: torch.device
-) -> tuple[TimedRun, float | None]:
-    """Decode with a stopwatch around the drafter: (run, drafting seconds).
+    def __init__(self, decoder: EngineDecoder, clock: PhaseClock) -> None:
+        super().__init__(decoder.target, _WatchedDrafter(decoder.drafter, clock), decoder.accept)
+        self._clock = clock
 
-    The seconds are None for a decoder outside the engine, which has no drafter to look at.
-    """
-    if not isinstance(decoder, EngineDecoder):
-        return run_timed(decoder, request, device), None
-    watch = Stopwatch(decoder.drafter, device)
-    decoder.drafter, drafter = watch, decoder.drafter
-    run = run_timed(decoder, request, device)
-    decoder.drafter = drafter
-    return run, watch.seconds
+    def _prefill(self, request: Request) -> Context:
+        self._clock.begin()
+        with self._clock.phase(PREFILL):
+            return super()._prefill(request)
+
+    def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
+        with self._clock.phase("tree"):
+            return super()._block(tree, extra)
+
+    def _forward(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
+        with self._clock.phase("forward"):
+            return super()._forward(block, nodes)
+
+    def _walk(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[list[int], list[int]]:
+        with self._clock.phase("choose"):
+            return super()._walk(tree, logits, choose)
+
+    def _commit(self, path: list[int]) -> None:
+        with self._clock.phase("commit"):
+            super()._commit(path)
+        self._clock.end_prefill()

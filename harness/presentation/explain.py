@@ -10,6 +10,10 @@ SPEED = ["method", "accepted", "step cost", "speedup", "drafting", "rows/step", 
 PREPARED = (
     "method,trained parameters,training s,search s,budget s,timed,default,tuned,break-even tokens"
 ).split(",")
+DEFINITIONS = (
+    "method,accepted,with prefill,mean of answers,mean with prefill,1 + accepted/drafts,"
+    "ratio of sums,geometric mean,mean of rates"
+).split(",")
 SIZES = ["method", "drafts", "predicted", "measured", "rows/step", "speedup"]
 REACH = ["method", "drafts", "accepted", "as much with", "drafts", "times fewer"]
 
@@ -96,6 +100,22 @@ def prepared_rows(root: Path, mine: pd.DataFrame) -> list[list[str]]:
             ]
         )
     return [PREPARED, *rows] if rows else []
+
+
+def definition_rows(root: Path, dataset: str) -> list[list[str]]:
+    """Acceptance length and speedup of a data set by every definition in use."""
+    table = pd.read_csv(root / "tables" / "definitions.csv")
+    mine = table[table["dataset"] == dataset]
+    return [
+        DEFINITIONS,
+        *(
+            [
+                name_of(line["method"]),
+                *(number(value, 2) for value in line.drop(["model", "dataset", "method"])),
+            ]
+            for _, line in mine.iterrows()
+        ),
+    ]
 
 
 def reach_rows(root: Path) -> list[list[str]]:

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from harness.files import replacing, write_json
 from harness.presentation.wording import DATASETS, NAMES, name_of
 
+COVERAGE = Path("workflows/resources/coverage.csv")
+
 mpl.use("svg")
 
 _WIDTH = 3.1
@@ -114,6 +116,31 @@ def _question_speedup(root: Path) -> Figure | None:
         sns.stripplot(**shared, size=2.5, hue="method", palette=colours, legend=False)
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set(xlabel="speedup of a question", ylabel="")
+    return figure
+
+
+def _phases(root: Path) -> Figure | None:
+    """Milliseconds of a decode step by phase; in one piece outside the engine."""
+    table = pd.read_csv(root / "tables" / "phases.csv")
+    if table.empty:
+        return None
+    table = table.assign(
+        method=table["method"].map(name_of),
+        whole_ms=table["timed_ms"].where(table["forward_ms"].isna()),
+    )
+    parts = ["draft", "tree", "forward", "choose", "commit", "between", "whole"]
+    figure, panels = _panels(list(dict.fromkeys(table["model"])), table["method"].nunique())
+    for model, axis in panels.items():
+        mine = table[table["model"] == model].set_index("method")
+        left = pd.Series(0.0, index=mine.index)
+        for part, colour in zip(parts, sns.color_palette("colorblind"), strict=False):
+            width = mine[f"{part}_ms"].fillna(0.0)
+            label = {"between": "between phases", "whole": "not split"}.get(part, part)
+            axis.barh(mine.index, width, left=left, color=colour, label=label)
+            left = left + width
+        axis.set_xlabel("milliseconds a decode step")
+    next(iter(panels.values())).invert_yaxis()
+    axis.legend(fontsize=7, loc="lower right")
     return figure
 
 
@@ -248,12 +275,35 @@ def _training(root: Path) -> Figure | None:
     return figure
 
 
+def _coverage(root: Path) -> Figure | None:
+    """How often 95 % intervals hold the truth of synthetic rows, ours beside the usual one."""
+    table = pd.read_csv(COVERAGE)
+    figure, panels = _panels([f"{count} sessions" for count in sorted(set(table["sessions"]))])
+    kinds = {"coverage": "sessions and questions (ours)", "naive_coverage": "bootstrap of prompts"}
+    for axis, (_, mine) in zip(panels.values(), table.groupby("sessions"), strict=True):
+        for (column, label), colour in zip(
+            kinds.items(), sns.color_palette("colorblind"), strict=False
+        ):
+            for spread, group in mine.groupby("question_sd"):
+                style = {"color": colour, "marker": "o", "linestyle": "-" if spread else "--"}
+                told = f"{label}, question sd {spread:g}"
+                axis.plot(group["session_sd"], group[column], label=told, **style)
+        axis.axhline(0.95, color="black", linewidth=0.8)
+        axis.set(xlabel="session sd of the log ratio", ylabel="share that hold the truth")
+        axis.set_ylim(0, 1.02)
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+    return figure
+
+
 _FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "speedup": _speedup,
     "question_speedup": _question_speedup,
+    "phases": _phases,
     "acceptance": _acceptance,
     "draft_sizes": _draft_sizes,
     "rank_accuracy": _rank_accuracy,
     "cosine": _cosine,
     "training": _training,
+    "coverage": _coverage,
 }

@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.files import read_json, replacing
 from harness.presentation.explain import (
     budget_lines,
+    definition_rows,
     prepared_rows,
     reach_rows,
     size_rows,
@@ -21,6 +22,7 @@ from harness.presentation.wording import DATASETS, name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
 PUBLISHED = Path("workflows/resources/published.csv")
+_TOLD = {True: "yes", False: "NO", None: "not known"}
 _TABLES = {
     "speedup": ("Speedup over autoregressive decoding, decode phase", 2),
     "acceptance_length": ("Acceptance length: tokens committed per decode-phase step", 2),
@@ -71,6 +73,9 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
             ["Commit", facts["commit"][:12] + ("-dirty" if "dirty" in facts["commit"] else "")],
         ],
         "verdicts": _verdicts(facts),
+        "checklist": [
+            [check["what"], _TOLD[check["holds"]], check["detail"]] for check in facts["checklist"]
+        ],
     }
 
 
@@ -133,6 +138,7 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "sizes": size_rows(root),
         "learnt": _method_csv(root, "learnt.csv"),
         "trials": _trials(root),
+        "definitions": definition_rows(root, name),
         "setting": _settings(root, list(mine["method"])),
     }
 

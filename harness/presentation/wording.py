@@ -9,6 +9,7 @@ NAMES = {
     "autoregressive_again": "autoregressive again (A/A)",
     "hf_generate": "HF generate",
     "firp": "FIRP",
+    "width_matched": "FIRP's width, one token kept",
     "medusa": "Medusa",
     "medusa_template": "Medusa, 63-node template",
     "medusa_cartesian": "Medusa, the package's tree",

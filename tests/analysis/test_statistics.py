@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.analysis.coverage import WORLDS, coverage
 from harness.analysis.quality import gsm8k_answer, is_right, loops, rouge2
 from harness.analysis.statistics import holm, log_ratio, per_question, ranks
 
@@ -89,3 +90,25 @@ def test_a_loop_is_an_eight_gram_three_times() -> None:
     assert loops(list(range(8)) * 3)
     assert not loops(list(range(8)) * 2)
     assert not loops(list(range(40)))
+
+
+COMMITTED = pd.read_csv("workflows/resources/coverage.csv")
+
+
+def test_intervals_hold_the_truth_wherever_it_was_tried() -> None:
+    assert len(COMMITTED) == len(WORLDS)
+    assert (COMMITTED["repeats"] >= 500).all()
+    assert COMMITTED["coverage"].min() >= 0.93
+
+
+def test_a_bootstrap_of_prompts_does_not_where_sessions_differ() -> None:
+    """The control: with nothing but a session's own speed, it says two runs of one arm differ."""
+    drifting = COMMITTED.query("question_sd == 0 and session_sd == 0.02")
+    assert (drifting["naive_coverage"] < 0.8).all()
+
+
+@pytest.mark.parametrize("place", [0, 2, 13])
+def test_the_committed_coverage_is_what_the_simulation_gives(place: int) -> None:
+    found, kept = coverage(WORLDS[place], 500), COMMITTED.iloc[place]
+    for name in ("coverage", "naive_coverage", "half_width"):
+        assert found[name] == pytest.approx(kept[name], rel=1e-3)

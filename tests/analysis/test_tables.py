@@ -53,6 +53,8 @@ def _row(model: str, session: int, question: int, arm: str, seconds: float) -> d
         "prefill_seconds": 0.1,
         "decode_seconds": seconds,
         "fingerprint": "one machine",
+        "stop_reason": "cap",
+        "order": (ARMS.index(arm) + question + session) % len(ARMS),
         "divergence": None,
         **_steps(arm),
     }
@@ -77,9 +79,9 @@ def _write_experiment(root: Path, models: dict[str, float], change=None) -> dict
                 **dict.fromkeys(("commit", "sources", "machine", "packages"), "x"),
                 "dtype": "float32",
                 "parameters": 1,
-                "lossless": dict.fromkeys(ARMS, True),
-                "reference": {arm: arm != "fast" for arm in ARMS},
-                "extra_bytes": dict.fromkeys(ARMS, 0),
+                "lossless": dict.fromkeys((*ARMS, "width_matched"), True),
+                "reference": {arm: arm != "fast" for arm in (*ARMS, "width_matched")},
+                "extra_bytes": dict.fromkeys((*ARMS, "width_matched"), 0),
             }
             write_json(file.with_suffix(".provenance.json"), provenance)
         prompts = root / "prompts" / model
@@ -95,7 +97,8 @@ def _write_experiment(root: Path, models: dict[str, float], change=None) -> dict
         "dtype": "float32",
         "sessions": SESSIONS,
         "models": list(models),
-        "datasets": {"gsm8k": {}},
+        "datasets": {"gsm8k": {"max_new_tokens": len(ANSWER)}},
+        "warmup": 2,
         "methods": list(ARMS),
         "draft_sizes": {"methods": []},
     }
@@ -140,6 +143,20 @@ def test_a_difference_within_rounding_is_listed(tmp_path, margin, cause):
     listed = pd.read_csv(tmp_path / "tables/divergences.csv")
     assert set(listed["cause"]) == {cause}
     assert len(listed) == SESSIONS
+    assert listed["width_matched"].isna().all()
+
+
+def test_width_explains_what_it_does_itself(tmp_path):
+    def change(row: dict) -> None:
+        row["arm"] = {"autoregressive_again": "width_matched"}.get(row["arm"], row["arm"])
+        at = {"fast": {"gsm8k/1": 5, "gsm8k/2": 5}, "width_matched": {"gsm8k/1": 5, "gsm8k/2": 6}}
+        index = at.get(row["arm"], {}).get(row["prompt_id"])
+        row["divergence"] = index and {"index": index, "margin": 0.0}
+
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}, change), tmp_path)
+    listed = pd.read_csv(tmp_path / "tables/divergences.csv").query("arm == 'fast'")
+    assert set(listed[listed["width_matched"]]["prompt_id"]) == {"gsm8k/1"}
+    assert set(listed[~listed["width_matched"]]["prompt_id"]) == {"gsm8k/2"}
 
 
 @pytest.mark.parametrize("margin", [2e-4, -0.5, math.inf])
@@ -198,7 +215,8 @@ def test_a_step_s_cost_and_the_tokens_that_pay_training_back(tmp_path):
     )
     (tmp_path / "profile").mkdir()
     (tmp_path / "profile/small.csv").write_text(
-        "method,requests,decode_steps,decode_seconds,draft_seconds\nfast,4,9,2.0,0.5\n"
+        "method,requests,decode_steps,timed_seconds,decode_seconds,prefill,draft,tree,forward,"
+        "choose,commit\nfast,4,9,1.9,2.0,0.3,0.5,0.1,1.0,0.2,0.1\n"
     )
     write_tables(_write_experiment(tmp_path, {"small": 2.0}), tmp_path)
     summary = pd.read_csv(tmp_path / "tables/summary.csv").set_index("method")
@@ -207,6 +225,12 @@ def test_a_step_s_cost_and_the_tokens_that_pay_training_back(tmp_path):
     assert fast["step_cost"] == pytest.approx((0.5 / 5) / (1.0 / 20))
     assert fast["speedup"] == pytest.approx(fast["acceptance_length"] / fast["step_cost"])
     assert fast["draft_share"] == 0.25
+    split = pd.read_csv(tmp_path / "tables/phases.csv").iloc[0]
+    assert split["timed_ms"] == pytest.approx(1900 / 9)
+    assert split["forward_ms"] == pytest.approx(1000 / 9)
+    assert split["prefill_ms"] == pytest.approx(300 / 4)
+    assert split["between_share"] == pytest.approx(0.1 / 2.0)
+    assert split["profiled_over_timed"] == pytest.approx(2.0 / 1.9, rel=1e-5)
     # 1/20 s saved on a token of 1/20 s, at twice the speed: 40 s are 1600 tokens
     assert fast["break_even_tokens"] == pytest.approx(40 / (1 / 20 - 1 / 40))
     assert summary.loc["autoregressive_again", ["break_even_tokens", "draft_share"]].isna().all()
@@ -223,6 +247,75 @@ def test_an_unused_method_s_folder_and_an_old_curve_are_left_out(tmp_path):
     write_tables(_write_experiment(tmp_path, {"small": 2.0}), tmp_path)
     assert pd.read_csv(tmp_path / "tables/preparation.csv").empty
     assert not (tmp_path / "tables/draft_size_curve.csv").exists()
+
+
+FAIR = {
+    "token ids": None,
+    "one cap": lambda row: (
+        row.update(output_ids=[*ANSWER, 1], step_tokens=[1] * 22)
+        if row["arm"] == "autoregressive"
+        else None
+    ),
+    "stop rule": lambda row: row.update(stop_reason="stop") if row["arm"] == "fast" else None,
+    "take turns": lambda row: row.update(order=ARMS.index(row["arm"])),
+    "A/A": lambda row: (
+        row.update(decode_seconds=1.1) if row["arm"] == "autoregressive_again" else None
+    ),
+    "own tokens": lambda row: row.update(output_ids=ANSWER[::-1]) if row["arm"] == "fast" else None,
+    "loop": lambda row: row.update(output_ids=[1] * 21),
+}
+
+
+@pytest.mark.parametrize("broken", FAIR)
+def test_what_is_not_fair_is_said(tmp_path, broken):
+    """Each check holds on fair rows and fails on rows that break it."""
+    experiment = _write_experiment(tmp_path, {"small": 2.0}, FAIR[broken])
+    write_tables(experiment, tmp_path)
+    found = json.loads((tmp_path / "tables/facts.json").read_text())["checklist"]
+    held = {check["what"]: check["holds"] for check in found}
+    (name,) = [what for what in held if broken in what]
+    assert held[name] == (broken == "token ids")
+    # other tokens for one arm alone also break these
+    entailed = {what for what in held if "own tokens" in what or "A/A" in what}
+    assert {what for what, holds in held.items() if holds is False} <= {name, *entailed}
+
+
+@pytest.mark.parametrize(("spent", "holds"), [(430.0, True), (450.0, False)])
+def test_a_method_far_over_its_budget_is_not_fair(tmp_path, spent, holds):
+    seconds = {"training_seconds": 300.0, "tuning_seconds": spent - 300.0, "budget_seconds": 400}
+    write_json(tmp_path / "methods/small/fast/config.json", {"training_seconds": 300.0})
+    write_json(tmp_path / "methods/small/fast/spent.json", seconds)
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}), tmp_path)
+    found = json.loads((tmp_path / "tables/facts.json").read_text())["checklist"]
+    (check,) = [check for check in found if "budget" in check["what"]]
+    assert check["holds"] is holds
+    assert ("fast" in check["detail"]) != holds
+
+
+def test_every_definition_from_one_trace(tmp_path):
+    def lucky(row: dict) -> None:
+        """Question 0 accepts nothing in its last step, drafts nothing, and takes twice as long."""
+        if row["arm"] == "fast" and row["prompt_id"] == "gsm8k/0":
+            row["output_ids"] = row["output_ids"][:18]
+            row["step_tokens"] = [1] + [4] * 4 + [1]
+            row["step_draft_size"] = [0] + [4] * 4 + [0]
+            row["step_path"] = [[]] + [[1, 2, 3]] * 4 + [[]]
+            row["decode_seconds"] *= 2
+
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}, lucky), tmp_path)
+    table = pd.read_csv(tmp_path / "tables/definitions.csv").set_index("method")
+    fast = table.loc["fast"]
+    decoded = [17] + [20] * 3
+    assert fast["acceptance_length"] == pytest.approx(sum(decoded) / 20)
+    assert fast["with_prefill"] == pytest.approx((sum(decoded) + 4) / 24)
+    assert fast["mean_of_answers"] == pytest.approx((17 / 5 + 3 * 4) / 4)
+    assert fast["mean_of_answers_with_prefill"] == pytest.approx((18 / 6 + 3 * 21 / 6) / 4)
+    assert fast["one_plus_accepted_per_draft"] == pytest.approx(4), "steps without drafts left out"
+    assert math.isnan(table.loc["autoregressive", "one_plus_accepted_per_draft"])
+    rates = [17 / 1.0] + [20 / 0.5] * 3
+    assert fast["ratio_of_sums"] == pytest.approx(sum(decoded) / 2.5 / 20)
+    assert fast["geometric_mean"] == pytest.approx(math.prod(r / 20 for r in rates) ** 0.25)
+    assert fast["mean_of_rates"] == pytest.approx(sum(rates) / 4 / 20)
 
 
 def test_the_fewest_drafts_that_accept_as_much():

@@ -1,4 +1,4 @@
-"""The stopwatch around a drafter counts its decode phase, all of it and nothing else."""
+"""The phase clock: every phase of the decode, each once, and the same tokens as without it."""
 
 import pytest
 
@@ -6,41 +6,38 @@ from harness.decoder import Request, collect
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.measure import profile
-from harness.measure.profile import Stopwatch, run_watched
-from methods.hf_generate import HfGenerate
+from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
+from harness.measure.timing import run_timed
+from tests.methods.drafters import ENGINE_METHODS, drafter
 from tests.models import tiny_model
 from tests.toys import Random
 
 REQUEST = Request((3, 1, 4, 1, 5), 20, frozenset())
 
 
-def test_it_counts_every_call_of_the_decode_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_phase_of_every_step_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10_000))
     monkeypatch.setattr(profile.time, "perf_counter", lambda: float(next(ticks)))
     target = Target(tiny_model("llama"))
-    watch = Stopwatch(Random(61), target.device)
-    _, records = collect(EngineDecoder(target, watch), REQUEST)
-    steps = len(records) - 1
-    # observe and draft before each decode step, extra_rows in each; each lasts one tick
-    assert watch.seconds == 3 * steps
-    before = watch.seconds
-    collect(EngineDecoder(target, watch), REQUEST)
-    assert watch.seconds > before, "a second request goes on"
+    clock = PhaseClock(target.device)
+    watched = WatchedDecoder(EngineDecoder(target, Random(61)), clock)
+    steps = len(collect(watched, REQUEST)[1]) - 1
+    # A phase lasts a tick. Drafting has three: observe and draft before a step, extra rows in it.
+    once = dict.fromkeys(PHASES, float(steps)) | {"draft": 3.0 * steps}
+    # the prompt's forward, and the first step's rows, tree, forward, choice and commit
+    assert clock.seconds == {PREFILL: 6.0, **once}
+    collect(watched, REQUEST)
+    assert clock.seconds[PREFILL] == 12.0, "a second request has a prefill of its own"
 
 
-def test_a_watched_run_decodes_the_same_and_leaves_the_drafter() -> None:
+@pytest.mark.parametrize("name", ENGINE_METHODS)
+def test_a_watched_decoder_does_the_same_and_phases_fit_into_the_whole(name: str) -> None:
     target = Target(tiny_model("llama"))
-    decoder = EngineDecoder(target, Random(61))
-    drafter = decoder.drafter
-    run, seconds = run_watched(decoder, REQUEST, target.device)
-    assert decoder.drafter is drafter
-    assert run.tokens == collect(decoder, REQUEST)[0]
-    assert seconds is not None
-    assert 0 < seconds < run.decode_seconds
-
-
-def test_a_foreign_decoder_has_no_drafter_to_watch() -> None:
-    target = Target(tiny_model("llama"))
-    run, seconds = run_watched(HfGenerate(target, {}), REQUEST, target.device)
-    assert seconds is None
-    assert len(run.tokens) == 20
+    decoder = EngineDecoder(target, drafter(name, target))
+    plain = collect(decoder, REQUEST)
+    clock = PhaseClock(target.device)
+    run = run_timed(WatchedDecoder(decoder, clock), REQUEST, target.device)
+    assert run.records == plain[1]
+    assert all(seconds > 0 for seconds in clock.seconds.values())
+    assert sum(clock.seconds[phase] for phase in PHASES) < run.decode_seconds
+    assert clock.seconds[PREFILL] < run.prefill_seconds

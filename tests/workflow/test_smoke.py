@@ -1,5 +1,6 @@
 """The whole workflow on `smoke`, through Snakemake, and what a second run does."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from pypdf import PdfReader
 
+from harness.presentation.wording import name_of
 from methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +59,38 @@ def test_every_arm_is_in_the_summary_with_identical_answers(finished: Path) -> N
     assert summary["rank"].isna().all(), "one session gives no interval, so nothing is ranked"
     plain = summary["method"].isin(("autoregressive", "autoregressive_again", "hf_generate"))
     assert (summary[plain]["acceptance_length"] == 1).all()
+    width = summary[summary["method"] == "width_matched"].set_index("dataset")
+    firp = summary[summary["method"] == "firp"].set_index("dataset")
+    assert (width["acceptance_length"] == 1).all()
+    # the same tree in every step; steps near the cap draft less, and there are more of them
+    assert (width["rows_per_step"] - firp["rows_per_step"]).abs().max() < 1
     assert (summary[~plain]["draft_size"] > 0).all(), "every other arm drafts"
+
+
+@pytest.mark.parametrize("dataset", ["mtbench", "gsm8k", "xsum"])
+def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) -> None:
+    summary = pd.read_csv(finished / "results/smoke/tables/summary.csv")
+    pages = PdfReader(finished / "reports" / f"{dataset}.pdf").pages
+    text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
+    for _, line in summary[summary["dataset"] == dataset].iterrows():
+        row = [
+            f"{line['tokens_per_second']:,.1f}",
+            f"{line['speedup']:.2f}",
+            "–",  # one session gives no interval
+            f"{line['end_to_end_speedup']:.2f}",
+            f"{line['acceptance_length']:.2f}",
+            f"{line['draft_size']:.1f}",
+        ]
+        assert f"{name_of(line['method'])} {' '.join(row)}" in text
+        row[0] = f"{line['tokens_per_second'] + 0.1:,.1f}"
+        assert " ".join(row) not in text, "control: another number"
+
+
+def test_a_line_of_the_summary_names_its_rows(finished: Path) -> None:
+    root = finished / "results/smoke"
+    for _, line in pd.read_csv(root / "tables/summary.csv").iterrows():
+        rows = root / "runs" / line["model"] / line["dataset"] / "session-1.jsonl"
+        assert line["rows_sha256"] == hashlib.sha256(rows.read_bytes()).hexdigest()
 
 
 def test_the_paper_s_four_tables_hold_the_summary_s_values(finished: Path) -> None:

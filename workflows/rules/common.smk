@@ -207,7 +207,8 @@ def sessions_first(wildcards):
 
 def experiment_facts():
     """JSON for the tables and reports."""
-    keys = ("experiment", "title", "stand_in", "sessions", "seed", "threads", "dtype", "device")
+    keys = ("experiment", "title", "stand_in", "sessions", "warmup", "seed", "threads")
+    keys += ("dtype", "device")
     return as_json(
         {key: config[key] for key in keys}
         | {

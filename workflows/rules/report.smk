@@ -8,8 +8,11 @@ ANALYSIS = [
         "quality",
         "preparation",
         "draft_sizes",
+        "definitions",
+        "phases",
         "twins",
         "facts",
+        "fairness",
         "tables",
     )
 ]
@@ -20,7 +23,7 @@ TABLES = collect(
     f"{ROOT}/tables/{{table}}.csv",
     table=[
         *("speedup", "acceptance_length", "draft_size", "rouge2", "summary", "preparation"),
-        *("divergences", "question_speedup", "acceptance_by_depth"),
+        *("divergences", "question_speedup", "acceptance_by_depth", "definitions", "phases"),
         *(["draft_size_curve", "draft_size_reach"] if CURVE["methods"] else []),
     ],
 )
@@ -58,6 +61,7 @@ rule tables:
 rule figures:
     input:
         TABLES,
+        coverage="workflows/resources/coverage.csv",
         code=PRESENTATION[:2],
     output:
         f"{ROOT}/figures/done.json",

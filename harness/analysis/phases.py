@@ -1,0 +1,43 @@
+"""Where decode time goes: milliseconds a step by phase, from the profile pass."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+PHASES = ("draft", "tree", "forward", "choose", "commit")
+COLUMNS = (
+    "model method decode_steps timed_ms profiled_over_timed prefill_ms "
+    "draft_ms tree_ms forward_ms choose_ms commit_ms between_ms between_share draft_share"
+).split()
+
+
+def phases(root: Path, models: Sequence[str]) -> pd.DataFrame:
+    """One line per model and arm; per decode step, but the prefill per request.
+
+    ``timed_ms`` without clocks inside; the phases with them, in a second run of the same request;
+    ``between_ms``: of that run's decode time, what no phase holds. Empty outside the engine.
+    """
+    files = [root / "profile" / f"{model}.csv" for model in models]
+    found = [_table(file) for file in files if file.is_file()]
+    return pd.concat(found)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
+
+
+def _table(file: Path) -> pd.DataFrame:
+    raw = pd.read_csv(file)
+    per_step = 1000 / raw["decode_steps"]
+    between = raw["decode_seconds"] - raw[list(PHASES)].sum(axis=1, min_count=1)
+    return pd.DataFrame(
+        {
+            "model": file.stem,
+            "method": raw["method"],
+            "decode_steps": raw["decode_steps"],
+            "timed_ms": raw["timed_seconds"] * per_step,
+            "profiled_over_timed": raw["decode_seconds"] / raw["timed_seconds"],
+            "prefill_ms": 1000 * raw["prefill"] / raw["requests"],
+            **{f"{phase}_ms": raw[phase] * per_step for phase in PHASES},
+            "between_ms": between * per_step,
+            "between_share": between / raw["decode_seconds"],
+            "draft_share": raw["draft"] / raw["decode_seconds"],
+        }
+    )

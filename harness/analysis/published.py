@@ -1,0 +1,119 @@
+"""Published runs analysed again: rates with intervals, paired ratios, acceptance lengths.
+
+Each run is one session on a machine that its file does not name, so an interval here is over
+questions alone: two runs of the same program may well differ by more.
+"""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.statistics import Interval, question_interval
+
+WARNINGS = (
+    "Each file is one session: intervals cover questions, not the spread from session to session. "
+    "Two runs of one program can differ significantly by them.",
+    "The files name no machine, order, clock or load: whether runs are comparable is not in them.",
+    "Prefill and decoding are timed together; tokens are those that the file's own counter told, "
+    "tokens after a stop id or past the cap included if it counted them.",
+    "Texts are compared as decoded, not as token ids.",
+)
+
+
+def runs_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a run: tokens per second with its 95 % interval over questions, and what its log
+    gives for every definition of acceptance length; NaN where it gives none.
+    """
+    return pd.DataFrame([_run(str(name), run) for name, run in rows.groupby("run", sort=False)])
+
+
+def pairs_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a pair of runs, over the turns that both answered.
+
+    ``times_as_fast``: ratio of sums of tokens per second, ``other`` over ``run``, paired over
+    questions; ``geometric_mean`` of the questions' ratios; ``mean_of_rates`` as Spec-Bench prints.
+    """
+    names = list(dict.fromkeys(rows["run"]))
+    lines = [_pair(rows, *pair) for pair in combinations(names, 2)]
+    columns = ["run", "other", "questions", "same_texts", "same_tokens", "times_as_fast"]
+    columns += ["ci_low", "ci_high", "geometric_mean", "mean_of_rates"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _run(name: str, run: pd.DataFrame) -> dict[str, object]:
+    totals = _totals(run)
+    rate = question_interval(totals)
+    rate = Interval(1 / rate.ratio, 1 / rate.high, 1 / rate.low)
+    return {
+        "run": name,
+        "questions": len(totals),
+        "turns": len(run),
+        "tokens": run["tokens"].sum(),
+        "seconds": run["seconds"].sum(),
+        "tokens_per_second": rate.ratio,
+        "ci_low": rate.low,
+        "ci_high": rate.high,
+        **acceptance_lengths(run),
+    }
+
+
+def acceptance_lengths(run: pd.DataFrame) -> dict[str, float]:
+    """The definitions in use, each over the turns that log what it needs."""
+    stepped = run.dropna(subset=["steps"])
+    stepped = stepped[stepped["steps"] > 0]
+    decoded = stepped[stepped["steps"] > 1]
+    listed = run.dropna(subset=["accepted"])
+    logged = stepped[stepped["logged_steps"] > 0]
+    per_turn = stepped["tokens"] / stepped["steps"]
+    lists, steps = listed["accepted"], listed["accepted_steps"]
+    rest = listed[steps > 1]
+    return {
+        # tokens over the step counter as the file has it
+        "tokens_per_logged_step": _ratio(logged["tokens"], logged["logged_steps"]),
+        # the same with a zero-based index made a count
+        "tokens_per_step": _ratio(stepped["tokens"], stepped["steps"]),
+        "mean_over_turns": float(per_turn.mean()) if len(per_turn) else math.nan,
+        # this project's: the first step belongs to the prefill
+        "decode_phase": _ratio(decoded["tokens"] - 1, decoded["steps"] - 1),
+        # of the list that Spec-Bench logs, with its first entry and without
+        "listed": _ratio(lists, steps),
+        "listed_decode_phase": _ratio(
+            rest["accepted"] - rest["first_accepted"], rest["accepted_steps"] - 1
+        ),
+    }
+
+
+def _pair(rows: pd.DataFrame, run: str, other: str) -> list[object]:
+    keys = ["question_id", "sample", "turn"]
+    left, right = (rows[rows["run"] == name].set_index(keys) for name in (run, other))
+    both = left.index.intersection(right.index)
+    left, right = left.loc[both], right.loc[both]
+    totals = [_totals(side.reset_index()) for side in (left, right)]
+    if not len(both):
+        return [run, other, 0, math.nan, math.nan, *[math.nan] * 5]
+    found = question_interval(totals[0], totals[1])
+    rates = [side["tokens"] / side["seconds"] for side in totals]
+    return [
+        run,
+        other,
+        len(totals[0]),
+        float((left["text_sha256"] == right["text_sha256"]).mean()),
+        float((left["tokens"] == right["tokens"]).mean()),
+        found.ratio,
+        found.low,
+        found.high,
+        float(np.exp(np.log(rates[1] / rates[0]).mean())),
+        float(rates[1].mean() / rates[0].mean()),
+    ]
+
+
+def _totals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Seconds and tokens of each question, turns summed."""
+    return rows.groupby("question_id")[["seconds", "tokens"]].sum()
+
+
+def _ratio(above: pd.Series, below: pd.Series) -> float:
+    total = float(below.sum())
+    return float(above.sum()) / total if total else math.nan

@@ -1,0 +1,36 @@
+"""Analysing published answer files again."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.published import WARNINGS, pairs_table, runs_table
+from harness.data.answer_files import read_answer_file
+from harness.errors import HarnessError
+from harness.files import replacing
+
+
+def import_runs(given: list[str], out: Path) -> None:
+    """Read ``NAME=FILE`` runs; write rows.csv, runs.csv and pairs.csv to ``out``.
+
+    The last line printed is JSON: the folder and the number of rows.
+    """
+    files: dict[str, Path] = {}
+    for text in given:
+        name, separator, file = text.partition("=")
+        if not separator or not name or not file:
+            raise HarnessError(f"--answers '{text}': expected NAME=FILE")
+        if name in files:
+            raise HarnessError(f"--answers '{text}': name '{name}' is given twice")
+        files[name] = Path(file)
+    rows = pd.concat([read_answer_file(name, file) for name, file in files.items()])
+    tables = {"rows": rows, "runs": runs_table(rows), "pairs": pairs_table(rows)}
+    for name, table in tables.items():
+        with replacing(out / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    for name in ("runs", "pairs"):
+        print(tables[name].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    for warning in WARNINGS:
+        print(f"warning: {warning}")
+    print(json.dumps({"out": str(out), "rows": len(rows)}))

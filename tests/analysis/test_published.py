@@ -1,0 +1,137 @@
+"""Answer files of other harnesses: what is read, what is computed, what is refused."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.analysis.published import acceptance_lengths, pairs_table, runs_table
+from harness.commands.published import import_runs
+from harness.data.answer_files import read_answer_file
+from harness.errors import HarnessError
+
+
+def _medusa(question: int, seconds: float, **change: object) -> dict[str, object]:
+    """Two turns of 30 and 10 tokens; the last steps were the 10th and the 5th."""
+    choice = {
+        "index": 0,
+        "turns": ["so", "on"],
+        "idxs": [9, 4],
+        "new_tokens": [30, 10],
+        "wall_time": [seconds, seconds / 2],
+        **change,
+    }
+    return {"question_id": question, "choices": [choice]}
+
+
+def _spec_bench(question: int) -> dict[str, object]:
+    choice = {
+        "turns": ["so", "on"],
+        "decoding_steps": [3, 2],
+        "new_tokens": [7, 3],
+        "wall_time": [1.0, 1.0],
+        "accept_lengths": [1, 3, 3, 1, 2],
+    }
+    return {"question_id": question, "category": "qa", "choices": [choice]}
+
+
+def _write(file: Path, lines: list[object]) -> Path:
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_every_definition_of_acceptance_length(tmp_path: Path) -> None:
+    rows = read_answer_file("a", _write(tmp_path / "a.jsonl", [_medusa(q, 2.0) for q in (1, 2)]))
+    found = acceptance_lengths(rows)
+    assert found["tokens_per_logged_step"] == pytest.approx(40 / 13), "an index taken for a count"
+    assert found["tokens_per_step"] == pytest.approx(40 / 15)
+    assert found["mean_over_turns"] == pytest.approx((30 / 10 + 10 / 5) / 2)
+    assert found["decode_phase"] == pytest.approx((29 + 9) / (9 + 4))
+    assert math.isnan(found["listed"])
+    listed = acceptance_lengths(
+        read_answer_file("b", _write(tmp_path / "b.jsonl", [_spec_bench(1)]))
+    )
+    assert listed["tokens_per_step"] == pytest.approx(10 / 5), "a count stays a count"
+    assert listed["listed"] == pytest.approx(10 / 5)
+    assert listed["listed_decode_phase"] == pytest.approx((3 + 3 + 2) / 3)
+
+
+def test_rates_and_paired_ratios(tmp_path: Path) -> None:
+    slow = [_medusa(q, 1.0 + q) for q in range(1, 9)]
+    fast = [_medusa(q, (1.0 + q) / (2.0 if q % 2 else 1.8)) for q in range(1, 8)]
+    rows = pd.concat(
+        [
+            read_answer_file("slow", _write(tmp_path / "slow.jsonl", slow)),
+            read_answer_file("fast", _write(tmp_path / "fast.jsonl", fast)),
+        ]
+    )
+    runs = runs_table(rows).set_index("run")
+    seconds = 1.5 * sum(1.0 + q for q in range(1, 9))
+    assert runs.loc["slow", "tokens_per_second"] == pytest.approx(8 * 40 / seconds)
+    assert runs.loc["slow", "ci_low"] < 8 * 40 / seconds < runs.loc["slow", "ci_high"]
+    (pair,) = pairs_table(rows).to_dict("records")
+    assert pair["questions"] == 7, "those that both answered"
+    assert (pair["same_texts"], pair["same_tokens"]) == (1, 1)
+    assert 1.8 < pair["ci_low"] < pair["times_as_fast"] < pair["ci_high"] < 2.0
+    assert pair["geometric_mean"] == pytest.approx((2.0**4 * 1.8**3) ** (1 / 7))
+    rates = [
+        sum(1 / (1 + q) * (f if q % 2 else g) for q in range(1, 8)) for f, g in ((2, 1.8), (1, 1))
+    ]
+    assert pair["mean_of_rates"] == pytest.approx(rates[0] / rates[1])
+
+
+def test_two_runs_of_one_program_differ_significantly_by_questions_alone(tmp_path: Path) -> None:
+    """Why a file alone cannot rank: one that is 8 % slower throughout has a tight interval."""
+    one = [_medusa(q, 1.0 + q) for q in range(1, 9)]
+    two = [_medusa(q, (1.0 + q) * (1.08 + 0.002 * (q % 3))) for q in range(1, 9)]
+    rows = pd.concat(
+        read_answer_file(name, _write(tmp_path / f"{name}.jsonl", lines))
+        for name, lines in (("one", one), ("two", two))
+    )
+    (pair,) = pairs_table(rows).to_dict("records")
+    assert pair["ci_high"] < 0.95
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"question_id": 1}, "line 1: no 'choices'"),
+        ({"choices": []}, "line 1: no 'question_id'"),
+        (_medusa(1, 1.0, new_tokens=None), "without a list 'new_tokens'"),
+        (_medusa(1, 1.0, new_tokens=[1]), "expected as many of each"),
+        (_medusa(1, 1.0, idxs=[1]), "expected as many of each"),
+        (_medusa(1, -1.0), r"wall_time -1.0, expected a number >= 0"),
+        (_medusa(1, math.nan), r"wall_time nan, expected a number >= 0"),
+        (_medusa(1, 1.0, new_tokens=["a", "b"]), r"new_tokens 'a', expected a number"),
+    ],
+)
+def test_what_is_no_answer_is_refused(tmp_path: Path, line: object, message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        read_answer_file("a", _write(tmp_path / "a.jsonl", [line]))
+
+
+def test_a_question_twice_or_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="question 1 occurs twice"):
+        read_answer_file("a", _write(tmp_path / "a.jsonl", [_medusa(1, 1.0), _medusa(1, 1.0)]))
+    with pytest.raises(HarnessError, match="no answers"):
+        read_answer_file("a", _write(tmp_path / "a.jsonl", []))
+
+
+def test_the_command_writes_tables_and_says_what_files_cannot_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _write(tmp_path / "a.jsonl", [_medusa(q, 1.0) for q in (1, 2)])
+    import_runs([f"one={file}", f"two={file}"], tmp_path / "out")
+    printed = capsys.readouterr().out.splitlines()
+    assert json.loads(printed[-1]) == {"out": str(tmp_path / "out"), "rows": 8}
+    assert sum(line.startswith("warning: ") for line in printed) == 4
+    assert list(pd.read_csv(tmp_path / "out/runs.csv")["run"]) == ["one", "two"]
+    assert pd.read_csv(tmp_path / "out/pairs.csv")["times_as_fast"][0] == pytest.approx(1)
+    for given, message in (
+        (["one"], "expected NAME=FILE"),
+        ([f"one={file}", f"one={file}"], "given twice"),
+    ):
+        with pytest.raises(HarnessError, match=message):
+            import_runs(given, tmp_path / "out")
