@@ -66,7 +66,7 @@ def _order(rows: pd.DataFrame) -> Check:
     return _check(
         "arms take turns: no arm mostly first or last",
         off <= PLACES,
-        f"{worst}: mean place {means[worst] + 1:.1f} of {arms}",
+        f"farthest off the middle: {worst}, mean place {means[worst] + 1:.1f} of {arms}",
     )
 
 

@@ -47,16 +47,20 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     spent = phases(root, experiment["models"])
     _write(out / "phases.csv", spent)
     summary = summary.merge(spent[["model", "method", "draft_share"]], how="left")
-    summary = summary.sort_values(
-        ["model", "dataset", "method"], key=lambda c: c.map(order) if c.name == "method" else c
-    )
+
+    def place(column: pd.Series) -> pd.Series:
+        """Methods in the order of the config."""
+        return column.map(order) if column.name == "method" else column
+
+    summary = summary.sort_values(["model", "dataset", "method"], key=place)
     _write(out / "summary.csv", summary)
     for name in PAPER_TABLES:
         _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
     counted = summary[(summary["method"] == BASELINE) & summary["speedup"].notna()]
     shown = rows.merge(counted[["model", "dataset"]])
     cells = set(counted[["model", "dataset"]].itertuples(index=False, name=None))
-    _write(out / "definitions.csv", definitions(rows, cells))
+    defined = definitions(rows, cells)
+    _write(out / "definitions.csv", defined.sort_values("method", key=place, kind="stable"))
     _write(out / "question_speedup.csv", _question_speedups(shown))
     _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
     if experiment["draft_sizes"]["methods"]:

@@ -9,7 +9,6 @@ NAMES = {
     "autoregressive_again": "autoregressive again (A/A)",
     "hf_generate": "HF generate",
     "firp": "FIRP",
-    "width_matched": "FIRP's width, one token kept",
     "medusa": "Medusa",
     "medusa_template": "Medusa, 63-node template",
     "medusa_cartesian": "Medusa, the package's tree",
@@ -20,6 +19,7 @@ NAMES = {
     "prompt_lookup": "prompt lookup",
     "hf_prompt_lookup": "HF prompt lookup",
     "hf_assisted": "HF assisted",
+    "width_matched": "FIRP's width, one token kept",
 }
 DATASETS = {"mtbench": "MT-bench", "gsm8k": "GSM8K", "xsum": "XSum"}
 
