@@ -52,8 +52,14 @@ class World:
 
 
 WORLDS = [
-    World(sessions, 40, question_sd, session_sd)
-    for sessions, question_sd, session_sd in product((3, 5), (0.0, 0.15), (0.005, 0.01, 0.02, 0.04))
+    *(
+        World(sessions, 40, question_sd, session_sd)
+        for sessions, question_sd, session_sd in product(
+            (3, 5), (0.0, 0.15), (0.005, 0.01, 0.02, 0.04)
+        )
+    ),
+    # mini's size, and questions that differ as much as they do there
+    *(World(5, 18, question_sd, 0.005) for question_sd in (0.15, 0.3)),
 ]
 
 

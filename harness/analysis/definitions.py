@@ -30,7 +30,7 @@ def definitions(rows: pd.DataFrame, counted: set[tuple[str, str]]) -> pd.DataFra
         for arm, mine in cell.groupby("arm", sort=False):
             speeds = dict.fromkeys(SPEED, math.nan)
             if (model, dataset) in counted:
-                speeds = _speeds(rates[BASELINE], rates[arm], cell, str(arm))
+                speeds = _speeds(rates, cell, str(arm))
             line = {"model": model, "dataset": dataset, "method": arm}
             lines.append(line | acceptance(mine) | speeds)
     return pd.DataFrame(lines)
@@ -65,9 +65,12 @@ def _question_rates(cell: pd.DataFrame) -> pd.DataFrame:
     return (summed["decode_tokens"] / summed["decode_seconds"]).unstack("arm")
 
 
-def _speeds(base: pd.Series, mine: pd.Series, cell: pd.DataFrame, arm: str) -> dict[str, Any]:
+def _speeds(rates: pd.DataFrame, cell: pd.DataFrame, arm: str) -> dict[str, Any]:
+    """Over the questions that both have decode tokens for; the sums are over all."""
     totals = cell.groupby("arm")[["decode_tokens", "decode_seconds"]].sum()
     rate = totals["decode_tokens"] / totals["decode_seconds"]
+    both = rates.reindex(columns=[BASELINE, arm]).dropna()
+    base, mine = both.iloc[:, 0], both.iloc[:, -1]
     return {
         "ratio_of_sums": rate[arm] / rate[BASELINE],
         "geometric_mean": float(np.exp(np.log(mine / base).mean())),

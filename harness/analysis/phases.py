@@ -25,7 +25,7 @@ def phases(root: Path, models: Sequence[str]) -> pd.DataFrame:
 
 def _table(file: Path) -> pd.DataFrame:
     raw = pd.read_csv(file)
-    per_step = 1000 / raw["decode_steps"]
+    per_step = 1000 / raw["decode_steps"].where(raw["decode_steps"] > 0)
     between = raw["decode_seconds"] - raw[list(PHASES)].sum(axis=1, min_count=1)
     return pd.DataFrame(
         {

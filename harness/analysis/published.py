@@ -33,7 +33,8 @@ def pairs_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a pair of runs, over the turns that both answered.
 
     ``times_as_fast``: ratio of sums of tokens per second, ``other`` over ``run``, paired over
-    questions; ``geometric_mean`` of the questions' ratios; ``mean_of_rates`` as Spec-Bench prints.
+    questions; ``geometric_mean`` of the questions' ratios; ``mean_of_rates``: ratio of the
+    questions' mean rates, as Spec-Bench has it, but with the tokens that both files logged.
     """
     names = list(dict.fromkeys(rows["run"]))
     lines = [_pair(rows, *pair) for pair in combinations(names, 2)]
@@ -60,27 +61,26 @@ def _run(name: str, run: pd.DataFrame) -> dict[str, object]:
 
 
 def acceptance_lengths(run: pd.DataFrame) -> dict[str, float]:
-    """The definitions in use, each over the turns that log what it needs."""
-    stepped = run.dropna(subset=["steps"])
-    stepped = stepped[stepped["steps"] > 0]
-    decoded = stepped[stepped["steps"] > 1]
-    listed = run.dropna(subset=["accepted"])
-    logged = stepped[stepped["logged_steps"] > 0]
+    """The definitions in use, each over the turns that log what it needs.
+
+    Medusa and EAGLE log verify steps alone, the prefill is outside: their tokens per step is what
+    this project calls acceptance length. Of other programs the first step may be the prefill.
+    """
+    stepped = run[run["steps"] > 0]
+    logged = run[run["logged_steps"] > 0]
     per_turn = stepped["tokens"] / stepped["steps"]
-    lists, steps = listed["accepted"], listed["accepted_steps"]
-    rest = listed[steps > 1]
+    listed, later = run[run["accepted_steps"] > 0], run[run["accepted_steps"] > 1]
+    later = later.dropna(subset=["first_accepted"])
     return {
         # tokens over the step counter as the file has it
         "tokens_per_logged_step": _ratio(logged["tokens"], logged["logged_steps"]),
         # the same with a zero-based index made a count
         "tokens_per_step": _ratio(stepped["tokens"], stepped["steps"]),
         "mean_over_turns": float(per_turn.mean()) if len(per_turn) else math.nan,
-        # this project's: the first step belongs to the prefill
-        "decode_phase": _ratio(decoded["tokens"] - 1, decoded["steps"] - 1),
-        # of the list that Spec-Bench logs, with its first entry and without
-        "listed": _ratio(lists, steps),
-        "listed_decode_phase": _ratio(
-            rest["accepted"] - rest["first_accepted"], rest["accepted_steps"] - 1
+        # of the logged list, and without each turn's first entry
+        "listed": _ratio(listed["accepted"], listed["accepted_steps"]),
+        "listed_without_first": _ratio(
+            later["accepted"] - later["first_accepted"], later["accepted_steps"] - 1
         ),
     }
 
@@ -91,10 +91,11 @@ def _pair(rows: pd.DataFrame, run: str, other: str) -> list[object]:
     both = left.index.intersection(right.index)
     left, right = left.loc[both], right.loc[both]
     totals = [_totals(side.reset_index()) for side in (left, right)]
-    if not len(both):
-        return [run, other, 0, math.nan, math.nan, *[math.nan] * 5]
+    if not all(side["tokens"].sum() > 0 for side in totals):
+        return [run, other, len(both.unique("question_id")), *[math.nan] * 6]
     found = question_interval(totals[0], totals[1])
-    rates = [side["tokens"] / side["seconds"] for side in totals]
+    told = (totals[0]["tokens"] > 0) & (totals[1]["tokens"] > 0)
+    rates = [side[told]["tokens"] / side[told]["seconds"] for side in totals]
     return [
         run,
         other,

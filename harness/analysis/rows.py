@@ -25,6 +25,8 @@ _NEEDED = {
     "prefill_seconds",
     "decode_seconds",
     "fingerprint",
+    "stop_reason",
+    "order",
 }
 
 
@@ -83,3 +85,12 @@ def _check_pairing(frame: pd.DataFrame) -> None:
         counts = cell.groupby("arm")["prompt_id"].count()
         if counts.nunique() > 1:
             raise HarnessError(f"{model}/{dataset}: arms have {dict(counts)} rows, expected equal")
+        asked = cell.groupby("arm")[["session", "prompt_id"]].apply(_asked)
+        if asked.nunique() > 1 or len(asked.iloc[0]) != len(set(asked.iloc[0])):
+            raise HarnessError(
+                f"{model}/{dataset}: arms did not answer every prompt once a session"
+            )
+
+
+def _asked(rows: pd.DataFrame) -> tuple[tuple[int, str], ...]:
+    return tuple(sorted(rows.itertuples(index=False, name=None)))

@@ -28,20 +28,22 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class LogRatio:
-    """log(baseline seconds per token / arm's), its two standard errors, and sessions seen."""
+    """log(baseline seconds per token / arm's), its two standard errors, sessions and questions."""
 
     estimate: float
     se_session: float
     se_question: float
     sessions: int
+    questions: int
 
     @property
     def half_width(self) -> float:
-        """95 % half-width: t over sessions and normal over questions, added in quadrature."""
-        if self.sessions < 2:
+        """95 % half-width: t over sessions and t over questions, added in quadrature."""
+        if self.sessions < 2 or self.questions < 2:
             return math.nan
-        t = float(stats.t.ppf(0.975, self.sessions - 1))
-        return math.hypot(t * self.se_session, 1.96 * self.se_question)
+        return math.hypot(
+            _t(self.sessions) * self.se_session, _t(self.questions) * self.se_question
+        )
 
     @property
     def interval(self) -> Interval:
@@ -85,7 +87,12 @@ def log_ratio(cell: pd.DataFrame, baseline: str, arm: str) -> LogRatio:
     se_question = math.nan  # one question says nothing about others
     if questions > 1:
         se_question = float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
-    return LogRatio(estimate, spread / math.sqrt(sessions), se_question, sessions)
+    return LogRatio(estimate, spread / math.sqrt(sessions), se_question, sessions, questions)
+
+
+def _t(count: int) -> float:
+    """Factor of a 95 % interval from ``count`` observations."""
+    return float(stats.t.ppf(0.975, count - 1))
 
 
 def question_interval(base: pd.DataFrame, other: pd.DataFrame | None = None) -> Interval:
@@ -101,7 +108,7 @@ def question_interval(base: pd.DataFrame, other: pd.DataFrame | None = None) -> 
     questions = len(influence)
     half = math.nan
     if questions > 1:
-        half = 1.96 * float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
+        half = _t(questions) * float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
     return Interval(*(math.exp(estimate + d) for d in (0.0, -half, half)))
 
 

@@ -216,8 +216,8 @@ def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.Da
 def _divergences(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
     """Answers of lossless arms that differ from the baseline's, each with its cause.
 
-    ``width_matched``: whether the arm of that name leaves the baseline at the same token, in the
-    same session, so that the width of a step alone explains it; empty without that arm.
+    ``width_matched``: whether the arm of that name, which is as wide as FIRP and accepts nothing,
+    leaves the baseline at the same token in the same session; empty without that arm.
     """
     found = rows[rows["divergence"].notna()]
     margin = found["divergence"].map(lambda d: d["margin"])

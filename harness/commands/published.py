@@ -24,13 +24,20 @@ def import_runs(given: list[str], out: Path) -> None:
         if name in files:
             raise HarnessError(f"--answers '{text}': name '{name}' is given twice")
         files[name] = Path(file)
-    rows = pd.concat([read_answer_file(name, file) for name, file in files.items()])
+    everything = pd.concat([read_answer_file(name, file) for name, file in files.items()])
+    failed = everything["failed"].astype(bool)
+    rows = everything[~failed]
+    for name in files:
+        if not (rows["run"] == name).any() or not rows[rows["run"] == name]["tokens"].sum():
+            raise HarnessError(f"{files[name]}: no tokens in any answer")
     tables = {"rows": rows, "runs": runs_table(rows), "pairs": pairs_table(rows)}
     for name, table in tables.items():
         with replacing(out / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
     for name in ("runs", "pairs"):
         print(tables[name].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    if failed.any():
+        print(f"warning: {failed.sum()} turns are 'ERROR' and left out: their figures are others'.")
     for warning in WARNINGS:
         print(f"warning: {warning}")
     print(json.dumps({"out": str(out), "rows": len(rows)}))

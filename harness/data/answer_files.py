@@ -1,14 +1,13 @@
 """Published answer files, one line a question, as rows: what other harnesses measured.
 
-Two forms, which are nearly one: FastChat's answer files as Medusa's and EAGLE's scripts extend them
-(``idxs``: index of the last step, zero-based), and Spec-Bench's (``decoding_steps``, and the
-``accept_lengths`` of every step).
+FastChat's answer files as Medusa's, EAGLE's and Spec-Bench's scripts extend them: ``idxs`` (index
+of the last step, zero-based) or ``decoding_steps`` (a count), and ``accept_lengths`` of the steps.
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from harness.files import read_jsonl
 
 COLUMNS = (
     "run question_id sample turn tokens logged_steps steps seconds accepted accepted_steps "
-    "first_accepted text_sha256"
+    "first_accepted text_sha256 failed"
 ).split()
-_LISTS = ("turns", "new_tokens", "wall_time")
 
 
 def read_answer_file(run: str, file: Path) -> pd.DataFrame:
@@ -29,7 +27,8 @@ def read_answer_file(run: str, file: Path) -> pd.DataFrame:
 
     ``logged_steps`` as the file has them, ``steps`` as a count (one more for a zero-based index),
     both NaN without; ``accepted`` and ``accepted_steps``: sum and length of the logged list of
-    tokens a step, ``first_accepted`` its first entry; NaN without. Units: tokens, steps, seconds.
+    tokens a step, ``first_accepted`` its first entry; NaN without. ``failed``: the text is
+    Spec-Bench's "ERROR", beside which stand another turn's figures. Units: tokens, steps, seconds.
     """
     rows = [
         row for number, line in enumerate(read_jsonl(file), 1) for row in _rows(line, file, number)
@@ -57,54 +56,72 @@ def _rows(line: Any, file: Path, number: int) -> Iterator[list[Any]]:
 
 def _turns(choice: Any, where: str) -> Iterator[list[Any]]:
     """Tokens, steps and seconds of each turn."""
-    for name in _LISTS:
-        if not isinstance(choice, dict) or not isinstance(choice.get(name), list):
-            raise HarnessError(f"{where}: a choice without a list '{name}'")
+    if not isinstance(choice, dict):
+        raise HarnessError(f"{where}: a choice is {type(choice).__name__}, expected an object")
     zero_based = "idxs" in choice
-    steps = choice.get("idxs", choice.get("decoding_steps", []))
-    accepted = _by_turn(choice.get("accept_lengths", []), steps)
-    lists = [choice[name] for name in _LISTS]
-    if len({len(values) for values in lists}) > 1 or (steps and len(steps) != len(lists[0])):
-        lengths = {name: len(choice[name]) for name in _LISTS}
-        raise HarnessError(f"{where}: {lengths} and {len(steps)} steps, expected as many of each")
-    for text, tokens, seconds, logged, lengths in zip_longest(*lists, steps, accepted):
-        _check(tokens, seconds, logged, where)
-        count = math.nan if logged is None else logged + zero_based
+    key = "idxs" if zero_based else "decoding_steps"
+    texts = _list(choice, "turns", where)
+    tokens = _numbers(_list(choice, "new_tokens", where), "new_tokens", where)
+    seconds = _numbers(_list(choice, "wall_time", where), "wall_time", where)
+    steps = _numbers(_list(choice, key, where) if key in choice else [], key, where)
+    if not len(texts) == len(tokens) == len(seconds) or len(steps) not in (0, len(texts)):
+        raise HarnessError(
+            f"{where}: {len(texts)} turns, {len(tokens)} new_tokens, {len(seconds)} wall_time, "
+            f"{len(steps)} {key}; expected as many of each"
+        )
+    if min(seconds, default=1) <= 0:
+        raise HarnessError(f"{where}: wall_time {min(seconds)!r}, expected a number > 0")
+    counts = [int(step) + zero_based for step in steps]
+    logged = choice.get("accept_lengths", [])
+    accepted = _accepted(logged, counts, len(texts), where)
+    for place, (text, *values) in enumerate(zip(texts, tokens, seconds, strict=True)):
+        step = (steps[place], counts[place]) if steps else (math.nan, math.nan)
         digest = hashlib.sha256(str(text).encode()).hexdigest()
-        yield [
-            tokens,
-            math.nan if logged is None else logged,
-            count,
-            seconds,
-            *_sums(lengths),
-            digest,
-        ]
+        yield [values[0], *step, values[1], *accepted[place], digest, text == "ERROR"]
 
 
-def _by_turn(lengths: Any, steps: list[Any]) -> list[list[float]]:
-    """Spec-Bench logs one list for all turns of a question: cut it by the turns' steps."""
-    if not lengths or isinstance(lengths[0], list):
-        return list(lengths)
-    if sum(steps) != len(lengths):
-        return [lengths]  # cannot be told apart: all of it belongs to the first row
-    cut, start = [], 0
-    for count in steps:
-        cut.append(lengths[start : start + count])
-        start += count
-    return cut
+def _accepted(
+    logged: Any, counts: list[int], turns: int, where: str
+) -> list[tuple[float, float, float]]:
+    """Sum, length and first entry of each turn's list of tokens a step.
+
+    Spec-Bench logs one list for all turns of a question: it is cut by the turns' steps. Where they
+    do not add up to it, all of it belongs to the first turn, and where a turn begins is not known.
+    """
+    none = (math.nan, math.nan, math.nan)
+    if not isinstance(logged, list):
+        raise HarnessError(f"{where}: accept_lengths {logged!r:.40}, expected a list")
+    if not logged:
+        return [none] * turns
+    if isinstance(logged[0], list):
+        if len(logged) != turns:
+            raise HarnessError(f"{where}: {len(logged)} lists of accept_lengths, {turns} turns")
+        lists = [_numbers(part, "accept_lengths", where) for part in logged]
+        return [_sums(part) if part else none for part in lists]
+    flat = _numbers(logged, "accept_lengths", where)
+    if sum(counts) != len(flat):
+        return [(sum(flat), float(len(flat)), math.nan), *[none] * (turns - 1)]
+    ends = list(itertools.accumulate(counts))
+    parts = [flat[end - count : end] for end, count in zip(ends, counts, strict=True)]
+    return [_sums(part) if part else none for part in parts]
 
 
-def _sums(lengths: list[float] | None) -> tuple[float, float, float]:
-    if not lengths:
-        return math.nan, math.nan, math.nan
-    return float(sum(lengths)), float(len(lengths)), float(lengths[0])
+def _sums(lengths: list[float]) -> tuple[float, float, float]:
+    return sum(lengths), float(len(lengths)), lengths[0]
 
 
-def _check(tokens: Any, seconds: Any, logged: Any, where: str) -> None:
-    for name, value in (("new_tokens", tokens), ("wall_time", seconds), ("steps", logged)):
-        if name == "steps" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise HarnessError(f"{where}: {name} {value!r}, expected a number >= 0")
-        if not math.isfinite(value):
-            raise HarnessError(f"{where}: {name} {value!r}, expected a finite number")
+def _list(choice: dict[str, Any], name: str, where: str) -> list[Any]:
+    found = choice.get(name)
+    if not isinstance(found, list):
+        raise HarnessError(f"{where}: a choice without a list '{name}'")
+    return found
+
+
+def _numbers(values: Any, name: str, where: str) -> list[float]:
+    """The values as floats; anything but numbers from 0 to a quadrillion is refused."""
+    if not isinstance(values, list):
+        raise HarnessError(f"{where}: {name} {values!r:.40}, expected a list")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+            raise HarnessError(f"{where}: {name} {value!r:.40}, expected a number >= 0")
+    return [float(value) for value in values]

@@ -106,11 +106,12 @@ def definition_rows(root: Path, dataset: str) -> list[list[str]]:
     """Acceptance length and speedup of a data set by every definition in use."""
     table = pd.read_csv(root / "tables" / "definitions.csv")
     mine = table[table["dataset"] == dataset]
+    several = mine["model"].nunique() > 1
     return [
         DEFINITIONS,
         *(
             [
-                name_of(line["method"]),
+                name_of(line["method"]) + (f" ({line['model']})" if several else ""),
                 *(number(value, 2) for value in line.drop(["model", "dataset", "method"])),
             ]
             for _, line in mine.iterrows()

@@ -279,6 +279,7 @@ def _training(root: Path) -> Figure | None:
 def _coverage(root: Path) -> Figure | None:
     """How often 95 % intervals hold the truth of synthetic rows, ours beside the usual one."""
     table = pd.read_csv(COVERAGE)
+    table = table[table["questions"] == table["questions"].max()]
     figure, panels = _panels([f"{count} sessions" for count in sorted(set(table["sessions"]))])
     kinds = {"coverage": "sessions and questions (ours)", "naive_coverage": "bootstrap of prompts"}
     for axis, (_, mine) in zip(panels.values(), table.groupby("sessions"), strict=True):

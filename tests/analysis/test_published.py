@@ -48,14 +48,20 @@ def test_every_definition_of_acceptance_length(tmp_path: Path) -> None:
     assert found["tokens_per_logged_step"] == pytest.approx(40 / 13), "an index taken for a count"
     assert found["tokens_per_step"] == pytest.approx(40 / 15)
     assert found["mean_over_turns"] == pytest.approx((30 / 10 + 10 / 5) / 2)
-    assert found["decode_phase"] == pytest.approx((29 + 9) / (9 + 4))
     assert math.isnan(found["listed"])
+    both = _medusa(1, 2.0, accept_lengths=[4] + [3] * 9 + [1] + [2] * 4)
+    zero_based = read_answer_file("c", _write(tmp_path / "c.jsonl", [both]))
+    assert list(zero_based["first_accepted"]) == [4, 1], "cut by counts, not by indices"
+    uncut = _medusa(1, 2.0, accept_lengths=[3] * 14)
+    unknown = acceptance_lengths(read_answer_file("d", _write(tmp_path / "d.jsonl", [uncut])))
+    assert unknown["listed"] == 3
+    assert math.isnan(unknown["listed_without_first"])
     listed = acceptance_lengths(
         read_answer_file("b", _write(tmp_path / "b.jsonl", [_spec_bench(1)]))
     )
     assert listed["tokens_per_step"] == pytest.approx(10 / 5), "a count stays a count"
     assert listed["listed"] == pytest.approx(10 / 5)
-    assert listed["listed_decode_phase"] == pytest.approx((3 + 3 + 2) / 3)
+    assert listed["listed_without_first"] == pytest.approx((3 + 3 + 2) / 3)
 
 
 def test_rates_and_paired_ratios(tmp_path: Path) -> None:
@@ -74,7 +80,7 @@ def test_rates_and_paired_ratios(tmp_path: Path) -> None:
     (pair,) = pairs_table(rows).to_dict("records")
     assert pair["questions"] == 7, "those that both answered"
     assert (pair["same_texts"], pair["same_tokens"]) == (1, 1)
-    assert 1.8 < pair["ci_low"] < pair["times_as_fast"] < pair["ci_high"] < 2.0
+    assert 1.75 < pair["ci_low"] < pair["times_as_fast"] < pair["ci_high"] < 2.05
     assert pair["geometric_mean"] == pytest.approx((2.0**4 * 1.8**3) ** (1 / 7))
     rates = [
         sum(1 / (1 + q) * (f if q % 2 else g) for q in range(1, 8)) for f, g in ((2, 1.8), (1, 1))
@@ -82,7 +88,7 @@ def test_rates_and_paired_ratios(tmp_path: Path) -> None:
     assert pair["mean_of_rates"] == pytest.approx(rates[0] / rates[1])
 
 
-def test_two_runs_of_one_program_differ_significantly_by_questions_alone(tmp_path: Path) -> None:
+def test_a_session_s_own_speed_looks_like_a_difference_of_methods(tmp_path: Path) -> None:
     """Why a file alone cannot rank: one that is 8 % slower throughout has a tight interval."""
     one = [_medusa(q, 1.0 + q) for q in range(1, 9)]
     two = [_medusa(q, (1.0 + q) * (1.08 + 0.002 * (q % 3))) for q in range(1, 9)]
@@ -103,6 +109,14 @@ def test_two_runs_of_one_program_differ_significantly_by_questions_alone(tmp_pat
         (_medusa(1, 1.0, new_tokens=[1]), "expected as many of each"),
         (_medusa(1, 1.0, idxs=[1]), "expected as many of each"),
         (_medusa(1, -1.0), r"wall_time -1.0, expected a number >= 0"),
+        (_medusa(1, 0.0), r"wall_time 0.0, expected a number > 0"),
+        (_medusa(1, 1.0, idxs=5), "without a list 'idxs'"),
+        (_medusa(1, 1.0, idxs=["a", 1]), "idxs 'a', expected a number"),
+        (_medusa(1, 1.0, new_tokens=[10**400, 1]), "new_tokens 1000"),
+        (_medusa(1, 1.0, accept_lengths=None), "accept_lengths None, expected a list"),
+        (_medusa(1, 1.0, accept_lengths=["x"]), "accept_lengths 'x', expected a number"),
+        (_medusa(1, 1.0, accept_lengths=[[1], [2], [3]]), "3 lists of accept_lengths, 2 turns"),
+        ({"question_id": 1, "choices": ["x"]}, "a choice is str"),
         (_medusa(1, math.nan), r"wall_time nan, expected a number >= 0"),
         (_medusa(1, 1.0, new_tokens=["a", "b"]), r"new_tokens 'a', expected a number"),
     ],
@@ -110,6 +124,18 @@ def test_two_runs_of_one_program_differ_significantly_by_questions_alone(tmp_pat
 def test_what_is_no_answer_is_refused(tmp_path: Path, line: object, message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         read_answer_file("a", _write(tmp_path / "a.jsonl", [line]))
+
+
+def test_failed_turns_are_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [_medusa(1, 1.0), _medusa(2, 1.0, turns=["so", "ERROR"])]
+    import_runs([f"a={_write(tmp_path / 'a.jsonl', lines)}"], tmp_path / "out")
+    assert "1 turns are 'ERROR'" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "out/runs.csv")["turns"][0] == 3
+    nothing = _write(tmp_path / "b.jsonl", [_medusa(1, 1.0, new_tokens=[0, 0])])
+    with pytest.raises(HarnessError, match="no tokens in any answer"):
+        import_runs([f"b={nothing}"], tmp_path / "out")
 
 
 def test_a_question_twice_or_none_is_refused(tmp_path: Path) -> None:

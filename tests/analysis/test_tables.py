@@ -187,6 +187,11 @@ def _other_machine(row: dict) -> None:
         row["fingerprint"] = "another machine"
 
 
+def _same_prompt_twice(row: dict) -> None:
+    if row["arm"] == "fast" and row["prompt_id"] == "gsm8k/1":
+        row.update(prompt_id="gsm8k/2", ids_sha256="small-2")
+
+
 def _lost_steps(row: dict) -> None:
     row["step_tokens"] = row["step_tokens"][:-1]
 
@@ -195,6 +200,7 @@ def _lost_steps(row: dict) -> None:
     ("change", "message"),
     [
         (_other_ids, "different token ids"),
+        (_same_prompt_twice, "every prompt once a session"),
         (_other_machine, "2 machines, expected 1"),
         (_lost_steps, "steps hold"),
     ],
@@ -256,7 +262,11 @@ FAIR = {
         if row["arm"] == "autoregressive"
         else None
     ),
-    "stop rule": lambda row: row.update(stop_reason="stop") if row["arm"] == "fast" else None,
+    "stop rule": lambda row: (
+        row.update(output_ids=ANSWER[:-1], step_tokens=[1, 4, 4, 4, 4, 3])
+        if row["arm"] == "fast"
+        else None
+    ),
     "take turns": lambda row: row.update(order=ARMS.index(row["arm"])),
     "A/A": lambda row: (
         row.update(decode_seconds=1.1) if row["arm"] == "autoregressive_again" else None
@@ -275,9 +285,28 @@ def test_what_is_not_fair_is_said(tmp_path, broken):
     held = {check["what"]: check["holds"] for check in found}
     (name,) = [what for what in held if broken in what]
     assert held[name] == (broken == "token ids")
-    # other tokens for one arm alone also break these
-    entailed = {what for what in held if "own tokens" in what or "A/A" in what}
+    entailed = set()
+    if broken in ("one cap", "stop rule", "own tokens"):  # another text for one arm alone
+        entailed = {what for what in held if "own tokens" in what or "A/A" in what}
+        entailed |= {what for what in held if "stop rule" in what and broken == "one cap"}
     assert {what for what, holds in held.items() if holds is False} <= {name, *entailed}
+    if broken == "token ids":
+        assert [what for what, holds in held.items() if holds is None] == [
+            what for what in held if "budget" in what
+        ], "everything else holds on fair rows"
+
+
+def test_answers_that_go_on_after_a_stop_token_are_not_fair(tmp_path):
+    def late(row: dict) -> None:
+        """Others stop at token 29; the fast arm goes on to 30."""
+        if row["arm"] != "fast":
+            row.update(output_ids=ANSWER[:-1], step_tokens=[1] * 20, stop_reason="stop")
+
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}, late), tmp_path)
+    found = json.loads((tmp_path / "tables/facts.json").read_text())["checklist"]
+    (check,) = [check for check in found if "stop rule" in check["what"]]
+    assert check["holds"] is False
+    assert "fast" in check["detail"]
 
 
 @pytest.mark.parametrize(("spent", "holds"), [(430.0, True), (450.0, False)])
