@@ -69,7 +69,7 @@ def _order(rows: pd.DataFrame) -> Check:
         if off.max() >= worst:
             arm, worst = off.idxmax(), float(off.max())
             place = f"mean place {means[arm] + 1:.1f} of {arms}"
-            told = f"most uneven: {arm} on {model}/{dataset}, {place}"
+            told = f"{arm} on {model}/{dataset}: {place}"
     return _check("arms take turns: none is mostly first or last on a set", worst <= PLACES, told)
 
 

@@ -101,7 +101,7 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
         + ", ".join(f"{count} {cause}" for cause, count in facts["divergences"].items())
         + "; listed in divergences.csv."
     )
-    lines += [_twin_verdict(cell, found) for cell, found in facts["twins"].items()]
+    lines += _twin_verdict(facts["twins"])
     looping = [DATASETS[d] for d, found in facts["looping"].items() if found]
     if looping:
         lines.append(
@@ -111,15 +111,25 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _twin_verdict(cell: str, found: dict[str, Any]) -> str:
-    """Whether the package and the engine did the same, and which was faster."""
-    span = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
-    return (
-        f"medusa-llm and our engine with its tree on {cell}, {found['prompts']} prompts: "
-        f"{found['same_answers']} of {found['runs']} answers and {found['same_steps']} of "
-        f"{found['runs']} sequences of accepted paths are equal; ours decodes "
-        f"{found['times_as_fast']:.2f}{span} times as fast."
+def _twin_verdict(twins: dict[str, Any]) -> list[str]:
+    """Whether the package and the engine did the same, and which was faster, in one line."""
+    if not twins:
+        return []
+    runs, answers, steps = (
+        sum(found[key] for found in twins.values())
+        for key in ("runs", "same_answers", "same_steps")
     )
+    rates = [
+        f"{found['times_as_fast']:.2f}"
+        + ("" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]")
+        + f" on {cell}"
+        for cell, found in twins.items()
+    ]
+    return [
+        f"medusa-llm and our engine with its tree: {answers} of {runs} answers and {steps} of "
+        f"{runs} sequences of accepted paths are equal; ours decodes {', '.join(rates)} times as "
+        "fast."
+    ]
 
 
 def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
