@@ -1,10 +1,11 @@
 """The parts of a report that say why a method is as fast as it is, and what that took."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from harness.presentation.wording import name_of, number
+from harness.presentation.wording import name_of, number, shown_names
 
 SPEED = ["method", "accepted", "step cost", "speedup", "drafting", "rows/step", "draft size"]
 PREPARED = (
@@ -18,13 +19,19 @@ SIZES = ["method", "drafts", "predicted", "measured", "rows/step", "speedup"]
 REACH = ["method", "drafts", "accepted", "as much with", "drafts", "times fewer"]
 
 
+def named(table: pd.DataFrame, column: str = "method") -> Iterator[tuple[str, pd.Series]]:
+    """Each line with the name that readers see."""
+    lines = (line for _, line in table.iterrows())
+    return zip(shown_names(table, column), lines, strict=True)
+
+
 def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
     """Speedup of each arm of a data set as tokens a step over the cost of a step."""
     return [
         SPEED,
         *(
             [
-                name_of(line["method"]),
+                name,
                 number(line["acceptance_length"], 2),
                 number(line["step_cost"], 2),
                 number(line["speedup"], 2),
@@ -32,27 +39,23 @@ def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
                 number(line["rows_per_step"], 1),
                 number(line["draft_size"], 1),
             ]
-            for _, line in mine.iterrows()
+            for name, line in named(mine)
         ),
     ]
 
 
 def slower_lines(mine: pd.DataFrame) -> list[str]:
     """One sentence for every arm that is certainly slower than autoregressive decoding: why."""
-    several = mine["model"].nunique() > 1
-    return [
-        _slower(line, f" on {line['model']}" if several else "")
-        for _, line in mine[mine["speedup_ci_high"] < 1].iterrows()
-    ]
+    return [_slower(name, line) for name, line in named(mine) if line["speedup_ci_high"] < 1]
 
 
-def _slower(line: pd.Series, where: str) -> str:
+def _slower(name: str, line: pd.Series) -> str:
     drafting = ""
     if line["draft_share"] > 0:
         share = number(100 * line["draft_share"], 0, " %")
         drafting = f"; on the tune split, {share} of its decode time is spent in the drafter"
     return (
-        f"{name_of(line['method'])} is slower than autoregressive decoding{where}: it commits "
+        f"{name} is slower than autoregressive decoding: it commits "
         f"{number(line['acceptance_length'], 2)} tokens a step, and a step of "
         f"{number(line['rows_per_step'], 1)} rows costs {number(line['step_cost'], 2)} times an "
         f"autoregressive one{drafting}."
@@ -81,14 +84,14 @@ def prepared_rows(root: Path, mine: pd.DataFrame) -> list[list[str]]:
     """Training and search behind the arms of a data set; empty without any."""
     table = pd.read_csv(root / "tables" / "preparation.csv").set_index(["model", "method"])
     rows = []
-    for _, line in mine.iterrows():
+    for name, line in named(mine):
         key = (line["model"], line["method"])
         if key not in table.index:
             continue
         prepared = table.loc[key]
         rows.append(
             [
-                name_of(line["method"]),
+                name,
                 number(line["trainable_parameters"], 0),
                 number(prepared["training_seconds"], 0),
                 number(prepared["tuning_seconds"], 0),
@@ -106,15 +109,11 @@ def definition_rows(root: Path, dataset: str) -> list[list[str]]:
     """Acceptance length and speedup of a data set by every definition in use."""
     table = pd.read_csv(root / "tables" / "definitions.csv")
     mine = table[table["dataset"] == dataset]
-    several = mine["model"].nunique() > 1
     return [
         DEFINITIONS,
         *(
-            [
-                name_of(line["method"]) + (f" ({line['model']})" if several else ""),
-                *(number(value, 2) for value in line.drop(["model", "dataset", "method"])),
-            ]
-            for _, line in mine.iterrows()
+            [name, *(number(value, 2) for value in line.drop(["model", "dataset", "method"]))]
+            for name, line in named(mine)
         ),
     ]
 
@@ -125,12 +124,12 @@ def reach_rows(root: Path) -> list[list[str]]:
     if not file.is_file():
         return []
     table, curve = (pd.read_csv(file.with_name(f"draft_size_{n}.csv")) for n in ("reach", "curve"))
-    several, largest = table["model"].nunique() > 1, curve["draft_size"].max()
+    largest = curve["draft_size"].max()
     return [
         REACH,
         *(
             [
-                name_of(line["other"]) + (f" ({line['model']})" if several else ""),
+                name,
                 number(line["other_draft_size"], 0),
                 number(line["acceptance_length"], 2),
                 name_of(line["method"]),
@@ -139,7 +138,7 @@ def reach_rows(root: Path) -> list[list[str]]:
                 else number(line["draft_size"], 0),
                 number(line["times_smaller"], 1),
             ]
-            for _, line in table.iterrows()
+            for name, line in named(table, "other")
         ),
     ]
 
@@ -150,18 +149,17 @@ def size_rows(root: Path) -> list[list[str]]:
     if not file.is_file():
         return []
     table = pd.read_csv(file).dropna(subset=["speedup"])
-    several = table["model"].nunique() > 1
     return [
         SIZES,
         *(
             [
-                name_of(line["method"]) + (f" ({line['model']})" if several else ""),
+                name,
                 number(line["draft_size"], 0),
                 number(line["predicted_acceptance_length"], 3),
                 number(line["acceptance_length"], 3),
                 number(line["rows_per_step"], 1),
                 number(line["speedup"], 2),
             ]
-            for _, line in table.iterrows()
+            for name, line in named(table)
         ),
     ]

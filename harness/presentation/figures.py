@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from harness.analysis.phases import PHASES
 from harness.files import replacing, write_json
 from harness.presentation.wording import DATASETS, NAMES, name_of
 
@@ -128,7 +129,7 @@ def _phases(root: Path) -> Figure | None:
         method=table["method"].map(name_of),
         whole_ms=table["timed_ms"].where(table["forward_ms"].isna()),
     )
-    parts = ["draft", "tree", "forward", "choose", "commit", "between", "whole"]
+    parts = [*PHASES, "between", "whole"]
     figure, panels = _panels(list(dict.fromkeys(table["model"])), table["method"].nunique())
     for model, axis in panels.items():
         mine = table[table["model"] == model].set_index("method")
@@ -141,7 +142,8 @@ def _phases(root: Path) -> Figure | None:
             left = left + width
         axis.set_xlabel("milliseconds a decode step")
     next(iter(panels.values())).invert_yaxis()
-    axis.legend(fontsize=7, loc="lower right")
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, -0.09), ncols=7)
     return figure
 
 

@@ -12,6 +12,7 @@ from harness.files import read_json, replacing
 from harness.presentation.explain import (
     budget_lines,
     definition_rows,
+    named,
     prepared_rows,
     reach_rows,
     size_rows,
@@ -139,8 +140,8 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "questions": facts["questions"][name],
         "dropped": facts["dropped_questions"][name],
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
-        "main": [_main_row(line) for _, line in mine.iterrows()],
-        "guards": [_guard_row(line) for _, line in mine.iterrows()],
+        "main": [_main_row(*pair) for pair in named(mine)],
+        "guards": [_guard_row(*pair) for pair in named(mine)],
         "speed": speed_rows(mine),
         "slower": slower_lines(mine),
         "prepared": prepared_rows(root, mine),
@@ -153,12 +154,12 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
     }
 
 
-def _main_row(line: pd.Series) -> list[str]:
+def _main_row(name: str, line: pd.Series) -> list[str]:
     low, high = line["speedup_ci_low"], line["speedup_ci_high"]
     interval = "–" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
     quality = line["rouge2"] if not pd.isna(line["rouge2"]) else line["accuracy"]
     return [
-        name_of(line["method"]),
+        name,
         number(line["tokens_per_second"], 1),
         number(line["speedup"], 2),
         interval,
@@ -171,9 +172,9 @@ def _main_row(line: pd.Series) -> list[str]:
     ]
 
 
-def _guard_row(line: pd.Series) -> list[str]:
+def _guard_row(name: str, line: pd.Series) -> list[str]:
     return [
-        name_of(line["method"]),
+        name,
         number(line["tokens"], 0),
         number(line["extra_memory_mb"], 2),
         number(line["rouge2_vs_ar"], 3),

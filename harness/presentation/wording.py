@@ -29,6 +29,14 @@ def name_of(method: str) -> str:
     return NAMES.get(method, method)
 
 
+def shown_names(table: pd.DataFrame, column: str = "method") -> list[str]:
+    """Names of a table's methods, each with its model where the table holds several."""
+    names = table[column].map(name_of)
+    if table["model"].nunique() > 1:
+        names = names + " (" + table["model"] + ")"
+    return list(names)
+
+
 def number(value: Any, digits: int, unit: str = "") -> str:
     """Fixed digits and the unit, or an en dash where the value is undefined."""
     return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}{unit}"

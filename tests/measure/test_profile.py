@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.analysis import phases
 from harness.decoder import Request, collect
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -41,3 +42,8 @@ def test_a_watched_decoder_does_the_same_and_phases_fit_into_the_whole(name: str
     assert all(seconds > 0 for seconds in clock.seconds.values())
     assert sum(clock.seconds[phase] for phase in PHASES) < run.decode_seconds
     assert clock.seconds[PREFILL] < run.prefill_seconds
+
+
+def test_the_analysis_knows_every_phase() -> None:
+    """It names them itself, since it must not import torch."""
+    assert phases.PHASES == PHASES

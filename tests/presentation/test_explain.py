@@ -53,6 +53,15 @@ def test_no_speedup_is_told_where_answers_loop() -> None:
     assert speed_rows(_summary())[1][3] == "0.90"
 
 
+def test_several_models_are_told_apart() -> None:
+    both = pd.concat([_summary(), _summary(model="n")])
+    assert [row[0] for row in speed_rows(both)[1:]] == ["Lookahead (m)", "Lookahead (n)"]
+    assert [said.split(" is ")[0] for said in slower_lines(both)] == [
+        "Lookahead (m)",
+        "Lookahead (n)",
+    ]
+
+
 def _tables(root: Path, **tables: str) -> Path:
     (root / "tables").mkdir()
     for name, text in tables.items():

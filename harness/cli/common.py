@@ -1,0 +1,50 @@
+"""What the subcommands share: adding one, and reading its JSON arguments."""
+
+import json
+from typing import Any
+
+from harness.errors import HarnessError
+
+
+def command(commands: Any, name: str, text: str, run: Any) -> Any:
+    """Add subcommand ``name``, which calls ``run``; returns what adds its arguments."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser.add_argument
+
+
+def use_threads(count: int) -> None:
+    """Set torch's thread count; recorded with every row's fingerprint."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def parse_json(text: str, what: str) -> Any:
+    """The value of a JSON argument."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise HarnessError(f"{what}: expected JSON, found {text[:60]!r} ({error})") from None
+
+
+def parse_arms(text: str) -> dict[str, Any]:
+    """Arms of a JSON argument: name -> method and its settings."""
+    from methods import METHODS, load_method
+
+    arms = {}
+    for name, settings in parse_json(text, "--methods").items():
+        if name not in METHODS:
+            raise HarnessError(f"method '{name}': expected one of {', '.join(METHODS)}")
+        arms[name] = (load_method(name), settings or {})
+    return arms
+
+
+def parse_spec(text: str) -> Any:
+    """Where the model of a JSON argument is."""
+    from harness.models import ModelSpec
+
+    try:
+        return ModelSpec(**parse_json(text, "--model"))
+    except TypeError as error:
+        raise HarnessError(f"model: {error}") from None
