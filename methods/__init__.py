@@ -49,7 +49,12 @@ METHODS = {
     "self_speculative": Entry("methods.self_speculative", tuned=True),
     "prompt_lookup": Entry("methods.prompt_lookup", tuned=True),
     "hf_prompt_lookup": Entry("methods.hf_prompt_lookup"),
-    "hf_assisted": Entry("methods.hf_assisted", trained=True, tuning=("drafts", "confidence")),
+    "hf_assisted": Entry(
+        "methods.hf_assisted",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "confidence", "tuning_rounds"),
+    ),
 }
 
 

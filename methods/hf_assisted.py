@@ -14,16 +14,19 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from harness.decoder import Decoder
+from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import sha256_file, write_json
+from harness.measure.trials import Trial, choose
 from harness.method import Answer, Job, Method
 from harness.models import store_by_column
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, new_target, train_target
 from methods.hf_generate import HfGenerate
+from methods.shared.choices import SETTING, read_values
 
+GENERATE_DRAFTS = 20  # generate's own default
 MODEL, CONFIG, LOG = "draft-model", "config.json", "training.jsonl"
 
 
@@ -31,9 +34,10 @@ MODEL, CONFIG, LOG = "draft-model", "config.json", "training.jsonl"
 class Settings:
     """``pretrained``: folder of a draft model; else one of this shape is trained.
 
-    ``training_tokens`` counts positions. ``drafts`` and ``confidence`` are generate's
-    ``num_assistant_tokens`` (its default) and ``assistant_confidence_threshold``: at 0, since any
-    other value makes generate retune itself where scikit-learn happens to be installed.
+    ``training_tokens`` counts positions. ``drafts``: values of generate's
+    ``num_assistant_tokens`` to time, its default among them. ``confidence`` is its
+    ``assistant_confidence_threshold``: at 0, since any other value makes generate retune itself
+    where scikit-learn happens to be installed.
     """
 
     pretrained: str = ""
@@ -43,14 +47,15 @@ class Settings:
     inner: int = 256
     training_tokens: int = 1_000_000
     rows: int = 20
-    drafts: int = 20
+    drafts: tuple[int, ...] = (2, 3, 5, 8, GENERATE_DRAFTS)
     confidence: float = 0.0
+    tuning_rounds: int = 1
 
     def __post_init__(self) -> None:
-        sizes = (self.layers, self.width, self.heads, self.inner, self.rows, self.drafts)
-        if min(sizes) < 1 or self.width % self.heads:
+        sizes = (self.layers, self.width, self.heads, self.inner, self.rows, *self.drafts)
+        if not self.drafts or min(sizes) < 1 or self.width % self.heads:
             raise HarnessError(
-                f"methods.hf_assisted: layers, width, heads, inner, rows, drafts are {sizes}; "
+                f"methods.hf_assisted: layers, width, heads, inner, rows, *drafts are {sizes}; "
                 "expected numbers >= 1, width a multiple of heads"
             )
 
@@ -58,14 +63,17 @@ class Settings:
 class HfAssisted(HfGenerate):
     """Assisted generation with a draft model that stands beside the target."""
 
-    def __init__(self, target: Target, assistant: Any, settings: Settings) -> None:
+    def __init__(self, target: Target, assistant: Any, drafts: int, confidence: float) -> None:
         if assistant is target.model:
             raise HarnessError("hf_assisted: the draft model is the target, expected another")
         super().__init__(target, {"assistant_model": assistant})
-        own = assistant.generation_config
-        own.num_assistant_tokens = settings.drafts
-        own.assistant_confidence_threshold = settings.confidence
-        self._assistant = assistant
+        self._assistant, self._drafts, self._confidence = assistant, drafts, confidence
+
+    def decode(self, request: Request, emit: Emit) -> None:
+        own = self._assistant.generation_config  # candidates of one tuning share it
+        own.num_assistant_tokens = self._drafts
+        own.assistant_confidence_threshold = self._confidence
+        super().decode(request, emit)
 
     def extra_bytes(self) -> int:
         """The target's cache and the draft model; the draft model's cache is not counted."""
@@ -73,10 +81,16 @@ class HfAssisted(HfGenerate):
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """generate with the draft model that was trained, or given."""
-    where = settings.pretrained or (str(folder / MODEL) if folder else "")
-    if not where:
-        raise HarnessError("hf_assisted: no draft model; expected the folder of its training")
+    """generate with the trained or given draft model, and as many drafts as tuning chose."""
+    if folder is None:
+        raise HarnessError("hf_assisted: not tuned; expected the folder of its tuning")
+    drafts = read_values(folder, ("drafts",))["drafts"]
+    assistant = _assistant(target, settings, folder)
+    return HfAssisted(target, assistant, drafts, settings.confidence)
+
+
+def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
+    where = settings.pretrained or str(folder / MODEL)
     assistant = AutoModelForCausalLM.from_pretrained(where, dtype=target.dtype)
     vocab = assistant.config.vocab_size
     if vocab != target.config.vocab_size:
@@ -87,7 +101,23 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     assistant = assistant.to(target.device).eval()
     if target.device.type == "cpu":
         store_by_column(assistant)
-    return HfAssisted(target, assistant, settings)
+    return assistant
+
+
+def tune(job: Job) -> None:
+    """Time generate with each number of drafts on the tune split; writes trials and the setting."""
+    settings: Settings = job.settings
+    assistant = _assistant(job.target, settings, job.folder)
+    trials = [
+        Trial(
+            {"drafts": drafts},
+            HfAssisted(job.target, assistant, drafts, settings.confidence),
+            default=drafts == GENERATE_DRAFTS,
+        )
+        for drafts in settings.drafts
+    ]
+    best = choose(job, "hf_assisted", trials, settings.tuning_rounds)
+    write_json(job.folder / SETTING, best.setting)
 
 
 def train(job: Job) -> None:
@@ -153,4 +183,4 @@ def _endless(job: Job) -> Iterator[Encoded]:
             yield encoded[index]
 
 
-METHOD = Method(build, Settings, train=train, reference=True)
+METHOD = Method(build, Settings, train=train, tune=tune, reference=True)

@@ -63,7 +63,13 @@ def divergences(logits: Tensor, teacher: Tensor, batch: Sequences) -> Tensor:
 
     ``logits`` [B, K, R, V]; ``teacher`` [B, S, V] the target's, of which each step's aim is taken.
     """
-    flat = gather_rows(teacher, batch.aims.flatten(1)).unflatten(1, batch.valid.shape[1:])
-    wanted = flat.float().log_softmax(-1)
-    given = logits.float().log_softmax(-1)
-    return (wanted.exp() * (wanted - given)).sum(-1)
+    # Cross entropy minus entropy: the target's distributions are made once a position, not once a
+    # step, and the difference of two arrays of [B, K, R, V] is never made.
+    likely = teacher.float().log_softmax(-1)
+    wanted = likely.exp()
+    negative_entropy = (wanted * likely).sum(-1, keepdim=True)
+    aims, shape = batch.aims.flatten(1), batch.valid.shape[1:]
+    given = logits.float().log_softmax(-1).flatten(1, 2)
+    negative_cross = torch.linalg.vecdot(gather_rows(wanted, aims), given)
+    known = gather_rows(negative_entropy, aims)[..., 0]
+    return (known - negative_cross).unflatten(1, shape)

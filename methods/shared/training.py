@@ -8,7 +8,7 @@ import csv
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -141,7 +141,7 @@ def _loss(job: Job, learner: Learner, step: int) -> Tensor:
     """Loss of the batch that belongs to a step."""
     settings: TrainingSettings = job.settings
     generator = torch.Generator().manual_seed(job.seed * 1_000_003 + step)
-    chosen = _draw(job.train, settings.batch, job.seed, step)
+    chosen = draw(job.train, settings.batch, job.seed, step)
     batch = batch_sequences(chosen, learner.steps, settings.positions, generator)
     batch = batch.to(job.target.device)
     _, losses = learner.predict(batch)
@@ -182,26 +182,31 @@ def schedule(step: int, total: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _draw(answers: Sequence[Answer], size: int, seed: int, step: int) -> list[Answer]:
-    """A batch of answers of similar length; each epoch is a new shuffle, fixed by the seed."""
+def draw(answers: Sequence[Answer], size: int, seed: int, step: int) -> list[Answer]:
+    """A batch of answers alike in length, alone and with their prompts, so that little is padding.
+
+    Each epoch is a new shuffle, fixed by the seed.
+    """
     per_epoch = max(1, len(answers) // size)
     epoch, at = divmod(step, per_epoch)
     rng = random.Random(f"{seed}/{epoch}")
     order = list(range(len(answers)))
     rng.shuffle(order)
-    # Sort within windows of 16 batches: little padding, and still a fresh mix every epoch.
-    window = 16 * size
-    pooled = [
-        index
-        for start in range(0, len(order), window)
-        for index in sorted(
-            order[start : start + window],
-            key=lambda i: len(answers[i].prompt) + len(answers[i].answer),
-        )
-    ]
+    # Sorted within windows only: a fresh mix every epoch. The rows of a batch follow the answers'
+    # length, its columns that of the whole, hence twice.
+    order = _sorted_within(order, 16 * size, lambda i: len(answers[i].answer))
+    pooled = _sorted_within(
+        order, 4 * size, lambda i: len(answers[i].prompt) + len(answers[i].answer)
+    )
     groups = [pooled[start : start + size] for start in range(0, per_epoch * size, size)]
     rng.shuffle(groups)
     return [answers[i] for i in groups[at]]
+
+
+def _sorted_within(order: list[int], window: int, key: Callable[[int], int]) -> list[int]:
+    """Every ``window`` of the list sorted by itself."""
+    windows = (order[start : start + window] for start in range(0, len(order), window))
+    return [index for one in windows for index in sorted(one, key=key)]
 
 
 def _evaluate(job: Job, learner: Learner, progress: Progress, loss: float) -> dict[str, float]:

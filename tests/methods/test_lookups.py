@@ -12,7 +12,6 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.measure.timing import run_timed
 from methods.hf_assisted import HfAssisted
-from methods.hf_assisted import Settings as AssistedSettings
 from methods.hf_generate import HfGenerate
 from methods.hf_prompt_lookup import Settings, build
 from methods.prompt_lookup import Lookup
@@ -57,8 +56,8 @@ def test_hf_arms_commit_the_targets_own_tokens() -> None:
     arms = {
         "generate": HfGenerate(target, {}),
         "lookup": build(target, Settings(), None),
-        "assisted": HfAssisted(target, tiny_model("llama", seed=1), AssistedSettings()),
-        "itself": HfAssisted(target, copy.deepcopy(tiny_model("llama")), AssistedSettings()),
+        "assisted": HfAssisted(target, tiny_model("llama", seed=1), 20, 0.0),
+        "itself": HfAssisted(target, copy.deepcopy(tiny_model("llama")), 20, 0.0),
     }
     lengths = {}
     for cap in (40, 7, 1):
@@ -77,3 +76,14 @@ def test_hf_arms_commit_the_targets_own_tokens() -> None:
     stop = Request(PROMPT, 40, frozenset({truth[0]}))
     for arm in arms.values():
         assert run_timed(arm, stop, target.device).stop_reason(stop) == "stop"
+
+
+def test_candidates_of_one_draft_model_keep_their_own_number_of_drafts() -> None:
+    target, assistant = Target(tiny_model("llama")), copy.deepcopy(tiny_model("llama"))
+    few, many = (HfAssisted(target, assistant, drafts, 0.0) for drafts in (2, 5))
+    request = Request(PROMPT, 20, frozenset())
+    most = [
+        max(record.draft_size for record in run_timed(arm, request, target.device).records[1:])
+        for arm in (few, many, few)
+    ]
+    assert most == [2, 5, 2]
