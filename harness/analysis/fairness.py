@@ -10,6 +10,8 @@ from harness.analysis.rows import AGAIN, BASELINE
 MARGIN = 1.1  # of the budget: steps are planned, not cut off
 PLACES = 0.15  # an arm's mean place in the order may be that far off the middle, in places' range
 
+LENGTHS = 0.1  # an arm's answers may be that much longer or shorter than autoregressive ones
+
 Check = dict[str, Any]
 
 
@@ -31,6 +33,7 @@ def checklist(
         _lossless(summary),
         _budget(prepared),
         _loops(summary),
+        _lengths(summary),
     ]
 
 
@@ -120,3 +123,14 @@ def _loops(summary: pd.DataFrame) -> Check:
         bool(counted.all()),
         "" if counted.all() else "no speedup is shown where they do",
     )
+
+
+def _lengths(summary: pd.DataFrame) -> Check:
+    """Who ends early or rambles on has other steps to be fast at."""
+    shifted = summary[(summary["length_ratio"] - 1).abs() > LENGTHS]
+    told = [
+        f"{line['method']} on {line['model']}/{line['dataset']}: {line['length_ratio']:.2f} times"
+        for _, line in shifted.iterrows()
+    ]
+    what = f"no arm's answers are over {100 * LENGTHS:.0f} % longer or shorter than the others'"
+    return _check(what, not told, "; ".join(told))

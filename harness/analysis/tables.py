@@ -6,15 +6,17 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.acceptance import by_depth, by_node
 from harness.analysis.definitions import definitions
+from harness.analysis.detectable import detectable
 from harness.analysis.draft_sizes import curves, reach
 from harness.analysis.facts import AA_BAND, LOOP_LIMIT, common_provenance, frozen_prompts, page_one
 from harness.analysis.fairness import checklist
 from harness.analysis.phases import phases
 from harness.analysis.preparation import arm_costs, break_even, preparation
-from harness.analysis.quality import is_right, loops, rouge2
+from harness.analysis.quality import equivalence, loops, rouge2, scores
 from harness.analysis.rows import AGAIN, BASELINE, load_rows, session_files
-from harness.analysis.statistics import log_ratio, per_question, ranks
+from harness.analysis.statistics import log_ratio, per_question, question_ratio, ranks
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
 from harness.files import read_json, replacing, sha256_file, write_json
@@ -62,7 +64,10 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     defined = definitions(rows, cells)
     _write(out / "definitions.csv", defined.sort_values("method", key=place, kind="stable"))
     _write(out / "question_speedup.csv", _question_speedups(shown))
-    _write(out / "acceptance_by_depth.csv", _acceptance_by_depth(rows))
+    _write(out / "acceptance_by_depth.csv", by_depth(rows))
+    _write(out / "acceptance_by_node.csv", by_node(rows))
+    told = detectable(shown)
+    _write(out / "detectable.csv", told)
     if experiment["draft_sizes"]["methods"]:
         curve = curves(root, experiment["models"])
         _write(out / "draft_size_curve.csv", curve)
@@ -73,6 +78,10 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(rows),
         "twins": twins(shown),
+        "detectable": {
+            f"{line['model']}/{line['dataset']}": float(line["detectable"])
+            for _, line in told.iterrows()
+        },
         "checklist": checklist(experiment, rows, summary, prepared),
         "divergences": divergences["cause"].value_counts().to_dict(),
     }
@@ -102,7 +111,7 @@ def _summarise(
     timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
     baseline = cell[cell["arm"] == BASELINE]
     truth = baseline.drop_duplicates("prompt_id").set_index("prompt_id")
-    looping = truth["output_ids"].map(loops).mean() > LOOP_LIMIT
+    looping = _looping(baseline)
     arms = list(dict.fromkeys(cell["arm"]))
     ranked = [a for a in arms if lossless[a] and not reference[a]]
     rank = ranks(timed, ranked) if ranked and not looping and _a_a_passes(timed, arms) else {}
@@ -119,7 +128,7 @@ def _summarise(
             "sessions": mine["session"].nunique(),
             "tokens": int(mine["tokens"].sum()),
             "tokens_per_second": _rate(mine),
-            **_speedups(timed, whole, arm, counted=not looping),
+            **_speedups(timed, whole, arm, counted=not looping and not _looping(mine)),
             "rank": rank.get(arm),
             **_per_step(mine, baseline),
             **_quality(dataset, mine, truth, {p: prompts[model, p] for p in truth.index}),
@@ -133,6 +142,12 @@ def _summarise(
     return lines
 
 
+def _looping(rows: pd.DataFrame) -> bool:
+    """Whether too many answers of an arm go in circles for its speed to mean anything."""
+    once = rows.drop_duplicates("prompt_id")
+    return float(once["output_ids"].map(loops).mean()) > LOOP_LIMIT
+
+
 def _a_a_passes(timed: pd.DataFrame, arms: list[str]) -> bool:
     """Whether autoregressive decoding came out as fast as itself."""
     return AGAIN in arms and log_ratio(timed, BASELINE, AGAIN).interval.inside(*AA_BAND)
@@ -143,10 +158,18 @@ def _per_step(mine: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
     steps = mine["decode_steps"].sum()
     return {
         "acceptance_length": mine["decode_tokens"].sum() / steps,
+        **_acceptance_interval(mine),
         "draft_size": mine["draft_total"].sum() / steps,
         "rows_per_step": mine["rows_total"].sum() / steps,
         "step_cost": _step_seconds(mine) / _step_seconds(baseline),
     }
+
+
+def _acceptance_interval(mine: pd.DataFrame) -> dict[str, float]:
+    """95 % over questions."""
+    counts = mine.groupby("question_id")[["decode_tokens", "decode_steps"]].sum()
+    found = question_ratio(counts["decode_tokens"], counts["decode_steps"])
+    return {"acceptance_length_low": found.low, "acceptance_length_high": found.high}
 
 
 def _rate(rows: pd.DataFrame) -> float:
@@ -184,24 +207,20 @@ def _speedups(
 
 def _quality(
     dataset: str, mine: pd.DataFrame, truth: pd.DataFrame, prompts: dict[str, dict[str, Any]]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Rouge-2, accuracy and agreement over the timed answers, each prompt's first session."""
     once = mine.drop_duplicates("prompt_id").set_index("prompt_id")
     references = {p: prompts[p]["reference"] for p in once.index}
-    rouge = accuracy = math.nan
-    if dataset == "xsum":
-        scores = [rouge2(once.loc[p, "text"], r) for p, r in references.items() if r]
-        rouge = sum(scores) / len(scores)
-    if dataset == "gsm8k":
-        right = [is_right(once.loc[p, "text"], r) for p, r in references.items() if r]
-        accuracy = sum(right) / len(right)
+    own, base = (scores(dataset, table["text"], references) for table in (once, truth))
     against = [rouge2(once.loc[p, "text"], truth.loc[p, "text"]) for p in once.index]
     same = mine["output_ids"] == mine["prompt_id"].map(truth["output_ids"])
     return {
-        "rouge2": rouge,
+        "rouge2": float(own.mean()) if dataset == "xsum" else math.nan,
         "rouge2_vs_ar": sum(against) / len(against),
-        "accuracy": accuracy,
+        "accuracy": float(own.mean()) if dataset == "gsm8k" else math.nan,
+        **equivalence(dataset, own, base),
         "exact_match_rate": float(same.mean()),
+        "length_ratio": float(once["tokens"].sum() / truth["tokens"].sum()),
         "loop_rate": float(once["output_ids"].map(loops).mean()),
     }
 
@@ -253,31 +272,6 @@ def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
     rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")
     ratio = rate.rdiv(rate[BASELINE], axis=0)
     return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()
-
-
-def _acceptance_by_depth(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per arm that drafts: share of decode steps whose accepted path reaches each depth."""
-    lines = []
-    drafting = rows[rows["draft_total"] > 0]
-    for (model, dataset, arm), group in drafting.groupby(["model", "dataset", "arm"]):
-        lengths = [len(path) for paths in group["step_path"] for path in paths[1:]]
-        reached = len(lengths)
-        for depth in range(1, max(lengths, default=0) + 1):
-            now = sum(length >= depth for length in lengths)
-            lines.append(
-                {
-                    "model": model,
-                    "dataset": dataset,
-                    "arm": arm,
-                    "depth": depth,
-                    "unconditional": now / len(lengths),
-                    "conditional": now / reached,
-                    "steps": len(lengths),
-                }
-            )
-            reached = now
-    columns = ["model", "dataset", "arm", "depth", "unconditional", "conditional", "steps"]
-    return pd.DataFrame(lines, columns=columns)
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

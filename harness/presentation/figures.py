@@ -172,6 +172,9 @@ def _acceptance_of_methods(table: pd.DataFrame) -> Figure:
         colours = _colours(table["method"])
         shared = {"x": "depth", "y": "unconditional", "hue": "method", "palette": colours}
         sns.lineplot(mine, **shared, marker="o", markersize=3.5, ax=axis)
+        for method, line in mine.groupby("method"):
+            band = (line["depth"], line["unconditional_low"], line["unconditional_high"])
+            axis.fill_between(*band, color=colours[str(method)], alpha=0.15, linewidth=0)
         axis.set(xlabel="depth in the draft tree", ylabel="share of steps accepted", ylim=(0, 1))
         axis.get_legend().remove()
     handles, labels = axis.get_legend_handles_labels()

@@ -19,6 +19,7 @@ from harness.presentation.explain import (
     slower_lines,
     speed_rows,
 )
+from harness.presentation.verdicts import verdicts
 from harness.presentation.wording import DATASETS, name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
@@ -73,64 +74,11 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
             ["Token choice", "greedy, batch size 1, one cap and one stop rule for all arms"],
             ["Commit", facts["commit"][:12] + ("-dirty" if "dirty" in facts["commit"] else "")],
         ],
-        "verdicts": _verdicts(facts),
+        "verdicts": verdicts(facts),
         "checklist": [
             [check["what"], _TOLD[check["holds"]], check["detail"]] for check in facts["checklist"]
         ],
     }
-
-
-def _verdicts(facts: dict[str, Any]) -> list[str]:
-    """What page 1 says about A/A, losslessness and loops."""
-    lines = []
-    for cell, found in facts["a_a"].items():
-        if facts["looping"][cell.split("/")[1]]:
-            lines.append(f"A/A on {cell}: not computed, the answers loop; methods are not ranked.")
-            continue
-        if found["low"] is None:
-            lines.append(f"A/A on {cell}: one session gives no interval; methods are not ranked.")
-            continue
-        verdict = "passed" if found["passes"] else "FAILED, methods are not ranked there"
-        span = f"[{found['low']:.3f}, {found['high']:.3f}]"
-        lines.append(f"A/A on {cell}: {span} against [0.97, 1.03]: {verdict}.")
-    differing = sum(facts["divergences"].values())
-    lines.append(
-        "Lossless: every answer of every arm, the lossy ones left out, is token-identical to "
-        "autoregressive decoding."
-        if not differing
-        else f"{differing} answers differ from autoregressive decoding: "
-        + ", ".join(f"{count} {cause}" for cause, count in facts["divergences"].items())
-        + "; listed in divergences.csv."
-    )
-    lines += _twin_verdict(facts["twins"])
-    looping = [DATASETS[d] for d, found in facts["looping"].items() if found]
-    if looping:
-        lines.append(
-            f"More than 10 % of the answers loop on {', '.join(looping)}: "
-            "no speedup is shown there."
-        )
-    return lines
-
-
-def _twin_verdict(twins: dict[str, Any]) -> list[str]:
-    """Whether the package and the engine did the same, and which was faster, in one line."""
-    if not twins:
-        return []
-    runs, answers, steps = (
-        sum(found[key] for found in twins.values())
-        for key in ("runs", "same_answers", "same_steps")
-    )
-    rates = [
-        f"{found['times_as_fast']:.2f}"
-        + ("" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]")
-        + f" on {cell}"
-        for cell, found in twins.items()
-    ]
-    return [
-        f"medusa-llm and our engine with its tree: {answers} of {runs} answers and {steps} of "
-        f"{runs} sequences of accepted paths are equal; ours decodes {', '.join(rates)} times as "
-        "fast."
-    ]
 
 
 def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
@@ -172,12 +120,24 @@ def _main_row(name: str, line: pd.Series) -> list[str]:
     ]
 
 
+def _as_good(line: pd.Series) -> str:
+    """Whether the scores are equivalent to autoregressive ones, and the difference's interval."""
+    if pd.isna(line["quality_difference"]):
+        return "–"
+    word = "yes" if line["as_good"] in (True, "True") else "not shown"
+    if line["quality_low"] == line["quality_high"] == 0:
+        return f"{word}, equal"
+    return f"{word}, {line['quality_low']:+.3f} to {line['quality_high']:+.3f}"
+
+
 def _guard_row(name: str, line: pd.Series) -> list[str]:
     return [
         name,
         number(line["tokens"], 0),
         number(line["extra_memory_mb"], 2),
         number(line["rouge2_vs_ar"], 3),
+        number(line["length_ratio"], 3),
+        _as_good(line),
         number(100 * line["loop_rate"], 1, " %"),
     ]
 

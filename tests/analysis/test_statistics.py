@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from harness.analysis.coverage import WORLDS, coverage
-from harness.analysis.quality import gsm8k_answer, is_right, loops, rouge2
-from harness.analysis.statistics import holm, log_ratio, per_question, ranks
+from harness.analysis.quality import equivalence, gsm8k_answer, is_right, loops, rouge2
+from harness.analysis.statistics import holm, log_ratio, per_question, question_ratio, ranks
 
 
 def rows(factors: dict[str, float], sessions: int = 5, questions: int = 20) -> pd.DataFrame:
@@ -112,3 +112,21 @@ def test_the_committed_coverage_is_what_the_simulation_gives(place: int) -> None
     found, kept = coverage(WORLDS[place], 500), COMMITTED.iloc[place]
     for name in ("coverage", "naive_coverage", "half_width"):
         assert found[name] == pytest.approx(kept[name], rel=1e-3)
+
+
+def test_equal_scores_are_as_good_and_worse_ones_are_not() -> None:
+    base = pd.Series([0.5, 0.6, 0.7, 0.8] * 6)
+    noise = pd.Series([0.01, -0.01, 0.02, -0.02] * 6)
+    assert equivalence("xsum", base, base)["as_good"]
+    assert equivalence("xsum", base + noise, base)["as_good"]
+    assert not equivalence("xsum", base - 0.03, base)["as_good"]
+    assert not equivalence("xsum", base + 10 * noise, base)["as_good"], "too noisy to tell"
+    assert equivalence("mtbench", base, base)["as_good"] is None
+
+
+def test_a_share_of_sums_over_questions() -> None:
+    found = question_ratio(pd.Series([1.0, 3.0]), pd.Series([4.0, 4.0]))
+    assert found.ratio == 0.5
+    # two questions at .25 and .75: standard error .25, t with one degree of freedom 12.706
+    assert found.high - found.ratio == pytest.approx(0.25 * 12.706, rel=1e-4)
+    assert math.isnan(question_ratio(pd.Series([1.0]), pd.Series([0.0])).ratio)

@@ -177,6 +177,16 @@ def test_a_looping_baseline_shows_no_speedup(tmp_path):
     assert pd.read_csv(tmp_path / "tables/question_speedup.csv").empty
 
 
+def test_a_looping_arm_shows_no_speedup_of_its_own(tmp_path):
+    def loop(row: dict) -> None:
+        if row["arm"] == "fast":
+            row["output_ids"] = [1] * len(ANSWER)
+
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}, loop), tmp_path)
+    speedup = pd.read_csv(tmp_path / "tables/speedup.csv", index_col="method")["small/gsm8k"]
+    assert list(speedup.index[speedup.isna()]) == ["fast"]
+
+
 def _other_ids(row: dict) -> None:
     if row["arm"] == "fast":
         row["ids_sha256"] = "other"
@@ -273,6 +283,11 @@ FAIR = {
     ),
     "own tokens": lambda row: row.update(output_ids=ANSWER[::-1]) if row["arm"] == "fast" else None,
     "loop": lambda row: row.update(output_ids=[1] * 21),
+    "longer or shorter": lambda row: (
+        row.update(output_ids=ANSWER[:-4], step_tokens=[1, 4, 4, 4, 4], stop_reason="stop")
+        if row["arm"] == "fast"
+        else None
+    ),
 }
 
 
@@ -286,9 +301,15 @@ def test_what_is_not_fair_is_said(tmp_path, broken):
     (name,) = [what for what in held if broken in what]
     assert held[name] == (broken == "token ids")
     entailed = set()
-    if broken in ("one cap", "stop rule", "own tokens"):  # another text for one arm alone
+    if broken in (
+        "one cap",
+        "stop rule",
+        "own tokens",
+        "longer or shorter",
+    ):  # another text for one arm alone
         entailed = {what for what in held if "own tokens" in what or "A/A" in what}
-        entailed |= {what for what in held if "stop rule" in what and broken == "one cap"}
+        stops = broken in ("one cap", "longer or shorter")
+        entailed |= {what for what in held if "stop rule" in what and stops}
     assert {what for what, holds in held.items() if holds is False} <= {name, *entailed}
     if broken == "token ids":
         assert [what for what, holds in held.items() if holds is None] == [

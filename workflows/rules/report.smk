@@ -10,6 +10,8 @@ ANALYSIS = [
         "draft_sizes",
         "definitions",
         "phases",
+        "acceptance",
+        "detectable",
         "twins",
         "facts",
         "fairness",
@@ -17,13 +19,14 @@ ANALYSIS = [
     )
 ]
 PRESENTATION = [
-    f"harness/presentation/{name}.py" for name in ("wording", "figures", "explain", "report")
+    f"harness/presentation/{name}.py" for name in ("wording", "figures", "explain", "verdicts", "report")
 ]
 TABLES = collect(
     f"{ROOT}/tables/{{table}}.csv",
     table=[
         *("speedup", "acceptance_length", "draft_size", "rouge2", "summary", "preparation"),
-        *("divergences", "question_speedup", "acceptance_by_depth", "definitions", "phases"),
+        *("divergences", "question_speedup", "acceptance_by_depth", "acceptance_by_node"),
+        *("definitions", "phases", "detectable"),
         *(["draft_size_curve", "draft_size_reach"] if CURVE["methods"] else []),
     ],
 )

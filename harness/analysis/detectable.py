@@ -1,0 +1,69 @@
+"""The smallest difference that a run can tell, from its A/A pair, and a check by planting one.
+
+The pair's own rows are drawn again, sessions and questions with replacement, with the pair made
+equal on the whole: once as it is, once with one of the two slowed by twice that difference.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.rows import AGAIN, BASELINE
+from harness.analysis.statistics import LogRatio, log_ratio, per_question
+
+RUNS = 50
+COLUMNS = ("model dataset half_width detectable planted runs told_slowed told_unslowed").split()
+
+
+def detectable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per model and data set with an A/A interval: half-width and detectable difference (as shares
+    of the time), the slowdown planted, and the share of re-sampled runs that tell the two apart.
+    """
+    lines = []
+    for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False):
+        timed = per_question(cell)
+        if AGAIN not in set(cell["arm"]):
+            continue
+        found = log_ratio(timed, BASELINE, AGAIN)
+        if math.isnan(found.half_width):
+            continue
+        planted = 2 * found.detectable
+        told = [_share_told(timed, found, slowed) for slowed in (planted, 0.0)]
+        shares = (math.expm1(x) for x in (found.half_width, found.detectable, planted))
+        lines.append((model, dataset, *shares, RUNS, *told))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _share_told(timed: pd.DataFrame, found: LogRatio, slowed: float) -> float:
+    """Share of re-sampled runs in which the second of the pair is significantly slower, or, where
+    nothing was planted, differs at all.
+    """
+    rng = np.random.default_rng(0)
+    pair = {arm: _matrices(timed, arm) for arm in (BASELINE, AGAIN)}
+    pair[AGAIN][0] *= math.exp(found.estimate + slowed)
+    told = 0
+    for _ in range(RUNS):
+        drawn = log_ratio(_drawn_again(pair, rng), BASELINE, AGAIN)
+        told += drawn.p_value < 0.05 and (drawn.estimate < 0 or not slowed)
+    return told / RUNS
+
+
+def _matrices(timed: pd.DataFrame, arm: str) -> np.ndarray:
+    """[2, sessions, questions] seconds and tokens of an arm."""
+    mine = timed.xs(arm, level="arm").unstack("question_id")
+    return np.stack([mine["seconds"].to_numpy(), mine["tokens"].to_numpy()]).astype(float)
+
+
+def _drawn_again(pair: dict[str, np.ndarray], rng: np.random.Generator) -> pd.DataFrame:
+    """Sessions and questions with replacement, the same for both; as per_question gives it."""
+    _, sessions, questions = pair[BASELINE].shape
+    place = np.ix_(
+        np.arange(2), rng.integers(0, sessions, sessions), rng.integers(0, questions, questions)
+    )
+    index = pd.MultiIndex.from_product(
+        [list(pair), range(sessions), range(questions)], names=["arm", "session", "question_id"]
+    )
+    drawn = np.stack([both[place] for both in pair.values()])
+    seconds, tokens = drawn[:, 0].ravel(), drawn[:, 1].ravel()
+    return pd.DataFrame({"seconds": seconds, "tokens": tokens}, index=index)

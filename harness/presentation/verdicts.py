@@ -1,0 +1,73 @@
+"""What page 1 says of a run, one line each: A/A, losslessness, the package as a twin, loops."""
+
+from typing import Any
+
+from harness.presentation.wording import DATASETS
+
+
+def verdicts(facts: dict[str, Any]) -> list[str]:
+    """What page 1 says about A/A, losslessness and loops."""
+    lines = [_a_a_verdict(facts), *_detectable(facts)]
+    differing = sum(facts["divergences"].values())
+    lines.append(
+        "Lossless: every answer of every arm, the lossy ones left out, is token-identical to "
+        "autoregressive decoding."
+        if not differing
+        else f"{differing} answers differ from autoregressive decoding: "
+        + ", ".join(f"{count} {cause}" for cause, count in facts["divergences"].items())
+        + "; listed in divergences.csv."
+    )
+    lines += _twin_verdict(facts["twins"])
+    looping = [DATASETS[d] for d, found in facts["looping"].items() if found]
+    if looping:
+        lines.append(
+            f"More than 10 % of the answers loop on {', '.join(looping)}: "
+            "no speedup is shown there."
+        )
+    return lines
+
+
+def _a_a_verdict(facts: dict[str, Any]) -> str:
+    """Where autoregressive decoding is as fast as itself; elsewhere nothing is ranked."""
+    told = []
+    for cell, found in facts["a_a"].items():
+        if facts["looping"][cell.split("/")[1]]:
+            told.append(f"{cell} not computed, the answers loop; methods are not ranked")
+        elif found["low"] is None:
+            told.append(f"{cell} one session gives no interval; methods are not ranked")
+        else:
+            verdict = "passed" if found["passes"] else "FAILED, methods are not ranked there"
+            told.append(f"{cell} [{found['low']:.3f}, {found['high']:.3f}] {verdict}")
+    return f"A/A against [0.97, 1.03]: {'; '.join(told) or 'no such pair'}."
+
+
+def _detectable(facts: dict[str, Any]) -> list[str]:
+    """What the noise of the A/A pair hides."""
+    found = [f"{100 * seen:.1f} % on {cell}" for cell, seen in facts["detectable"].items()]
+    if not found:
+        return []
+    return [
+        "With the A/A pair's noise, a difference that is told in four runs of five: "
+        f"{', '.join(found)}."
+    ]
+
+
+def _twin_verdict(twins: dict[str, Any]) -> list[str]:
+    """Whether the package and the engine did the same, and which was faster, in one line."""
+    if not twins:
+        return []
+    runs, answers, steps = (
+        sum(found[key] for found in twins.values())
+        for key in ("runs", "same_answers", "same_steps")
+    )
+    rates = [
+        f"{found['times_as_fast']:.2f}"
+        + ("" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]")
+        + f" on {cell}"
+        for cell, found in twins.items()
+    ]
+    return [
+        f"medusa-llm and our engine with its tree: {answers} of {runs} answers and {steps} of "
+        f"{runs} sequences of accepted paths are equal; ours decodes {', '.join(rates)} times as "
+        "fast."
+    ]
