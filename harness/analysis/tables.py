@@ -23,9 +23,7 @@ from harness.files import read_json, replacing, sha256_file, write_json
 
 WIDTH = "width_matched"
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
-TIE_MARGIN = 1e-4
-# half precision: logit gaps below this are within the rounding of the logits
-MARGINS = {"float32": TIE_MARGIN, "bfloat16": 0.25, "float16": 0.05}
+TIE_MARGIN = 1e-4  # of float32 logits; in half precision their rounding is measured
 
 
 def write_tables(experiment: dict[str, Any], root: Path) -> None:
@@ -36,7 +34,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     out = root / "tables"
     prompts = frozen_prompts(root, rows)
     lossy = [arm for arm, kept in provenance["lossless"].items() if not kept]
-    divergences = _divergences(rows[~rows["arm"].isin(lossy)], experiment["dtype"])
+    divergences = _divergences(rows[~rows["arm"].isin(lossy)])
     _write(out / "divergences.csv", divergences)
     order = {name: place for place, name in enumerate(experiment["methods"])}
     summary = pd.DataFrame(
@@ -232,18 +230,21 @@ def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.Da
     return wide.reindex([m for m in methods if m in wide.index]).reset_index()
 
 
-def _divergences(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
+def _divergences(rows: pd.DataFrame) -> pd.DataFrame:
     """Answers of lossless arms that differ from the baseline's, each with its cause.
 
+    ``margin``: the target's logit gap between the two tokens; below float32 also ``exact_margin``,
+    the gap in float32, and ``rounding``, how far logits are from their float32 values there.
     ``width_matched``: whether the arm of that name, which is as wide as FIRP and accepts nothing,
     leaves the baseline at the same token in the same session; empty without that arm.
     """
     found = rows[rows["divergence"].notna()]
-    margin = found["divergence"].map(lambda d: d["margin"])
     table = found[["model", "dataset", "session", "prompt_id", "arm"]].assign(
-        index=found["divergence"].map(lambda d: d["index"]),
-        margin=margin,
-        cause=margin.map(lambda m: _cause(m, MARGINS[dtype])),
+        **{
+            key: found["divergence"].map(lambda d, key=key: d.get(key))
+            for key in ("index", "margin", "exact_margin", "rounding")
+        },
+        cause=found["divergence"].map(_cause),
     )
     return table.assign(width_matched=_width_explains(table, rows))
 
@@ -256,10 +257,14 @@ def _width_explains(table: pd.DataFrame, rows: pd.DataFrame) -> list[bool | None
     return [place in wide for place in table[keys].itertuples(index=False, name=None)]
 
 
-def _cause(margin: float, limit: float) -> str:
-    if margin == 0:
+def _cause(divergence: dict[str, float]) -> str:
+    """A gap is numerical if both logits' rounding can close it."""
+    gap, limit = divergence["margin"], TIE_MARGIN
+    if gap == 0:
         return "exact tie"
-    return "numerical" if abs(margin) < limit else "METHOD BUG"
+    if "rounding" in divergence:
+        gap, limit = divergence["exact_margin"], 2 * divergence["rounding"]
+    return "numerical" if abs(gap) < limit else "METHOD BUG"
 
 
 def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:

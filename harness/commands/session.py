@@ -1,11 +1,13 @@
 """Running one timed session."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.commands.arms import Arms, arm_folder, build_decoders
 from harness.data.prompts import read_prompts
+from harness.engine.audit import audit
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
@@ -54,7 +56,7 @@ def measure_session(
         seed=options["seed"],
         labels={**options["labels"], "fingerprint": fingerprint(facts)},
         detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
-        audit=target.margin,
+        audit=partial(audit, target),
         parameters=sum(p.numel() for p in target.model.parameters()),
     )
     header = {

@@ -95,13 +95,6 @@ class Target:
         """[T, V] logits of final-layer states [T, H] (before the final norm)."""
         return self._head(self.norm(hidden))
 
-    @torch.inference_mode()
-    def margin(self, ids: Sequence[int], wanted: int, other: int) -> float:
-        """logit(wanted) - logit(other) after ``ids``, by the model's own forward."""
-        own = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits
-        last = own[0, -1].float()
-        return float(last[wanted] - last[other])
-
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
         """Run and commit prompt tokens into an empty arena; returns states entering ``capture``."""
         if not ids:

@@ -37,8 +37,8 @@ class Plan:
     labels: dict[str, Any]
     parameters: int  # of the target
     detokenise: Callable[[list[int]], str]
-    # logit gap, after these tokens, between the baseline's next token and the arm's
-    audit: Callable[[tuple[int, ...], int, int], float]
+    # after these tokens, what the target thinks of the baseline's next token and of the arm's
+    audit: Callable[[tuple[int, ...], int, int], dict[str, float]]
 
     def request(self, prompt: Prompt) -> Request:
         """The same request for every arm."""
@@ -123,7 +123,7 @@ def _measure(plan: Plan, prompt: Prompt, order: list[str], block: int) -> list[d
 def _divergence(
     plan: Plan, prompt: tuple[int, ...], truth: list[int], tokens: list[int]
 ) -> dict[str, Any] | None:
-    """Where an arm's answer first leaves the baseline's, and the target's logit gap there.
+    """Where an arm's answer first leaves the baseline's, and the target's logit gaps there.
 
     An answer that only ends elsewhere is never numerical: its margin is infinite.
     """
@@ -135,7 +135,7 @@ def _divergence(
     )
     if at == min(len(truth), len(tokens)):
         return {"index": at, "margin": math.inf}
-    return {"index": at, "margin": plan.audit((*prompt, *truth[:at]), truth[at], tokens[at])}
+    return {"index": at, **plan.audit((*prompt, *truth[:at]), truth[at], tokens[at])}
 
 
 def _outcome(run: TimedRun, request: Request) -> dict[str, Any]:

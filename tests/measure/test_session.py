@@ -5,12 +5,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from harness.data.prompts import Prompt, hash_ids
 from harness.decoder import Decoder, Request, StepRecord
+from harness.engine.audit import audit
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -64,7 +66,7 @@ def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_p
         labels={"session": 1},
         parameters=0,
         detokenise=str,
-        audit=target.margin,
+        audit=partial(audit, target),
     )
     called: list[bool] = []
     run_session(plan, tmp_path / "session-1.jsonl", {}, lambda: called.append(True))

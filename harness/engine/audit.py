@@ -1,0 +1,53 @@
+"""Why an answer left the baseline's: the logit gap there, in the target's precision and in float32.
+
+In half precision two forwards of the same tokens round differently, by width and by kernel. How
+far, the float32 logits tell: a gap that rounding can close is no fault of the method, any other is.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine.masks import BlockMask, causal_layout
+from harness.engine.target import Target
+
+
+@torch.inference_mode()
+def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[str, float]:
+    """After ``ids``: ``margin`` = logit(wanted) - logit(other) by the model's own forward.
+
+    Below float32 also ``exact_margin``, the same with float32 weights and arithmetic, and
+    ``rounding``, the farthest that a logit of that row is from its float32 value.
+    """
+    device = target.device
+    every: Tensor = target.model(
+        input_ids=torch.tensor([ids], device=device), use_cache=False
+    ).logits
+    own = every[0, -1].float()
+    found = {"margin": float(own[wanted] - own[other])}
+    if target.dtype != torch.float32:
+        exact = float32_logits(target, ids)
+        found["exact_margin"] = float(exact[wanted] - exact[other])
+        found["rounding"] = float((own - exact).abs().max())
+    return found
+
+
+@torch.inference_mode()
+def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
+    """[V] logits after ``ids``, every layer widened in turn, so that one more layer fits at least."""
+    hidden = target.embed(ids).float()
+    layout = causal_layout(len(ids), target.device)
+    rotary = target.model.model.rotary_emb(hidden, layout.positions[None])
+    for layer, window in zip(target.layers, target.windows, strict=True):
+        mask = BlockMask(layout, 0, window, torch.float32).view(0, len(ids))
+        hidden = _wide(layer)(hidden, attention_mask=mask, position_embeddings=rotary)
+    last: Tensor = _wide(target.norm)(hidden[0, -1:])
+    logits: Tensor = _wide(target.model.lm_head)(last)[0]
+    return logits
+
+
+def _wide(module: nn.Module) -> Any:
+    return copy.deepcopy(module).float()

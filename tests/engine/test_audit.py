@@ -1,0 +1,53 @@
+"""The audit's float32 logits are the model's own, and rounding is told from a wrong token."""
+
+import copy
+
+import pytest
+import torch
+
+from harness.analysis.tables import _cause
+from harness.engine.audit import audit, float32_logits
+from harness.engine.target import Target
+from tests.models import ARCHITECTURES, VOCAB, tiny_model
+
+IDS = [(7 * i + 3) % VOCAB for i in range(24)]  # past mistral's window of 12
+
+
+def _half(name: str, dtype: torch.dtype) -> Target:
+    return Target(copy.deepcopy(tiny_model(name)).to(dtype))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_widened_layers_are_the_float32_model(name: str) -> None:
+    target = Target(tiny_model(name))
+    with torch.inference_mode():
+        own = target.model(input_ids=torch.tensor([IDS])).logits[0, -1]
+        other = target.model(input_ids=torch.tensor([IDS[:-1]])).logits[0, -1]
+    torch.testing.assert_close(float32_logits(target, IDS), own, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(other, own, atol=1e-2)
+    before = target.model.dtype
+    assert "rounding" not in audit(target, IDS, 1, 2)
+    assert target.model.dtype == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_a_close_token_is_numerical_and_a_far_one_is_a_bug(
+    dtype: torch.dtype,
+) -> None:
+    target = _half("llama", dtype)
+    wide = Target(copy.deepcopy(target.model).float())
+    with torch.inference_mode():
+        exact = wide.model(input_ids=torch.tensor([IDS])).logits[0, -1]
+    best, *others = exact.argsort(descending=True).tolist()
+    far = audit(target, IDS, best, others[-1])
+    assert far["exact_margin"] == pytest.approx(float(exact[best] - exact[others[-1]]), rel=1e-3)
+    assert 0 < far["rounding"] < far["exact_margin"] / 4
+    assert _cause(far) == "METHOD BUG"
+    gaps = {
+        pair: float(exact[pair[0]] - exact[pair[1]])
+        for pair in zip([best, *others], others, strict=False)
+    }
+    closest = min(gaps, key=lambda pair: gaps[pair])
+    near = audit(target, IDS, *closest)
+    assert _cause(near) in ("numerical", "exact tie")
+    assert _cause(near | {"margin": 1.0, "rounding": 0.0}) == "METHOD BUG"
