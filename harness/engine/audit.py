@@ -22,11 +22,8 @@ def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[s
     Below float32 also ``exact_margin``, the same with float32 weights and arithmetic, and
     ``rounding``, the farthest that a logit of that row is from its float32 value.
     """
-    device = target.device
-    every: Tensor = target.model(
-        input_ids=torch.tensor([ids], device=device), use_cache=False
-    ).logits
-    own = every[0, -1].float()
+    batch = torch.tensor([ids], device=target.device)
+    own: Tensor = target.model(input_ids=batch, use_cache=False).logits[0, -1].float()
     found = {"margin": float(own[wanted] - own[other])}
     if target.dtype != torch.float32:
         exact = float32_logits(target, ids)
@@ -37,7 +34,7 @@ def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[s
 
 @torch.inference_mode()
 def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
-    """[V] logits after ``ids``, every layer widened in turn, so that one more layer fits at least."""
+    """[V] logits after ``ids``, one layer widened at a time, so that large ones fit."""
     hidden = target.embed(ids).float()
     layout = causal_layout(len(ids), target.device)
     rotary = target.model.model.rotary_emb(hidden, layout.positions[None])
