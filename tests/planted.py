@@ -121,6 +121,18 @@ class FirstTwoAsOne(EngineDecoder):
         yield from records
 
 
+class TwoStepsAsOne(EngineDecoder):
+    """Decode steps are reported in pairs: tokens and paths of both in one record."""
+
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        records = super().steps(request)
+        yield next(records)
+        for record in records:
+            other = next(records, StepRecord(()))
+            tokens, path = record.tokens + other.tokens, record.path + other.path
+            yield replace(record, tokens=tokens, path=path)
+
+
 def counts_past_the_end(row: Row) -> None:
     """The last step counts all that it reached, not what was kept."""
     row["step_tokens"][-1] = len(row["step_path"][-1]) + 2

@@ -72,6 +72,9 @@ BUGS = {
         "run_timed",
         r"first record carries \d tokens, expected exactly 1",
     ),
+    "count_two_steps_as_one": Bug(
+        engine(planted.TwoStepsAsOne), "_checked", "a step commits 7 tokens and accepts 5 drafts"
+    ),
     "stop_late": Bug(
         asks(lambda r: replace(r, max_new_tokens=CAP + 1)),
         "TimedRun.stop_reason",

@@ -66,6 +66,12 @@ def _checked(row: dict[str, Any], file: Path) -> dict[str, Any]:
             f"{file}: prompt {row['prompt_id']}, arm {row['arm']}: steps hold "
             f"{sum(row['step_tokens'])} tokens, output_ids {len(row['output_ids'])}"
         )
+    for tokens, path in zip(row["step_tokens"], row["step_path"], strict=False):
+        if tokens > len(path) + 1:
+            raise HarnessError(
+                f"{file}: prompt {row['prompt_id']}, arm {row['arm']}: a step commits {tokens} "
+                f"tokens and accepts {len(path)} drafts, expected one token more than drafts"
+            )
     return row
 
 
