@@ -52,6 +52,12 @@ def add(commands: Any) -> None:
     add("--folders", required=True, type=Path)
     add("--out", required=True, type=Path)
 
+    add = command(commands, "cost", "cost of a forward by rows and context", _cost)
+    add("--model", required=True)
+    add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--out", required=True, type=Path)
+
     add = command(commands, "session", "time all arms on one dataset", _session)
     add("--model", required=True)
     add("--methods", required=True, help="JSON: arm -> settings")
@@ -116,6 +122,14 @@ def _profile(options: argparse.Namespace) -> None:
     caps = parse_json(options.caps, "--caps")
     watched = Watched(options.prompts, caps, options.folders, options.count)
     write_profile(parse_spec(options.model), parse_arms(options.methods), watched, options.out)
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from harness.commands.cost import write_cost
+
+    use_threads(options.threads)
+    caps = parse_json(options.caps, "--caps")
+    write_cost(parse_spec(options.model), options.prompts, caps, options.out)
 
 
 def _session(options: argparse.Namespace) -> None:

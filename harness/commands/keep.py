@@ -16,6 +16,7 @@ _KEPT = (
     "sweep/*.csv",
     "curve/*.csv",
     "profile/*.csv",
+    "cost/*.csv",
 )
 _ROWS = ("runs/*/*/session-*.jsonl",)
 _PROMPTS = ("prompts/*/*.jsonl",)

@@ -1,0 +1,55 @@
+"""What a forward of the target costs, by rows and context, once for all methods."""
+
+import csv
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.commands.methods import tune_requests
+from harness.decoder import Request
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.files import replacing
+from harness.measure.cost import ROWS, VerifyForward, time_forwards
+from harness.models import ModelSpec, load_target
+
+COLUMNS = ("rows", "context", "seconds", "repeats", "layers")
+CONTEXTS, REPEATS = 4, 30
+
+
+def write_cost(spec: ModelSpec, prompts: Sequence[Path], caps: dict[str, int], out: Path) -> None:
+    """One line per number of rows and context: median seconds of a verify forward.
+
+    Contexts span what the tune prompts and their answers reach. ``layers`` of the target: rows
+    that enter in the middle of the stack cost only the layers above.
+    """
+    target = load_target(spec)
+    requests = tune_requests(spec, target, prompts, caps)
+    contexts = _contexts(requests, _longest(target))
+    text = itertools.cycle(itertools.chain.from_iterable(r.prompt_ids for r in requests))
+    forward = VerifyForward(target, list(itertools.islice(text, contexts[-1] + 1)))
+    found = time_forwards(forward, contexts, REPEATS)
+    with replacing(out) as temporary, temporary.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(COLUMNS)
+        rows.writerows(
+            [*cell, seconds, REPEATS, len(target.layers)] for cell, seconds in found.items()
+        )
+
+
+def _longest(target: Target) -> int | None:
+    """Committed tokens behind which the widest forward still fits the model's context, if any."""
+    limit = getattr(target.config, "max_position_embeddings", None)
+    return None if limit is None else limit - max(ROWS)
+
+
+def _contexts(requests: Sequence[Request], longest: int | None) -> list[int]:
+    """Evenly from the shortest prompt to the end of the longest answer, roots left out."""
+    if not requests:
+        raise HarnessError("cost: no prompts, expected at least one")
+    first = min(len(r.prompt_ids) for r in requests) - 1
+    last = max(len(r.prompt_ids) + r.max_new_tokens for r in requests) - 1
+    if longest is not None:
+        first, last = (max(1, min(end, longest)) for end in (first, last))
+    spread = range(CONTEXTS)
+    return sorted({first + (last - first) * place // (CONTEXTS - 1) for place in spread})

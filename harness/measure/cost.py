@@ -1,0 +1,67 @@
+"""Seconds of the target's verify forward by rows and by committed tokens; nothing is committed.
+
+What is timed is the profile's forward phase: the layers and the head over all rows, until the
+device has finished. Blocks and trees are built outside the clock, as the profile counts them.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from statistics import median
+
+import torch
+from tqdm import tqdm
+
+from harness.decoder import Request
+from harness.engine.drafter import Drafter, Needs
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.engine.tree import Tree, chain
+from harness.measure.timing import synchronise
+
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+Cell = tuple[int, int]  # rows of the forward, tokens in the arena
+
+
+class VerifyForward(EngineDecoder):
+    """The loop's own verify forward of a chain, behind any part of the tokens ``ids``."""
+
+    def __init__(self, target: Target, ids: Sequence[int]) -> None:
+        drafter = Drafter()
+        drafter.needs = Needs(max_rows=max(ROWS))
+        super().__init__(target, drafter)
+        self._ids = list(ids)
+        with torch.inference_mode():
+            self._prefill(Request(tuple(ids), 1, frozenset()))
+
+    @torch.inference_mode()
+    def seconds(self, cell: Cell) -> float:
+        """Seconds of one forward, right after another of the same kind, as steps follow steps."""
+        rows, context = cell
+        # The tokens in front of any context are in the arena already, since all share one text.
+        self.target.arena.length = context
+        block = self._block(Tree(chain(rows - 1), self._ids[:1] * rows), None)
+        self._forward(block, rows)
+        synchronise(self.target.device)
+        started = time.perf_counter()
+        self._forward(block, rows)
+        synchronise(self.target.device)
+        return time.perf_counter() - started
+
+
+def time_forwards(
+    forward: VerifyForward, contexts: Sequence[int], repeats: int, seed: int = 0
+) -> dict[Cell, float]:
+    """Median seconds of every number of rows at every context.
+
+    Each repeat goes through all of them in a random order, so that drift meets all alike.
+    """
+    rng = random.Random(seed)
+    cells = [(rows, context) for rows in ROWS for context in contexts]
+    found: dict[Cell, list[float]] = {cell: [] for cell in cells}
+    for cell in cells:
+        forward.seconds(cell)  # masks and allocators are paid for
+    for _ in tqdm(range(repeats), desc="cost", unit="round"):
+        for cell in rng.sample(cells, len(cells)):
+            found[cell].append(forward.seconds(cell))
+    return {cell: median(seconds) for cell, seconds in found.items()}
