@@ -21,7 +21,7 @@ def preparation(root: Path, experiment: dict[str, Any]) -> pd.DataFrame:
 
     ``default`` is what the method's module calls so: its authors' setting where there is one.
     """
-    used = dict.fromkeys(_prepared_as(method) for method in experiment["methods"])
+    used = dict.fromkeys(prepared_as(method) for method in experiment["methods"])
     lines = []
     for model in experiment["models"]:
         folders = [root / "methods" / model / method for method in used]
@@ -34,7 +34,7 @@ def arm_costs(root: Path, model: str, arm: str) -> dict[str, float]:
 
     An arm that decodes with another method's parts has that method's seconds.
     """
-    folder = root / "methods" / model / _prepared_as(arm)
+    folder = root / "methods" / model / prepared_as(arm)
     config, spent = _read(folder / "config.json"), _read(folder / "spent.json")
     return {
         "trainable_parameters": config.get("trainable_parameters", math.nan),
@@ -49,7 +49,7 @@ def break_even(arm: str, line: dict[str, Any], baseline_rate: float) -> float:
 
     ``line`` is the arm's in the summary; ``baseline_rate`` in tokens per second.
     """
-    known = METHODS.get(_prepared_as(arm), Entry("", trained=True, tuned=True))
+    known = METHODS.get(prepared_as(arm), Entry("", trained=True, tuned=True))
     spent = (line["training_seconds"] if known.trained else 0.0) + (
         line["tuning_seconds"] if known.tuned else 0.0
     )
@@ -58,7 +58,7 @@ def break_even(arm: str, line: dict[str, Any], baseline_rate: float) -> float:
     return float(spent * baseline_rate / (1 - 1 / line["speedup"]))
 
 
-def _prepared_as(arm: str) -> str:
+def prepared_as(arm: str) -> str:
     """The method whose training and tuning an arm decodes with."""
     known = METHODS.get(arm)
     return (known and known.uses) or arm

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.acceptance import by_depth, by_node
+from harness.analysis.best_size import best_sizes
+from harness.analysis.cost import cost_model, costs, forwards
 from harness.analysis.definitions import definitions
 from harness.analysis.detectable import detectable
 from harness.analysis.draft_sizes import curves, reach
@@ -70,6 +72,8 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         curve = curves(root, experiment["models"])
         _write(out / "draft_size_curve.csv", curve)
         _write(out / "draft_size_reach.csv", reach(curve, experiment["draft_sizes"]["sizes"]))
+    for name, table in _cost_tables(experiment, root, rows, prompts, summary).items():
+        _write(out / f"{name}.csv", table)
     prepared = preparation(root, experiment)
     _write(out / "preparation.csv", prepared)
     facts = page_one(experiment, root, files, summary) | {
@@ -277,6 +281,24 @@ def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
     rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")
     ratio = rate.rdiv(rate[BASELINE], axis=0)
     return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()
+
+
+def _cost_tables(
+    experiment: dict[str, Any],
+    root: Path,
+    rows: pd.DataFrame,
+    prompts: dict[tuple[str, str], dict[str, Any]],
+    summary: pd.DataFrame,
+) -> dict[str, pd.DataFrame]:
+    """What forwards cost and what that predicts; none for a run in which they were not timed."""
+    known = costs(root, experiment["models"])
+    if not known:
+        return {}
+    tables = {"cost": forwards(known), "cost_model": cost_model(root, rows, prompts, summary)}
+    if experiment["draft_sizes"]["methods"]:
+        curve = curves(root, experiment["models"])
+        tables["best_draft_size"] = best_sizes(root, curve, rows, prompts)
+    return tables
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

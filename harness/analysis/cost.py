@@ -1,0 +1,193 @@
+"""Does what a forward costs explain the speedups? Predictions of steps, beside what was measured.
+
+A step is predicted as the target's forward for the step's rows, timed once for all methods, and
+the milliseconds that the profile saw outside that forward. Nothing of an arm's own speed is in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.phases import phases
+from harness.analysis.preparation import prepared_as
+from harness.analysis.rows import BASELINE
+from harness.files import read_json
+
+OUTSIDE = ("draft", "tree", "choose", "commit", "between")
+COLUMNS = (
+    "model dataset method acceptance_length predicted_step_ms measured_step_ms "
+    "predicted_speedup speedup predicted_over_measured ceiling_speedup"
+).split()
+Prompts = dict[tuple[str, str], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardCost:
+    """``grid`` [R, C] milliseconds of a forward of ``rows`` [R] behind ``contexts`` [C] tokens."""
+
+    rows: np.ndarray
+    contexts: np.ndarray
+    grid: np.ndarray
+    layers: int
+
+    def __call__(self, rows: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """[N] milliseconds of N forwards, bilinear in between.
+
+        More rows than were timed go on as the last two numbers of rows do; a context outside the
+        grid costs what its edge costs; no rows cost nothing.
+        """
+        lines = np.array([np.interp(context, self.contexts, line) for line in self.grid])
+        below = np.searchsorted(self.rows, rows, side="right") - 1
+        below = np.clip(below, 0, len(self.rows) - 2)
+        share = (rows - self.rows[below]) / (self.rows[below + 1] - self.rows[below])
+        low, high = (np.take_along_axis(lines, at[None], 0)[0] for at in (below, below + 1))
+        return np.where(rows > 0, (1 - share) * low + share * high, 0.0)
+
+    def of_steps(self, steps: "Steps", entries: Sequence[int]) -> np.ndarray:
+        """[N] milliseconds of the forwards of N steps.
+
+        ``entries``: layers at which a node's pseudo rows enter, one a row, ascending; those below
+        are spared them. Without any, all rows run through all layers. The head counts for every
+        row, though only the tree's are read.
+        """
+        if not entries:
+            return self(steps.rows, steps.context)
+        per_node = steps.rows // steps.nodes - 1
+        return self.by_layer(
+            [
+                steps.nodes * (1 + np.minimum(per_node, sum(entry <= layer for entry in entries)))
+                for layer in range(self.layers)
+            ],
+            steps.context,
+        )
+
+    def by_layer(self, rows: Sequence[np.ndarray], context: np.ndarray) -> np.ndarray:
+        """[N] milliseconds of forwards with ``rows[l]`` [N] rows in layer l: a mean over layers."""
+        return np.mean([self(in_layer, context) for in_layer in rows], axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """A target's forwards, and per arm the milliseconds of a step outside its forward."""
+
+    forward: ForwardCost
+    outside: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Decode steps of an arm: nodes of the tree, all rows, tokens in the arena; each [N]."""
+
+    nodes: np.ndarray
+    rows: np.ndarray
+    context: np.ndarray
+
+
+def costs(root: Path, models: Sequence[str]) -> dict[str, ModelCost]:
+    """What was timed and profiled of each model; empty where no forward was timed."""
+    files = {model: root / "cost" / f"{model}.csv" for model in models}
+    timed = {model: _forward_cost(file) for model, file in files.items() if file.is_file()}
+    spent = phases(root, list(timed)).dropna(subset=["forward_ms"])  # arms of the engine
+    spent["outside"] = spent[[f"{phase}_ms" for phase in OUTSIDE]].sum(axis=1)
+    return {
+        model: ModelCost(
+            forward, dict(spent[spent["model"] == model][["method", "outside"]].to_numpy())
+        )
+        for model, forward in timed.items()
+    }
+
+
+def _forward_cost(file: Path) -> ForwardCost:
+    table = pd.read_csv(file)
+    wide = table.pivot(index="rows", columns="context", values="seconds")
+    return ForwardCost(
+        wide.index.to_numpy(), wide.columns.to_numpy(), 1000 * wide.to_numpy(), table["layers"][0]
+    )
+
+
+def forwards(known: dict[str, ModelCost]) -> pd.DataFrame:
+    """The timed forwards of all models, one a line."""
+    lines = [
+        (model, rows, context, cost.forward.grid[place, column])
+        for model, cost in known.items()
+        for place, rows in enumerate(cost.forward.rows)
+        for column, context in enumerate(cost.forward.contexts)
+    ]
+    return pd.DataFrame(lines, columns=["model", "rows", "context", "forward_ms"])
+
+
+def decode_steps(rows: pd.DataFrame, prompts: Prompts) -> Steps:
+    """The decode steps of ``rows``, the prefill's left out; all but the root is in the arena."""
+    keys = zip(rows["model"], rows["prompt_id"], strict=True)
+    begun = [len(prompts[key]["input_ids"]) - 1 for key in keys]
+    contexts = [
+        at + np.cumsum(counts)[:-1] for at, counts in zip(begun, rows["step_tokens"], strict=True)
+    ]
+    nodes, width = (
+        np.concatenate([sizes[1:] for sizes in rows[name]]).astype(int)
+        for name in ("step_draft_size", "step_rows")
+    )
+    return Steps(1 + nodes, width, np.concatenate(contexts))
+
+
+def entry_layers(root: Path, model: str, arm: str) -> list[int]:
+    """Layers at which an arm's pseudo rows enter, by its method's own record; empty without."""
+    file = root / "methods" / model / prepared_as(arm) / "config.json"
+    return read_json(file).get("layout", {}).get("entry_layers", []) if file.is_file() else []
+
+
+def cost_model(
+    root: Path, rows: pd.DataFrame, prompts: Prompts, summary: pd.DataFrame
+) -> pd.DataFrame:
+    """One line per model, dataset and arm of the engine, where a speedup is counted.
+
+    ``predicted_speedup``: acceptance length times the predicted autoregressive step, over the
+    arm's. ``ceiling_speedup``: the same steps at the same cost, had each committed all drafts of
+    its longest path and one token more. Rows do not hold the shape of a tree: its depth is taken to
+    be the longest path that the arm ever accepted on the model, and never more than the step's
+    drafts. So the ceiling is too low for an arm whose deepest drafts are never accepted.
+    """
+    known = costs(root, list(dict.fromkeys(summary["model"])))
+    deepest = rows["step_path"].map(lambda paths: max(map(len, paths)))
+    deepest = deepest.groupby([rows["model"], rows["arm"]]).max()
+    measured = rows.groupby(["model", "dataset", "arm"])
+    lines = []
+    for _, line in summary.dropna(subset=["speedup"]).iterrows():
+        place = tuple(line[["model", "dataset", "method"]])
+        model, _, arm = place
+        if arm not in (known[model].outside if model in known else {}):
+            continue
+        mine = measured.get_group(place)
+        steps = decode_steps(mine, prompts)
+        predicted = _step_ms(known[model], arm, steps, entry_layers(root, model, arm))
+        reached = 1 + np.minimum(steps.nodes - 1, deepest[model, arm]).mean()
+        lines.append(
+            {
+                **line[["model", "dataset", "method", "acceptance_length", "speedup"]],
+                "predicted_step_ms": predicted,
+                "measured_step_ms": 1000 * mine["decode_seconds"].sum() / len(steps.rows),
+                "predicted_speedup": line["acceptance_length"] / predicted,
+                "ceiling_speedup": reached / predicted,
+            }
+        )
+    return _over_baseline(pd.DataFrame(lines, columns=COLUMNS))
+
+
+def _step_ms(cost: ModelCost, arm: str, steps: Steps, entries: Sequence[int]) -> float:
+    """Mean over the steps: the forward is not linear in its rows."""
+    return float(cost.forward.of_steps(steps, entries).mean() + cost.outside[arm])
+
+
+def _over_baseline(table: pd.DataFrame) -> pd.DataFrame:
+    """Rates, in tokens per predicted millisecond, become speedups over the baseline's."""
+    baseline = table[table["method"] == BASELINE].set_index(["model", "dataset"])
+    step = baseline["predicted_step_ms"].rename("baseline_ms").reset_index()
+    table = table.merge(step, on=["model", "dataset"])
+    for column in ("predicted_speedup", "ceiling_speedup"):
+        table[column] *= table["baseline_ms"]
+    table["predicted_over_measured"] = table["predicted_speedup"] / table["speedup"]
+    return table[COLUMNS]
