@@ -15,6 +15,9 @@ DEFINITIONS = (
     "method,accepted,with prefill,mean of answers,mean with prefill,1 + accepted/drafts,"
     "ratio of sums,geometric mean,mean of rates"
 ).split(",")
+COST = (
+    "method,accepted,predicted ms,measured ms,predicted speedup,measured speedup,ceiling"
+).split(",")
 SIZES = ["method", "drafts", "predicted", "measured", "rows/step", "speedup"]
 REACH = ["method", "drafts", "accepted", "as much with", "drafts", "times fewer"]
 
@@ -38,6 +41,30 @@ def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
                 number(100 * line["draft_share"], 0, " %"),
                 number(line["rows_per_step"], 1),
                 number(line["draft_size"], 1),
+            ]
+            for name, line in named(mine)
+        ),
+    ]
+
+
+def cost_rows(root: Path, dataset: str) -> list[list[str]]:
+    """Steps and speedups of a data set as costs predict them, and as measured; empty without."""
+    file = root / "tables" / "cost_model.csv"
+    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["dataset"])
+    mine = table[table["dataset"] == dataset]
+    if mine.empty:
+        return []
+    return [
+        COST,
+        *(
+            [
+                name,
+                number(line["acceptance_length"], 2),
+                number(line["predicted_step_ms"], 2),
+                number(line["measured_step_ms"], 2),
+                number(line["predicted_speedup"], 2),
+                number(line["speedup"], 2),
+                number(line["ceiling_speedup"], 2),
             ]
             for name, line in named(mine)
         ),
@@ -163,3 +190,28 @@ def size_rows(root: Path) -> list[list[str]]:
             for name, line in named(table)
         ),
     ]
+
+
+def best_size_lines(root: Path) -> list[str]:
+    """The draft size that should be fastest by its costs, and the fastest of the timed ones."""
+    file = root / "tables" / "best_draft_size.csv"
+    if not file.is_file():
+        return []
+    return [_best_size(name, line) for name, line in named(pd.read_csv(file))]
+
+
+def _best_size(name: str, line: pd.Series) -> str:
+    passes = "" if pd.isna(line["passes"]) else f", {line['passes'].replace('_', '-')}"
+    timed = (
+        ""
+        if pd.isna(line["timed_speedup"])
+        else (
+            f"; of the sizes that were timed, {line['timed_draft_size']:.0f} was the fastest, with "
+            f"{number(line['timed_speedup'], 2)}"
+        )
+    )
+    return (
+        f"By its costs, {name} should be fastest with {line['draft_size']} drafts a step{passes}: "
+        f"{number(line['predicted_acceptance_length'], 2)} tokens a step and a speedup of "
+        f"{number(line['predicted_speedup'], 2)} on the tune split{timed}."
+    )

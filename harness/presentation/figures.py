@@ -147,6 +147,25 @@ def _phases(root: Path) -> Figure | None:
     return figure
 
 
+def _cost(root: Path) -> Figure | None:
+    """Milliseconds of a forward of the target against its rows, a line per context."""
+    file = root / "tables" / "cost.csv"
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    figure, panels = _panels(list(dict.fromkeys(table["model"])))
+    for model, axis in panels.items():
+        mine = table[table["model"] == model]
+        shared = {"x": "rows", "y": "forward_ms", "hue": "context", "palette": "viridis"}
+        sns.lineplot(mine, **shared, marker="o", legend="full", ax=axis)
+        axis.set(xlabel="rows of the forward", ylabel="milliseconds", ylim=(0, None))
+        axis.set_xscale("log", base=2)
+        rows = sorted(mine["rows"].unique())
+        axis.set_xticks(rows, rows)
+        axis.legend(title="tokens in the cache", fontsize=7)
+    return figure
+
+
 def _acceptance(root: Path) -> Figure | None:
     """Share of steps whose accepted path reaches each depth."""
     table = pd.read_csv(root / "tables" / "acceptance_by_depth.csv")
@@ -307,6 +326,7 @@ _FIGURES: dict[str, Callable[[Path], Figure | None]] = {
     "speedup": _speedup,
     "question_speedup": _question_speedup,
     "phases": _phases,
+    "cost": _cost,
     "acceptance": _acceptance,
     "draft_sizes": _draft_sizes,
     "rank_accuracy": _rank_accuracy,

@@ -10,7 +10,9 @@ import typst
 from harness.errors import HarnessError
 from harness.files import read_json, replacing
 from harness.presentation.explain import (
+    best_size_lines,
     budget_lines,
+    cost_rows,
     definition_rows,
     named,
     prepared_rows,
@@ -41,6 +43,7 @@ def write_report(root: Path, name: str, out: Path) -> None:
     summary = pd.read_csv(root / "tables" / "summary.csv")
     data = _paper(root) if name == "paper" else _dataset(root, name, facts, summary)
     data["budget"] = budget_lines(root)
+    data["best_sizes"] = best_size_lines(root)
     data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
     data["figures"] = {
         figure: f"/{root.as_posix()}/figures/{figure}.svg"
@@ -92,6 +95,7 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "guards": [_guard_row(*pair) for pair in named(mine)],
         "speed": speed_rows(mine),
         "slower": slower_lines(mine),
+        "cost": cost_rows(root, name),
         "prepared": prepared_rows(root, mine),
         "reach": reach_rows(root),
         "sizes": size_rows(root),

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from harness.presentation.explain import (
+    best_size_lines,
     budget_lines,
+    cost_rows,
     prepared_rows,
     reach_rows,
     size_rows,
@@ -98,3 +100,25 @@ def test_a_length_that_is_never_reached_is_said_to_be_beyond_what_was_tried(tmp_
     assert beyond[-2:] == ["more than 8", "–"]
     assert reached == ["Medusa", "4", "3.00", "FIRP", "2", "2.0"]
     assert size_rows(root)[1:] == [["FIRP", "4", "3.500", "3.400", "25.0", "2.10"]]
+
+
+def test_costs_are_told_beside_what_was_measured(tmp_path: Path) -> None:
+    assert cost_rows(tmp_path, "gsm8k") == best_size_lines(tmp_path) == []
+    root = _tables(
+        tmp_path,
+        cost_model="model,dataset,method,acceptance_length,predicted_step_ms,measured_step_ms,"
+        "predicted_speedup,speedup,predicted_over_measured,ceiling_speedup\n"
+        "m,gsm8k,firp,4.0,5.5,5.8,2.5,2.4,1.04,3.1\nm,xsum,firp,3.0,5.5,5.8,1.9,1.8,1.04,3.1\n",
+        best_draft_size="model,method,draft_size,passes,predicted_acceptance_length,"
+        "predicted_step_ms,predicted_speedup,timed_draft_size,timed_speedup\n"
+        "m,firp,3,two_pass,3.126,4.4,2.44,4,2.02\nm,medusa,5,,3.4,4.5,2.6,,\n",
+    )
+    assert cost_rows(root, "gsm8k")[1:] == [
+        ["FIRP", "4.00", "5.50", "5.80", "2.50", "2.40", "3.10"]
+    ]
+    assert cost_rows(root, "mtbench") == []
+    firp, medusa = best_size_lines(root)
+    for part in ("3 drafts a step, two-pass: 3.13 tokens", "2.44", "timed, 4 was", "with 2.02"):
+        assert part in firp
+    assert "timed" not in medusa
+    assert "nan" not in medusa
