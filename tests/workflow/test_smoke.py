@@ -86,6 +86,26 @@ def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) 
         assert " ".join(row) not in text, "control: another number"
 
 
+def test_costs_predict_every_arm_whose_steps_can_be_split(finished: Path) -> None:
+    tables = finished / "results/smoke/tables"
+    phases = pd.read_csv(tables / "phases.csv").dropna(subset=["forward_ms"])
+    predicted = pd.read_csv(tables / "cost_model.csv")
+    counted = pd.read_csv(tables / "summary.csv").dropna(subset=["speedup"])
+    engine = counted[counted["method"].isin(phases["method"])]
+    places = ["dataset", "method"]
+    assert predicted[places].to_numpy().tolist() == engine[places].to_numpy().tolist()
+    assert (predicted["ceiling_speedup"] >= predicted["predicted_speedup"] * 0.999).all()
+    best = pd.read_csv(tables / "best_draft_size.csv")
+    assert list(best["method"]) == ["firp", "medusa"]
+    for name, cell in predicted.groupby("dataset"):
+        pages = PdfReader(finished / "reports" / f"{name}.pdf").pages
+        text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
+        for _, line in cell.iterrows():
+            columns = ("predicted_step_ms", "measured_step_ms", "predicted_speedup", "speedup")
+            told = " ".join(f"{line[column]:,.2f}" for column in columns)
+            assert told in text
+
+
 def test_a_line_of_the_summary_names_its_rows(finished: Path) -> None:
     root = finished / "results/smoke"
     for _, line in pd.read_csv(root / "tables/summary.csv").iterrows():
@@ -152,6 +172,7 @@ def test_a_changed_setting_prepares_its_method_alone_and_repeats_the_sessions(
         assert f"rule {rule}:" in listed, rule
     for rule in ("stand_in", "freeze_prompts", "freeze_test_prompts", "answer", "first_turns"):
         assert f"rule {rule}:" not in listed, rule
+    assert "rule cost:" not in listed, "a forward's cost is the target's alone"
     known = METHODS[method]
     assert ("rule train_method:" in listed) == known.trained
     assert ("rule tune_method:" in listed) == known.tuned

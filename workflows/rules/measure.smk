@@ -58,3 +58,26 @@ rule profile:
         "python -m harness --threads {params.torch_threads} profile --model {params.model:q} --methods {params.methods:q}"
         " --prompts {input.prompts} --caps {params.caps:q} --count {params.profiled}"
         " --folders {params.folders} --out {output} 2>&1 | tee {log}"
+
+
+# What a forward costs is the target's alone: no method's setting repeats it.
+rule cost:
+    input:
+        prompts=tune_prompts,
+        model=model_files,
+    output:
+        f"{ROOT}/cost/{{model}}.csv",
+    log:
+        f"{ROOT}/logs/cost/{{model}}.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        torch_threads=config["threads"],
+        model=model_spec,
+        caps=caps(),
+    shell:
+        "python -m harness --threads {params.torch_threads} cost --model {params.model:q} --prompts {input.prompts}"
+        " --caps {params.caps:q} --out {output} 2>&1 | tee {log}"

@@ -12,6 +12,8 @@ ANALYSIS = [
         "phases",
         "acceptance",
         "detectable",
+        "cost",
+        "best_size",
         "twins",
         "facts",
         "fairness",
@@ -26,8 +28,8 @@ TABLES = collect(
     table=[
         *("speedup", "acceptance_length", "draft_size", "rouge2", "summary", "preparation"),
         *("divergences", "question_speedup", "acceptance_by_depth", "acceptance_by_node"),
-        *("definitions", "phases", "detectable"),
-        *(["draft_size_curve", "draft_size_reach"] if CURVE["methods"] else []),
+        *("definitions", "phases", "detectable", "cost", "cost_model"),
+        *(["draft_size_curve", "draft_size_reach", "best_draft_size"] if CURVE["methods"] else []),
     ],
 )
 
@@ -46,6 +48,7 @@ rule tables:
         curves=collect(f"{ROOT}/curve/{{model}}.csv", model=MODELS if CURVE["methods"] else []),
         prepared=lambda wc: [file for model in MODELS for file in prepared_files(model)],
         profiles=collect(f"{ROOT}/profile/{{model}}.csv", model=MODELS),
+        costs=collect(f"{ROOT}/cost/{{model}}.csv", model=MODELS),
         code=ANALYSIS,
     output:
         TABLES,
