@@ -52,7 +52,7 @@ class ForwardCost:
 
         ``entries``: layers at which a node's pseudo rows enter, one a row, ascending; those below
         are spared them. Without any, all rows run through all layers. The head counts for every
-        row, though only the tree's are read.
+        row, though it reads the tree's alone; what makes pseudo states does not count.
         """
         if not entries:
             return self(steps.rows, steps.context)
