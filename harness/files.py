@@ -5,10 +5,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
+
+T = TypeVar("T")
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 @contextmanager
@@ -67,6 +73,28 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise HarnessError(f"{path} line {number}: expected an object, found {line[:40]!r}")
         rows.append(row)
     return rows
+
+
+def checked(kind: type[T], value: Any, where: str, *, strict: bool = True) -> T:
+    """``value`` as ``kind`` (a dataclass, TypedDict or container type); ``where`` names it.
+
+    ``strict``: lists are no tuples and numbers no text; else what JSON cannot tell apart is taken
+    for what is meant.
+    """
+    try:
+        found: T = _adapter(cast(Any, kind)).validate_python(value, strict=strict)
+        return found
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise HarnessError(
+            f"{where}: {place or 'value'}: {first['msg']}, found {first['input']!r:.60}"
+        ) from None
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def sha256_bytes(data: bytes) -> str:

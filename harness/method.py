@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 from harness.decoder import Decoder, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
+from harness.files import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def parse_settings(name: str, method: Method, given: dict[str, Any] | None) -> A
 
     Lists become tuples, since settings are frozen.
     """
-    given = dict(given or {})
+    given = dict(checked(dict[str, Any], given or {}, f"methods.{name}"))
     types = get_type_hints(method.settings)
     known = {f.name for f in fields(method.settings)}
     for key, value in given.items():

@@ -11,9 +11,19 @@ from transformers.utils.logging import disable_progress_bar
 
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import read_json, sha256_bytes, sha256_file
+from harness.files import checked, read_json, sha256_bytes, sha256_file
 
 _WHOLE_HASH_LIMIT = 2 << 30
+# A mistyped size would be built before the weights can contradict it.
+_SIZES = {
+    "num_hidden_layers": 1_000,
+    "vocab_size": 10_000_000,
+    "hidden_size": 1_000_000,
+    "intermediate_size": 10_000_000,
+    "num_attention_heads": 10_000,
+    "num_key_value_heads": 10_000,
+    "head_dim": 10_000,
+}
 disable_progress_bar()
 
 
@@ -48,7 +58,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         return AutoTokenizer.from_pretrained(
             spec.where, revision=spec.revision, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # files of a tokenizer are wrong in many ways
         raise HarnessError(f"tokenizer of '{spec.where}': {_first_line(error)}") from None
 
 
@@ -58,21 +68,21 @@ def load_target(spec: ModelSpec) -> Target:
     if spec.device.startswith("cuda") and not torch.cuda.is_available():
         raise HarnessError(f"device: '{spec.device}' asked for, but no CUDA device was found")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             spec.where,
             revision=spec.revision,
             dtype=getattr(torch, spec.dtype),
             attn_implementation=spec.attention,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from None
-    except Exception as error:  # safetensors raises a type of its own for truncated files
-        raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from None
-    model = model.to(spec.device)
-    if spec.device == "cpu":
-        store_by_column(model)
-    return Target(model, weights_hash(spec))
+        model = model.to(spec.device)
+        if spec.device == "cpu":
+            store_by_column(model)
+        return Target(model, weights_hash(spec))
+    except HarnessError:
+        raise
+    except Exception as error:  # a config may hold anything, and layers fail in their own ways
+        raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from error
 
 
 def store_by_column(model: nn.Module) -> None:
@@ -127,7 +137,12 @@ def _require_folder(spec: ModelSpec) -> None:
         return
     if not Path(spec.path).is_dir():
         raise HarnessError(f"model folder '{spec.path}': no such folder")
-    read_json(Path(spec.path) / "config.json")
+    file = Path(spec.path) / "config.json"
+    config = checked(dict[str, Any], read_json(file), str(file))
+    for name, most in _SIZES.items():
+        found = config.get(name, 1)
+        if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= most:
+            raise HarnessError(f"{file}: {name} is {found!r}, expected a number from 1 to {most:,}")
 
 
 def _first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ Its drafter knows the answers, so that most steps accept several drafts.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from harness.analysis.tables import write_tables
 from harness.data.prompts import Prompt, hash_ids, write_prompts
 from harness.decoder import Request, collect
+from harness.engine.audit import audit
 from harness.engine.drafter import Context, Drafter, Needs
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -111,7 +112,7 @@ def _measure(lab: Lab, root: Path) -> None:
         labels={**PLACE, "session": 1, "fingerprint": "one machine"},
         parameters=1,
         detokenise=str,
-        audit=target().margin,
+        audit=partial(audit, target()),
     )
     out = root / "runs/tiny/gsm8k/session-1.jsonl"
     run_session(plan, out, {}, lambda: None)

@@ -1,33 +1,42 @@
 """Raw session rows as a data frame, one line per prompt, arm and session."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from harness.errors import HarnessError
-from harness.files import read_jsonl
+from harness.files import TokenId, checked, read_jsonl
 
 BASELINE, AGAIN = "autoregressive", "autoregressive_again"
-_NEEDED = {
-    "model",
-    "dataset",
-    "session",
-    "prompt_id",
-    "question_id",
-    "arm",
-    "ids_sha256",
-    "output_ids",
-    "step_tokens",
-    "step_draft_size",
-    "step_rows",
-    "step_path",
-    "prefill_seconds",
-    "decode_seconds",
-    "fingerprint",
-    "stop_reason",
-    "order",
-}
+_Counts = list[Annotated[int, Field(ge=0)]]
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Row(TypedDict):
+    """What tables need of a row; it may hold more. Lists have one entry a step."""
+
+    model: str
+    dataset: str
+    session: int
+    prompt_id: str
+    question_id: str
+    arm: str
+    ids_sha256: str
+    output_ids: list[TokenId]
+    text: str
+    step_tokens: Annotated[_Counts, Field(min_length=1)]
+    step_draft_size: _Counts
+    step_rows: _Counts
+    step_path: list[list[Annotated[int, Field(ge=1)]]]
+    prefill_seconds: _Seconds
+    decode_seconds: _Seconds
+    fingerprint: str
+    stop_reason: str
+    order: int
+    divergence: dict[str, float] | None
 
 
 def session_files(root: Path, experiment: dict[str, Any]) -> list[Path]:
@@ -46,7 +55,13 @@ def load_rows(files: list[Path]) -> pd.DataFrame:
     Adds: tokens (all), decode_tokens, decode_steps, draft_total and rows_total (sums over the
     decode phase, the first record left out).
     """
-    rows = [_checked(row, file) for file in files for row in read_jsonl(file)]
+    rows = [
+        _checked(row, f"{file} line {number}")
+        for file in files
+        for number, row in enumerate(read_jsonl(file), start=1)
+    ]
+    if not rows:
+        raise HarnessError(f"{', '.join(map(str, files))}: no rows, expected at least one")
     frame = pd.DataFrame(rows)
     frame["tokens"] = frame["output_ids"].map(len)
     frame["decode_tokens"] = frame["tokens"] - frame["step_tokens"].map(lambda counts: counts[0])
@@ -57,20 +72,22 @@ def load_rows(files: list[Path]) -> pd.DataFrame:
     return frame
 
 
-def _checked(row: dict[str, Any], file: Path) -> dict[str, Any]:
-    missing = _NEEDED - set(row)
-    if missing:
-        raise HarnessError(f"{file}: a row lacks '{min(missing)}'")
+def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
+    checked(Row, row, where)
+    lengths = {name: len(row[name]) for name in row if name.startswith("step_")}
+    if len(set(lengths.values())) > 1:
+        raise HarnessError(f"{where}: steps are counted as {lengths}, expected equal lengths")
+    where = f"{where}: prompt {row['prompt_id']}, arm {row['arm']}"
     if sum(row["step_tokens"]) != len(row["output_ids"]):
         raise HarnessError(
-            f"{file}: prompt {row['prompt_id']}, arm {row['arm']}: steps hold "
-            f"{sum(row['step_tokens'])} tokens, output_ids {len(row['output_ids'])}"
+            f"{where}: steps hold {sum(row['step_tokens'])} tokens, output_ids "
+            f"{len(row['output_ids'])}"
         )
-    for tokens, path in zip(row["step_tokens"], row["step_path"], strict=False):
+    for tokens, path in zip(row["step_tokens"], row["step_path"], strict=True):
         if tokens > len(path) + 1:
             raise HarnessError(
-                f"{file}: prompt {row['prompt_id']}, arm {row['arm']}: a step commits {tokens} "
-                f"tokens and accepts {len(path)} drafts, expected one token more than drafts"
+                f"{where}: a step commits {tokens} tokens and accepts {len(path)} drafts, "
+                "expected one token more than drafts"
             )
     return row
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.files import checked
 
 
 def command(commands: Any, name: str, text: str, run: Any) -> Any:
@@ -33,7 +34,8 @@ def parse_arms(text: str) -> dict[str, Any]:
     from methods import METHODS, load_method
 
     arms = {}
-    for name, settings in parse_json(text, "--methods").items():
+    given = checked(dict[str, dict[str, Any] | None], parse_json(text, "--methods"), "--methods")
+    for name, settings in given.items():
         if name not in METHODS:
             raise HarnessError(f"method '{name}': expected one of {', '.join(METHODS)}")
         arms[name] = (load_method(name), settings or {})
@@ -44,7 +46,8 @@ def parse_spec(text: str) -> Any:
     """Where the model of a JSON argument is."""
     from harness.models import ModelSpec
 
+    given = checked(dict[str, str | None], parse_json(text, "--model"), "model")
     try:
-        return ModelSpec(**parse_json(text, "--model"))
+        return ModelSpec(**given)  # type: ignore[arg-type]
     except TypeError as error:
         raise HarnessError(f"model: {error}") from None

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 from transformers import GenerationConfig
+from typing_extensions import TypedDict
 
 from harness.data.prompts import Prompt
 from harness.engine.target import Target
-from harness.files import read_jsonl, write_jsonl
+from harness.files import TokenId, checked, read_jsonl, write_jsonl
 from harness.method import Answer
 
 BATCH = 64
@@ -80,6 +81,11 @@ def _cut(ids: list[int], stops: frozenset[int]) -> list[int]:
     return ids
 
 
+class _Line(TypedDict):
+    prompt_ids: list[TokenId]
+    answer_ids: list[TokenId]
+
+
 def write_answers(path: Path, prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> None:
     """One line a prompt: prompt_id, prompt and answer token ids."""
     write_jsonl(
@@ -93,6 +99,6 @@ def write_answers(path: Path, prompts: Sequence[Prompt], answers: Sequence[list[
 
 def read_answers(path: Path) -> list[Answer]:
     """Answers of at least two tokens: shorter ones hold nothing to draft."""
-    rows = read_jsonl(path)
+    rows = [checked(_Line, row, f"{path} line {n}") for n, row in enumerate(read_jsonl(path), 1)]
     answers = [Answer(tuple(row["prompt_ids"]), tuple(row["answer_ids"])) for row in rows]
     return [answer for answer in answers if len(answer.answer) >= 2]

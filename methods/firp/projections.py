@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
-from harness.files import read_json, replacing, sha256_file, write_json
-from methods.shared.weights import load_strictly
+from harness.files import checked, read_json, replacing, sha256_file, write_json
+from methods.shared.weights import load_strictly, read_tensors
 
 WEIGHTS, CONFIG = "projections.safetensors", "config.json"
 
@@ -112,15 +112,15 @@ def load(folder: Path, hidden_size: int, target_hash: str | None = None) -> Proj
 
     ``target_hash`` is the SHA-256 that identifies the target's weights; None skips that check.
     """
-    config = read_json(folder / CONFIG)
+    config = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
     _expect(folder, "hidden_size", config.get("hidden_size"), hidden_size)
     if target_hash is not None:
         _expect(folder, "target_hash", config.get("target_hash"), target_hash)
     _expect(folder, "sha256", sha256_file(folder / WEIGHTS), config.get("sha256"))
-    fields = dict(config["layout"])
-    layout = Layout(**{**fields, "entry_layers": tuple(fields["entry_layers"])})
+    tensors = read_tensors(folder / WEIGHTS)
+    layout = checked(Layout, config.get("layout"), f"{folder / CONFIG}: layout", strict=False)
     projections = Projections(layout, hidden_size)
-    load_strictly(projections, load_file(folder / WEIGHTS), folder / WEIGHTS)
+    load_strictly(projections, tensors, folder / WEIGHTS)
     return projections
 
 

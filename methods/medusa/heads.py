@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from harness.errors import HarnessError
-from harness.files import read_json, replacing, sha256_file, write_json
-from methods.shared.weights import load_strictly
+from harness.files import checked, read_json, replacing, sha256_file, write_json
+from methods.shared.weights import load_strictly, read_tensors
 
 WEIGHTS, PICKLED, CONFIG = "medusa_lm_head.safetensors", "medusa_lm_head.pt", "config.json"
 
@@ -129,15 +129,20 @@ def load(folder: Path, vocab_projection: Tensor, target_hash: str | None = None)
     ``vocab_projection`` [V, H] is the target's; ``target_hash`` identifies its weights and is
     compared where the config names one, as ours do.
     """
-    config = read_json(folder / CONFIG)
-    for key in ("medusa_num_heads", "medusa_num_layers"):
-        if not isinstance(config.get(key), int):
-            raise HarnessError(f"{folder / CONFIG}: {key} is {config.get(key)}, expected a number")
+    config = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
+    tensors = _read(folder)
+    # Before any is made: a wrong number could ask for more than the memory holds.
+    for key, place in (("medusa_num_heads", 0), ("medusa_num_layers", 1)):
+        held = len({name.split(".")[place] for name in tensors if name.count(".") > 1}) - place
+        if config.get(key) != held or isinstance(config.get(key), bool):
+            raise HarnessError(
+                f"{folder / CONFIG}: {key} is {config.get(key)!r}, expected {held}, as many as "
+                "the file holds tensors for"
+            )
     named = config.get("target_hash")
     if target_hash is not None and named is not None and named != target_hash:
         raise HarnessError(f"{folder}: heads of target {named}, expected {target_hash}")
     heads = Heads(config["medusa_num_heads"], config["medusa_num_layers"], vocab_projection.float())
-    tensors = _read(folder)
     if "sha256" in config and (folder / WEIGHTS).is_file():
         found_hash = sha256_file(folder / WEIGHTS)
         if found_hash != config["sha256"]:
@@ -150,7 +155,7 @@ def load(folder: Path, vocab_projection: Tensor, target_hash: str | None = None)
 
 def _read(folder: Path) -> dict[str, Tensor]:
     if (folder / WEIGHTS).is_file():
-        return load_file(folder / WEIGHTS)
+        return read_tensors(folder / WEIGHTS)
     if not (folder / PICKLED).is_file():
         raise HarnessError(f"{folder}: no {WEIGHTS} or {PICKLED}, expected one of them")
     try:

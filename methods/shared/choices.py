@@ -4,11 +4,13 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from harness.errors import HarnessError
-from harness.files import read_json, replacing
-from methods.shared.trees import BestFirstTree, RankPath, StaticTree, Trace, TreePolicy, grow
+from harness.files import checked, read_json, replacing
+from methods.shared.trees import BestFirstTree, StaticTree, Trace, TreePolicy, grow
 
 SETTING, ACCURACY = "setting.json", "rank_accuracy.csv"
 POLICIES = ("static", "best_first")
@@ -19,10 +21,10 @@ RANKS = 10
 class TreeChoice:
     """A tree of ``drafts`` nodes down to ``depth``; ``paths`` where it is static."""
 
-    policy: str
-    drafts: int
-    depth: int
-    paths: tuple[RankPath, ...] = ()
+    policy: Literal["static", "best_first"]
+    drafts: Annotated[int, Field(ge=0, le=1024)]
+    depth: Annotated[int, Field(ge=0, le=64)]
+    paths: tuple[tuple[Annotated[int, Field(ge=0, le=1024)], ...], ...] = ()
 
     def build(self) -> TreePolicy:
         """The policy that drafts this tree."""
@@ -57,9 +59,8 @@ def read_setting(folder: Path, extra: Sequence[str] = ()) -> tuple[TreeChoice, d
     setting = read_json(folder / SETTING)
     try:
         beside = {name: setting.pop(name) for name in extra}
-        paths = tuple(tuple(path) for path in setting.pop("paths"))
-        return TreeChoice(**setting, paths=paths), beside
-    except (KeyError, TypeError) as error:
+        return checked(TreeChoice, setting, str(folder / SETTING), strict=False), beside
+    except (KeyError, TypeError, AttributeError) as error:
         raise HarnessError(f"{folder / SETTING}: not such a setting ({error})") from None
 
 

@@ -2,9 +2,19 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """A safetensors file, or one line on why it is none."""
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise HarnessError(f"{file}: expected a safetensors file ({error})") from None
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:

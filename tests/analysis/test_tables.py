@@ -23,19 +23,18 @@ ANSWER = list(range(10, 31))  # 21 tokens: one from the prefill, 20 from decode 
 def _steps(arm: str) -> dict:
     """``fast`` accepts 3 drafts of 4 a step: 4 tokens in each of 5 decode steps."""
     if arm == "fast":
-        path = [[]] + [[1, 2, 3]] * 5
-        return {
-            "step_tokens": [1] + [4] * 5,
-            "step_draft_size": [0] + [4] * 5,
-            "step_rows": [1] + [5] * 5,
-            "step_path": path,
-        }
-    ones = [1] * len(ANSWER)
+        return _counted([1] + [4] * 5, drafts=4)
+    return _counted([1] * len(ANSWER), drafts=0)
+
+
+def _counted(tokens: list[int], drafts: int) -> dict:
+    """Steps that commit so many tokens each; the first drafts nothing."""
+    sizes = [0, *[drafts] * (len(tokens) - 1)]
     return {
-        "step_tokens": ones,
-        "step_draft_size": [0] * len(ANSWER),
-        "step_rows": ones,
-        "step_path": [[] for _ in ones],
+        "step_tokens": tokens,
+        "step_draft_size": sizes,
+        "step_rows": [1 + size for size in sizes],
+        "step_path": [list(range(1, count)) for count in tokens],
     }
 
 
@@ -203,6 +202,12 @@ def _same_prompt_twice(row: dict) -> None:
 
 
 def _lost_steps(row: dict) -> None:
+    for name in row:
+        if name.startswith("step_"):
+            row[name] = row[name][:-1]
+
+
+def _lost_counts(row: dict) -> None:
     row["step_tokens"] = row["step_tokens"][:-1]
 
 
@@ -213,6 +218,7 @@ def _lost_steps(row: dict) -> None:
         (_same_prompt_twice, "every prompt once a session"),
         (_other_machine, "2 machines, expected 1"),
         (_lost_steps, "steps hold"),
+        (_lost_counts, "expected equal lengths"),
     ],
 )
 def test_rows_that_do_not_belong_together_are_refused(tmp_path, change, message):
@@ -268,12 +274,12 @@ def test_an_unused_method_s_folder_and_an_old_curve_are_left_out(tmp_path):
 FAIR = {
     "token ids": None,
     "one cap": lambda row: (
-        row.update(output_ids=[*ANSWER, 1], step_tokens=[1] * 22)
+        row.update(output_ids=[*ANSWER, 1], **_counted([1] * 22, drafts=0))
         if row["arm"] == "autoregressive"
         else None
     ),
     "stop rule": lambda row: (
-        row.update(output_ids=ANSWER[:-1], step_tokens=[1, 4, 4, 4, 4, 3])
+        row.update(output_ids=ANSWER[:-1], **_counted([1, 4, 4, 4, 4, 3], drafts=4))
         if row["arm"] == "fast"
         else None
     ),
@@ -284,7 +290,9 @@ FAIR = {
     "own tokens": lambda row: row.update(output_ids=ANSWER[::-1]) if row["arm"] == "fast" else None,
     "loop": lambda row: row.update(output_ids=[1] * 21),
     "longer or shorter": lambda row: (
-        row.update(output_ids=ANSWER[:-4], step_tokens=[1, 4, 4, 4, 4], stop_reason="stop")
+        row.update(
+            output_ids=ANSWER[:-4], **_counted([1, 4, 4, 4, 4], drafts=4), stop_reason="stop"
+        )
         if row["arm"] == "fast"
         else None
     ),
@@ -321,7 +329,8 @@ def test_answers_that_go_on_after_a_stop_token_are_not_fair(tmp_path):
     def late(row: dict) -> None:
         """Others stop at token 29; the fast arm goes on to 30."""
         if row["arm"] != "fast":
-            row.update(output_ids=ANSWER[:-1], step_tokens=[1] * 20, stop_reason="stop")
+            steps = _counted([1] * 20, drafts=0)
+            row.update(output_ids=ANSWER[:-1], **steps, stop_reason="stop")
 
     write_tables(_write_experiment(tmp_path, {"small": 2.0}, late), tmp_path)
     found = json.loads((tmp_path / "tables/facts.json").read_text())["checklist"]

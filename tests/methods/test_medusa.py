@@ -219,7 +219,7 @@ def test_heads_survive_saving_and_loading(tmp_path: Path) -> None:
         load(tmp_path, projection, "y")
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"medusa_num_heads": 3', '"medusa_num_heads": 2'))
-    with pytest.raises(HarnessError, match=r"2\.0\.linear\.bias: .*expected nothing"):
+    with pytest.raises(HarnessError, match="medusa_num_heads is 2, expected 3"):
         load(tmp_path, projection)
     with pytest.raises(HarnessError, match="expected"):
         load(tmp_path, torch.zeros(VOCAB + 1, 32))
