@@ -26,6 +26,21 @@ include: "workflows/rules/report.smk"
 include: "workflows/rules/sweep.smk"
 
 
+# Seconds of work, and what may download: on a cluster these run where snakemake does.
+localrules:
+    all,
+    check_methods,
+    stand_in,
+    freeze_prompts,
+    freeze_test_prompts,
+    tables,
+    figures,
+    report,
+    publish,
+    sweep,
+    sweep_table,
+
+
 rule all:
     default_target: True
     input:

@@ -32,14 +32,19 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 SMOKE = ("all", "--configfile", "workflows/config/smoke.yaml")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which the smoke experiment ran."""
-    folder = tmp_path_factory.mktemp("project")
+def copy_project(folder: Path) -> None:
+    """Put what a run of the workflow needs into ``folder``."""
     for name in ("harness", "methods", "workflows", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, folder / name)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the smoke experiment ran."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_project(folder)
     done = snakemake(folder, *SMOKE)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder

@@ -17,6 +17,11 @@ CURVE = config["draft_sizes"]
 USED = {KNOWN[name].uses or name: None for name in [*METHODS, *CURVE["methods"]] if name in KNOWN}
 TRAINED = [name for name in USED if KNOWN[name].trained]
 TUNED = [name for name in USED if KNOWN[name].tuned]
+# What a job on the device asks of a cluster; on one machine its threads keep it alone.
+GPUS = 0 if config["device"] == "cpu" else 1
+# Whatever is timed, training and tuning too, has its node to itself. It stands in the rules since
+# --set-resources would take the place of a profile's and drop it without a word.
+ALONE = "--exclusive"
 MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
 
 

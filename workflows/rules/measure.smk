@@ -19,7 +19,8 @@ rule session:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=GPUS,
+        slurm_extra=ALONE,
     params:
         torch_threads=config["threads"],
         model=model_spec,
@@ -46,7 +47,8 @@ rule profile:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=GPUS,
+        slurm_extra=ALONE,
     params:
         torch_threads=config["threads"],
         model=model_spec,

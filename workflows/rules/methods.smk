@@ -30,7 +30,8 @@ rule train_method:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=GPUS,
+        slurm_extra=ALONE,
     params:
         torch_threads=config["threads"],
         model=model_spec,
@@ -60,7 +61,8 @@ rule draft_size_curve:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=GPUS,
+        slurm_extra=ALONE,
     params:
         torch_threads=config["threads"],
         model=model_spec,
@@ -96,7 +98,8 @@ rule tune_method:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=GPUS,
+        slurm_extra=ALONE,
     params:
         torch_threads=config["threads"],
         model=model_spec,

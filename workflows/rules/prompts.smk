@@ -12,6 +12,8 @@ rule first_turns:
     conda:
         "../../environment.yml"
     threads: workflow.cores
+    resources:
+        gpu=GPUS,
     params:
         torch_threads=config["threads"],
         model=model_spec,
@@ -70,6 +72,8 @@ rule answer:
     conda:
         "../../environment.yml"
     threads: workflow.cores
+    resources:
+        gpu=GPUS,
     params:
         torch_threads=config["threads"],
         model=model_spec,
