@@ -77,8 +77,9 @@ def _order(rows: pd.DataFrame) -> Check:
 
 
 def _warm(experiment: dict[str, Any]) -> Check:
-    count = experiment["warmup"]
-    return _check("every arm is warmed up on other prompts", count > 0, f"{count} a session")
+    count, shards = experiment["warmup"], experiment.get("shards", 1)
+    each = "session" if shards == 1 else f"shard, {shards} shards a session"
+    return _check("every arm is warmed up on other prompts", count > 0, f"{count} a {each}")
 
 
 def _again(summary: pd.DataFrame) -> Check:

@@ -42,11 +42,18 @@ class Row(TypedDict):
 def session_files(root: Path, experiment: dict[str, Any]) -> list[Path]:
     """The row files of an experiment; files that older settings left behind are not among them."""
     return [
-        root / "runs" / model / dataset / f"session-{session}.jsonl"
+        root / "runs" / model / dataset / name
         for model in experiment["models"]
         for dataset in experiment["datasets"]
         for session in range(1, experiment["sessions"] + 1)
+        for name in _names(session, experiment.get("shards", 1))
     ]
+
+
+def _names(session: int, shards: int) -> list[str]:
+    if shards == 1:
+        return [f"session-{session}.jsonl"]
+    return [f"session-{session}/shard-{shard}.jsonl" for shard in range(1, shards + 1)]
 
 
 def load_rows(files: list[Path]) -> pd.DataFrame:
@@ -56,7 +63,7 @@ def load_rows(files: list[Path]) -> pd.DataFrame:
     decode phase, the first record left out).
     """
     rows = [
-        _checked(row, f"{file} line {number}")
+        _of_its_shard(_checked(row, f"{file} line {number}"), file)
         for file in files
         for number, row in enumerate(read_jsonl(file), start=1)
     ]
@@ -68,6 +75,8 @@ def load_rows(files: list[Path]) -> pd.DataFrame:
     frame["decode_steps"] = frame["step_tokens"].map(len) - 1
     frame["draft_total"] = frame["step_draft_size"].map(lambda sizes: sum(sizes[1:]))
     frame["rows_total"] = frame["step_rows"].map(lambda sizes: sum(sizes[1:]))
+    if "shard" in frame:
+        _check_shards(frame)
     _check_pairing(frame)
     return frame
 
@@ -89,6 +98,28 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
                 f"{where}: a step commits {tokens} tokens and accepts {len(path)} drafts, "
                 "expected one token more than drafts"
             )
+    return row
+
+
+def _check_shards(frame: pd.DataFrame) -> None:
+    """Every session has all of its shards, and no prompt is in two of them."""
+    for (model, dataset, session), rows in frame.groupby(["model", "dataset", "session"]):
+        where = f"{model}/{dataset}, session {session}"
+        counts = set(rows["shards"])
+        if len(counts) > 1:
+            raise HarnessError(f"{where}: split into {sorted(counts)} shards, expected one number")
+        missing = set(range(1, int(counts.pop()) + 1)) - set(rows["shard"])
+        if missing:
+            raise HarnessError(f"{where}: no rows of shard {min(missing)}")
+        for prompt, found in rows.groupby("prompt_id")["shard"]:
+            if found.nunique() > 1:
+                twice = " and ".join(str(shard) for shard in sorted(set(found)))
+                raise HarnessError(f"{where}: prompt {prompt} is in shards {twice}")
+
+
+def _of_its_shard(row: dict[str, Any], file: Path) -> dict[str, Any]:
+    if file.stem.startswith("shard-") and file.stem != f"shard-{row.get('shard')}":
+        raise HarnessError(f"{file}: a row of shard {row.get('shard', 'none')}, expected its own")
     return row
 
 

@@ -107,9 +107,10 @@ def _summarise(
 ) -> list[dict[str, Any]]:
     """One summary line per arm of a ``place``: (model, dataset)."""
     model, dataset = place
-    provenance = read_json(root / "runs" / model / dataset / "session-1.provenance.json")
+    files = _cell_files(root, experiment, place)
+    provenance = read_json(files[0].with_suffix(".provenance.json"))
     lossless, reference = provenance["lossless"], provenance["reference"]
-    rows_sha256 = _row_hashes(root, experiment, place)
+    rows_sha256 = " ".join(map(sha256_file, files))
     timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
     baseline = cell[cell["arm"] == BASELINE]
     truth = baseline.drop_duplicates("prompt_id").set_index("prompt_id")
@@ -183,10 +184,9 @@ def _step_seconds(rows: pd.DataFrame) -> float:
     return float(rows["decode_seconds"].sum() / rows["decode_steps"].sum())
 
 
-def _row_hashes(root: Path, experiment: dict[str, Any], place: tuple[str, str]) -> str:
-    """SHA-256 of the row files behind a line, sessions in order."""
-    only = experiment | {"models": place[:1], "datasets": place[1:]}
-    return " ".join(sha256_file(file) for file in session_files(root, only))
+def _cell_files(root: Path, experiment: dict[str, Any], place: tuple[str, str]) -> list[Path]:
+    """The row files behind a line, sessions in order."""
+    return session_files(root, experiment | {"models": place[:1], "datasets": place[1:]})
 
 
 def _with_total(cell: pd.DataFrame) -> pd.DataFrame:

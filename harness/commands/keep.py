@@ -10,6 +10,7 @@ from harness.files import replacing
 _KEPT = (
     "tables/*",
     "runs/*/*/*.provenance.json",
+    "runs/*/*/*/*.provenance.json",
     "methods/*/*/*.csv",
     "methods/*/*/*.json",
     "targets/*/record.json",
@@ -18,7 +19,7 @@ _KEPT = (
     "profile/*.csv",
     "cost/*.csv",
 )
-_ROWS = ("runs/*/*/session-*.jsonl",)
+_ROWS = ("runs/*/*/session-*.jsonl", "runs/*/*/session-*/shard-*.jsonl")
 _PROMPTS = ("prompts/*/*.jsonl",)
 _DROPPED = ("prompts/*/*.dropped.json",)
 
@@ -29,10 +30,10 @@ def keep(root: Path, out: Path, *, prompts: bool) -> None:
     ``prompts``: frozen test prompts too, without which tables cannot be made again; only for data
     that may be passed on.
     """
-    if not any(root.glob("runs/*/*/session-*.jsonl")):
+    packed = [file for pattern in _ROWS for file in root.glob(pattern)]
+    if not packed:
         raise HarnessError(f"{root}: no session rows, expected the folder of a finished experiment")
     plain = [file for pattern in (*_KEPT, *_DROPPED) for file in root.glob(pattern)]
-    packed = [file for pattern in _ROWS for file in root.glob(pattern)]
     if prompts:
         packed += [file for pattern in _PROMPTS for file in root.glob(pattern)]
     if out.exists():

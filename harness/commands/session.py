@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.arms import Arms, arm_folder, build_decoders
-from harness.data.prompts import read_prompts
+from harness.data.prompts import read_prompts, shard_of
 from harness.engine.audit import audit
 from harness.engine.target import Target
 from harness.errors import HarnessError
@@ -36,11 +36,13 @@ def measure_session(
 ) -> None:
     """Run one session; writes rows to ``files.out`` and provenance beside it.
 
-    ``options``: labels, seed, max_new_tokens, warmup (number of prompts).
+    ``options``: labels, seed, max_new_tokens, warmup (number of prompts). Where the labels name a
+    shard, only its questions are measured.
     """
     target, tokenizer = load_target(spec), load_tokenizer(spec)
     stops = stop_ids(target, tokenizer)
-    prompts = read_prompts(files.prompts)
+    prompts, labels = read_prompts(files.prompts), options["labels"]
+    # of all shards, so that each has equal buffers
     longest = max(len(prompt.input_ids) for prompt in prompts) + options["max_new_tokens"]
     _check_context(target, longest)
     # Once for all arms and prompts: growing inside a run would charge whoever comes first.
@@ -48,13 +50,13 @@ def measure_session(
     facts = machine(target.device)
     plan = Plan(
         arms=build_decoders(target, arms, files.folders),
-        prompts=prompts,
+        prompts=shard_of(prompts, labels.get("shard", 1), labels.get("shards", 1)),
         warmup=read_prompts(files.warmup)[: options["warmup"]],
         max_new_tokens=options["max_new_tokens"],
         stops=stops,
         device=target.device,
         seed=options["seed"],
-        labels={**options["labels"], "fingerprint": fingerprint(facts)},
+        labels={**labels, "fingerprint": fingerprint(facts)},
         detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
         audit=partial(audit, target),
         parameters=sum(p.numel() for p in target.model.parameters()),

@@ -97,6 +97,20 @@ def drop_long(prompts: Sequence[Prompt], longest: int) -> tuple[list[Prompt], in
     return [prompt for prompt in prompts if prompt.question_id not in long], len(long)
 
 
+def shard_of(prompts: Sequence[Prompt], shard: int, shards: int) -> list[Prompt]:
+    """The prompts of every ``shards``-th question, from number ``shard`` on; turns stay together.
+
+    Taken in turn and not in blocks: sets are often sorted by category.
+    """
+    questions = list(dict.fromkeys(prompt.question_id for prompt in prompts))
+    if not 1 <= shards <= len(questions):
+        raise HarnessError(f"shards: {shards}, expected 1 to {len(questions)}, a question each")
+    if not 1 <= shard <= shards:
+        raise HarnessError(f"shard: {shard}, expected 1 to {shards}")
+    mine = set(questions[shard - 1 :: shards])
+    return [prompt for prompt in prompts if prompt.question_id in mine]
+
+
 def write_prompts(path: Path, prompts: Sequence[Prompt], dropped: int) -> None:
     """Write the prompts, and beside them how many questions were dropped as too long."""
     if not prompts:

@@ -63,6 +63,8 @@ def write_report(root: Path, name: str, out: Path) -> None:
 def _common(facts: dict[str, Any]) -> dict[str, Any]:
     experiment, machine = facts["experiment"], facts["machine"]
     packages = facts["packages"]
+    shards = experiment.get("shards", 1)
+    sessions = f"{experiment['sessions']}" + (f", each in {shards} shards" if shards > 1 else "")
     where = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} threads"
     return {
         "experiment": experiment["experiment"],
@@ -73,7 +75,10 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
             ["Target", f"{', '.join(experiment['models'])}: {facts['parameters']:,} parameters"],
             ["Hardware", f"{where}; {experiment['dtype']}"],
             ["Software", ", ".join(f"{k} {v}" for k, v in packages.items())],
-            ["Sessions", f"{experiment['sessions']}; all arms in each, random balanced order"],
+            [
+                "Sessions",
+                f"{sessions}; all arms in each, random balanced order",
+            ],
             ["Token choice", "greedy, batch size 1, one cap and one stop rule for all arms"],
             ["Commit", facts["commit"][:12] + ("-dirty" if "dirty" in facts["commit"] else "")],
         ],

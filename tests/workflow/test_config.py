@@ -1,5 +1,6 @@
 """Bad configuration ends in one clear line, before any job."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
     ("change", "expected"),
     [
         ("sessions=0", "0 is less than the minimum of 1"),
+        ("shards=0", "0 is less than the minimum of 1"),
         ("sesions=3", "'sesions' was unexpected"),
         ('datasets={"squad": {"max_new_tokens": 4, "longest_prompt": 9}}', "squad"),
         ('experiment="../away"', "does not match"),
@@ -22,6 +24,18 @@ def test_a_bad_key_or_value_is_named(change: str, expected: str) -> None:
     done = snakemake(ROOT, "-n", *SMOKE, "--config", change)
     assert done.returncode != 0
     assert expected in done.stdout + done.stderr
+
+
+def test_shards_are_jobs_of_their_own_and_one_shard_is_none() -> None:
+    runs = "results/smoke/runs/mini"
+    found = {}
+    for count in (1, 2):
+        done = snakemake(ROOT, "-n", "--forceall", *SMOKE, "--config", f"shards={count}")
+        assert done.returncode == 0, done.stderr[-2000:]
+        found[count] = set(re.findall(rf"output: {runs}/(\S+)\.jsonl", done.stdout))
+    sets = ("mtbench", "gsm8k", "xsum")
+    assert found[1] == {f"{name}/session-1" for name in sets}
+    assert found[2] == {f"{name}/session-1/shard-{k}" for name in sets for k in (1, 2)}
 
 
 def test_an_unknown_report_fails_at_once() -> None:

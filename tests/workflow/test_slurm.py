@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -22,19 +23,18 @@ THROUGH_SLURM = {
     "answer": 2,  # train and tune
     "train_method": 1,
     "tune_method": 2,  # firp and hf_generate
-    "draft_size_curve": 1,
     "profile": 1,
-    "session": 2,
+    "session": 2,  # shards
 }
 
 
 def _write_config(file: Path) -> None:
-    """`smoke` with one data set, few arms and two sessions."""
+    """`smoke` with one data set, few arms, and a session of two shards."""
     config = yaml.safe_load((ROOT / "workflows/config/smoke.yaml").read_text())
-    config["sessions"] = 2
+    config["shards"] = 2
     config["datasets"] = {DATASET: config["datasets"][DATASET]}
     config["methods"] = {name: config["methods"][name] for name in ARMS}
-    config["draft_sizes"]["methods"] = ["firp"]
+    del config["draft_sizes"]
     file.write_text(yaml.safe_dump(config))
 
 
@@ -98,6 +98,7 @@ def test_the_workflow_runs_through_slurm_and_what_is_timed_runs_alone(tmp_path: 
     logs = (folder / ".snakemake/slurm_logs").glob("rule_*/**/*.log")
     assert len(list(logs)) == len(jobs)
     _check_alone(jobs)
+    _check_shards(folder / "results/smoke/runs/mini" / DATASET / "session-1")
 
 
 def _check_alone(jobs: list[slurm.Job]) -> None:
@@ -108,3 +109,10 @@ def _check_alone(jobs: list[slurm.Job]) -> None:
     for one, other in itertools.combinations(jobs, 2):
         if one in timed or other in timed:
             assert one.end <= other.start or other.end <= one.start, (one, other)
+
+
+def _check_shards(runs: Path) -> None:
+    rows = [pd.read_json(runs / f"shard-{shard}.jsonl", lines=True) for shard in (1, 2)]
+    questions = [question for shard in rows for question in shard["question_id"].unique()]
+    assert len(questions) == len(set(questions)) == 2
+    assert all(set(shard["arm"]) == set(ARMS) for shard in rows)

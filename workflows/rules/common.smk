@@ -12,6 +12,11 @@ METHODS = list(config["methods"])
 SHIPPED = "workflows/resources/mini-target"
 REPORTS = [*DATASETS, "paper"]
 SESSIONS = range(1, config["sessions"] + 1)
+SHARDS = range(1, config["shards"] + 1)
+SHARDED = len(SHARDS) > 1
+RUN = "runs/{model}/{dataset}/" + (
+    "session-{session}/shard-{shard}" if SHARDED else "session-{session}"
+)
 # An arm that decodes with another method's training makes that method's steps run, listed or not.
 CURVE = config["draft_sizes"]
 USED = {KNOWN[name].uses or name: None for name in [*METHODS, *CURVE["methods"]] if name in KNOWN}
@@ -31,6 +36,7 @@ wildcard_constraints:
     split="train|tune|test",
     method="|".join(dict.fromkeys([*METHODS, *USED])),
     session=r"\d+",
+    shard=r"\d+",
     variant=r"\d+",
     name="|".join(REPORTS),
 
@@ -189,16 +195,22 @@ def prepared_files(model):
 
 
 def session_options(wildcards):
-    """JSON for --options."""
+    """JSON for --options; each shard draws its own orders of the arms."""
+    session = int(wildcards.session)
+    labels = {
+        "experiment": config["experiment"],
+        "model": wildcards.model,
+        "dataset": wildcards.dataset,
+        "session": session,
+    }
+    seed = config["seed"] * 1000 + session
+    if SHARDED:
+        labels |= {"shard": int(wildcards.shard), "shards": len(SHARDS)}
+        seed = seed * 1000 + labels["shard"]
     return as_json(
         {
-            "labels": {
-                "experiment": config["experiment"],
-                "model": wildcards.model,
-                "dataset": wildcards.dataset,
-                "session": int(wildcards.session),
-            },
-            "seed": config["seed"] * 1000 + int(wildcards.session),
+            "labels": labels,
+            "seed": seed,
             "max_new_tokens": config["datasets"][wildcards.dataset]["max_new_tokens"],
             "warmup": config["warmup"],
         }
@@ -213,7 +225,7 @@ def sessions_first(wildcards):
 def experiment_facts():
     """JSON for the tables and reports."""
     keys = ("experiment", "title", "stand_in", "sessions", "warmup", "seed", "threads")
-    keys += ("dtype", "device")
+    keys += ("dtype", "device", *(["shards"] if SHARDED else []))
     return as_json(
         {key: config[key] for key in keys}
         | {

@@ -10,10 +10,10 @@ rule session:
         checked=f"{ROOT}/checked.json",
         model=model_files,
     output:
-        rows=f"{ROOT}/runs/{{model}}/{{dataset}}/session-{{session}}.jsonl",
-        provenance=f"{ROOT}/runs/{{model}}/{{dataset}}/session-{{session}}.provenance.json",
+        rows=f"{ROOT}/{RUN}.jsonl",
+        provenance=f"{ROOT}/{RUN}.provenance.json",
     log:
-        f"{ROOT}/logs/session/{{model}}-{{dataset}}-{{session}}.log",
+        f"{ROOT}/logs/session/{{model}}-{{dataset}}-{{session}}{'-{shard}' if SHARDED else ''}.log",
     priority: sessions_first
     conda:
         "../../environment.yml"

@@ -37,10 +37,11 @@ TABLES = collect(
 rule tables:
     input:
         rows=collect(
-            f"{ROOT}/runs/{{model}}/{{dataset}}/session-{{session}}.jsonl",
+            f"{ROOT}/{RUN}.jsonl",
             model=MODELS,
             dataset=DATASETS,
             session=SESSIONS,
+            shard=SHARDS,
         ),
         prompts=collect(
             f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS
