@@ -30,7 +30,7 @@ class Oracle(Drafter):
         truth = [self._all[i] if i < len(self._all) else 0 for i in range(at, at + 3)]
         wrong = [(token + 1) % self._vocab for token in truth]
         # 1 and 2 are siblings, 3 and 4 children of 1: the truth sits at 1, 4 and nowhere deeper,
-        # or, every other step, at 1, 3 and 5.
+        # or, where the context has an odd length, at 1, 3 and 5.
         if at % 2:
             tokens = [context.root, truth[0], wrong[0], truth[1], wrong[1], truth[2]]
         else:

@@ -4,7 +4,7 @@ Any drafter's steps will do, be they chains, trees or matches of a pool. Interva
 questions, the unit that everything here is counted in; sessions only repeat them.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -108,10 +108,10 @@ class _Tally:
     """Counts per question of something numbered."""
 
     def __init__(self) -> None:
-        self._counts: dict[int, Counter[str]] = {}
+        self._counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
 
     def add(self, question: str, number: int) -> None:
-        self._counts.setdefault(number, Counter())[question] += 1
+        self._counts[number][question] += 1
 
     def of(self, number: int) -> pd.Series:
         """By question; without those that have none."""

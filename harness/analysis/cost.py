@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.phases import phases
+from harness.analysis.phases import phases, phases_by_dataset
 from harness.analysis.preparation import prepared_as
 from harness.analysis.rows import BASELINE
 from harness.files import read_json
@@ -72,10 +72,18 @@ class ForwardCost:
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """A target's forwards, and per arm the milliseconds of a step outside its forward."""
+    """A target's forwards, and the milliseconds of a step outside its forward.
+
+    ``outside`` by arm, over all data sets; ``outside_in`` by (data set, arm).
+    """
 
     forward: ForwardCost
     outside: dict[str, float]
+    outside_in: dict[tuple[str, str], float]
+
+    def outside_of(self, dataset: str, arm: str) -> float:
+        """On that data set, or over all where it was not profiled."""
+        return self.outside_in.get((dataset, arm), self.outside[arm])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +99,22 @@ def costs(root: Path, models: Sequence[str]) -> dict[str, ModelCost]:
     """What was timed and profiled of each model; empty where no forward was timed."""
     files = {model: root / "cost" / f"{model}.csv" for model in models}
     timed = {model: _forward_cost(file) for model, file in files.items() if file.is_file()}
-    spent = phases(root, list(timed)).dropna(subset=["forward_ms"])  # arms of the engine
-    spent["outside"] = spent[[f"{phase}_ms" for phase in OUTSIDE]].sum(axis=1)
+    spent = _outside(phases(root, list(timed)), ["model", "method"])
+    spent_in = _outside(phases_by_dataset(root, list(timed)), ["model", "dataset", "method"])
     return {
         model: ModelCost(
-            forward, dict(spent[spent["model"] == model][["method", "outside"]].to_numpy())
+            forward,
+            {arm: ms for (of, arm), ms in spent.items() if of == model},
+            {(dataset, arm): ms for (of, dataset, arm), ms in spent_in.items() if of == model},
         )
         for model, forward in timed.items()
     }
+
+
+def _outside(split: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], float]:
+    """Milliseconds of a step outside its forward, of the engine's arms."""
+    split = split.dropna(subset=["forward_ms"]).set_index(keys)
+    return split[[f"{phase}_ms" for phase in OUTSIDE]].sum(axis=1).to_dict()
 
 
 def _forward_cost(file: Path) -> ForwardCost:
@@ -158,12 +174,14 @@ def cost_model(
     lines = []
     for _, line in summary.dropna(subset=["speedup"]).iterrows():
         place = tuple(line[["model", "dataset", "method"]])
-        model, _, arm = place
+        model, dataset, arm = place
         if arm not in (known[model].outside if model in known else {}):
             continue
         mine = measured.get_group(place)
         steps = decode_steps(mine, prompts)
-        predicted = _step_ms(known[model], arm, steps, entry_layers(root, model, arm))
+        forward = known[model].forward.of_steps(steps, entry_layers(root, model, arm))
+        # a mean over steps: the forward is not linear in its rows
+        predicted = float(forward.mean()) + known[model].outside_of(dataset, arm)
         reached = 1 + np.minimum(steps.nodes - 1, deepest[model, arm]).mean()
         lines.append(
             {
@@ -175,11 +193,6 @@ def cost_model(
             }
         )
     return _over_baseline(pd.DataFrame(lines, columns=COLUMNS))
-
-
-def _step_ms(cost: ModelCost, arm: str, steps: Steps, entries: Sequence[int]) -> float:
-    """Mean over the steps: the forward is not linear in its rows."""
-    return float(cost.forward.of_steps(steps, entries).mean() + cost.outside[arm])
 
 
 def _over_baseline(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Where decode time goes: milliseconds a step by phase, from the profile pass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,19 +18,36 @@ def phases(root: Path, models: Sequence[str]) -> pd.DataFrame:
     ``timed_ms`` without clocks inside; the phases with them, in a second run of the same request;
     ``between_ms``: of that run's decode time, what no phase holds. Empty outside the engine.
     """
-    files = [root / "profile" / f"{model}.csv" for model in models]
-    found = [_table(file) for file in files if file.is_file()]
+    found = [
+        _table(raw.drop(columns="dataset"), ["model", "method"]) for raw in _read(root, models)
+    ]
     return pd.concat(found)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
 
 
-def _table(file: Path) -> pd.DataFrame:
-    raw = pd.read_csv(file)
+def phases_by_dataset(root: Path, models: Sequence[str]) -> pd.DataFrame:
+    """The same, one line per model, data set and arm: what is drafted may depend on the text."""
+    columns = ["model", "dataset", *COLUMNS[1:]]
+    found = [_table(raw, columns[:3]) for raw in _read(root, models)]
+    return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def _read(root: Path, models: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """The profile passes that there are."""
+    for model in models:
+        file = root / "profile" / f"{model}.csv"
+        if file.is_file():
+            raw = pd.read_csv(file)
+            yield raw.assign(model=model, dataset=raw.get("dataset", ""))
+
+
+def _table(raw: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    # min_count: no phase was timed outside the engine, which is not zero seconds
+    raw = raw.groupby(keys, sort=False).sum(min_count=1).reset_index()
     per_step = 1000 / raw["decode_steps"].where(raw["decode_steps"] > 0)
     between = raw["decode_seconds"] - raw[list(PHASES)].sum(axis=1, min_count=1)
     return pd.DataFrame(
         {
-            "model": file.stem,
-            "method": raw["method"],
+            **{key: raw[key] for key in keys},
             "decode_steps": raw["decode_steps"],
             "timed_ms": raw["timed_seconds"] * per_step,
             "profiled_over_timed": raw["decode_seconds"] / raw["timed_seconds"],

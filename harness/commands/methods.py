@@ -96,13 +96,12 @@ def tune_requests(
 ) -> list[Request]:
     """Requests of frozen prompts, the data sets in turn."""
     stops = stop_ids(target, load_tokenizer(spec))
-    mixed = _interleave([read_prompts(file) for file in prompts])
-    return [Request(p.input_ids, caps[p.dataset], stops) for p in mixed]
+    return [Request(p.input_ids, caps[p.dataset], stops) for p in mixed_prompts(prompts)]
 
 
-def _interleave(groups: list[list[Prompt]]) -> list[Prompt]:
-    """One of each dataset in turn, so that any part of the list holds all datasets."""
-    mixed = itertools.chain.from_iterable(itertools.zip_longest(*groups))
+def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:
+    """One of each file in turn, so that any part of the list holds all data sets."""
+    mixed = itertools.chain.from_iterable(itertools.zip_longest(*map(read_prompts, files)))
     return [prompt for prompt in mixed if prompt is not None]
 
 

@@ -1,4 +1,4 @@
-"""Where each arm's decode time goes, phase by phase, on a few tune prompts."""
+"""Where each arm's decode time goes, phase by phase, on a few tune prompts of each data set."""
 
 import csv
 from collections.abc import Sequence
@@ -9,15 +9,16 @@ import torch
 from tqdm import tqdm
 
 from harness.commands.arms import Arms, build_decoders
-from harness.commands.methods import tune_requests
+from harness.commands.methods import mixed_prompts
 from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
 from harness.files import replacing
 from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
-from harness.models import ModelSpec, load_target
+from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
 
 COLUMNS = (
+    "dataset",
     "method",
     "requests",
     "decode_steps",
@@ -30,7 +31,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is watched: the first ``count`` tune requests, and where the arms' parts are."""
+    """What is watched: ``count`` tune prompts, the data sets in turn, and the arms' parts."""
 
     prompts: Sequence[Path]
     caps: dict[str, int]
@@ -39,18 +40,29 @@ class Watched:
 
 
 def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> None:
-    """One line an arm: decode-phase seconds without clocks inside, with them, and of each phase.
+    """One line per data set and arm: decode seconds without clocks inside, with them, by phase.
 
     Arms outside the engine have no phases, only the first.
     """
     target = load_target(spec)
     decoders = build_decoders(target, arms, watched.folders)
-    requests = tune_requests(spec, target, watched.prompts, watched.caps)[: watched.count]
+    sets = _requests(watched, stop_ids(target, load_tokenizer(spec)))
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
         for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):
-            rows.writerow([name, len(requests), *_profile(decoder, requests, target.device)])
+            for dataset, requests in sets.items():
+                found = _profile(decoder, requests, target.device)
+                rows.writerow([dataset, name, len(requests), *found])
+
+
+def _requests(watched: Watched, stops: frozenset[int]) -> dict[str, list[Request]]:
+    """By data set."""
+    sets: dict[str, list[Request]] = {}
+    for prompt in mixed_prompts(watched.prompts)[: watched.count]:
+        request = Request(prompt.input_ids, watched.caps[prompt.dataset], stops)
+        sets.setdefault(prompt.dataset, []).append(request)
+    return sets
 
 
 def _profile(

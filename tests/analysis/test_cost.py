@@ -97,18 +97,23 @@ def _experiment(root: Path, change: Callable[[dict], None] = _as_planned) -> dic
     return experiment
 
 
-def _profile(root: Path, outside: dict[str, float]) -> None:
-    """Ten steps an arm of a 4 ms forward, and what is outside it spread over five phases."""
+def _profile(root: Path, outside: dict[str, float], elsewhere: float = 1.0) -> None:
+    """Ten steps an arm of a 4 ms forward, and what is outside it spread over five phases.
+
+    On another data set, which the experiment lacks, everything outside costs ``elsewhere`` times
+    as much.
+    """
     header = (
-        "method,requests,decode_steps,timed_seconds,decode_seconds,prefill,draft,tree,forward,"
-        "choose,commit"
+        "dataset,method,requests,decode_steps,timed_seconds,decode_seconds,prefill,draft,tree,"
+        "forward,choose,commit"
     )
     lines = [
-        f"{arm},2,10,1,{0.04 + ms / 100},0.1,{0.4 * ms / 100},{0.1 * ms / 100},0.04,"
+        f"{dataset},{arm},2,10,1,{0.04 + ms / 100},0.1,{0.4 * ms / 100},{0.1 * ms / 100},0.04,"
         f"{0.2 * ms / 100},{0.2 * ms / 100}"
-        for arm, ms in outside.items()
+        for dataset, times in (("gsm8k", 1.0), ("other", elsewhere))
+        for arm, ms in ((arm, times * ms) for arm, ms in outside.items())
     ]
-    _write_csv(root / "profile/small.csv", header, [*lines, "hf_generate,2,10,1,,,,,,,"])
+    _write_csv(root / "profile/small.csv", header, [*lines, "gsm8k,hf_generate,2,10,1,,,,,,,"])
 
 
 def _write_csv(file: Path, header: str, lines: list[str]) -> None:
@@ -156,6 +161,21 @@ def test_a_drafter_s_cost_and_a_step_s_rows_are_needed(tmp_path: Path) -> None:
     _experiment(tmp_path, narrow)
     write_tables(experiment, tmp_path)
     assert _cost_model(tmp_path).loc["fast", "predicted_over_measured"] > 1.5
+
+
+def test_what_an_arm_spends_outside_is_that_data_set_s(tmp_path: Path) -> None:
+    experiment = _experiment(tmp_path)
+    _profile(tmp_path, OUTSIDE, elsewhere=3.0)
+    write_tables(experiment, tmp_path)
+    found = _cost_model(tmp_path)
+    assert found["predicted_over_measured"].to_numpy() == pytest.approx(1, rel=1e-4)
+    # Control: not profiled by itself, it gets the mean of the others, twice what it really is.
+    file = tmp_path / "profile/small.csv"
+    file.write_text(file.read_text().replace("gsm8k,", "third,"))
+    write_tables(experiment, tmp_path)
+    found = _cost_model(tmp_path)
+    off = found["predicted_step_ms"] - found["measured_step_ms"]
+    assert off.to_numpy() == pytest.approx(np.array(list(OUTSIDE.values())), rel=1e-2)
 
 
 def test_the_ceiling_is_the_longest_path_in_every_step_that_drafts(tmp_path: Path) -> None:

@@ -237,8 +237,10 @@ def test_a_step_s_cost_and_the_tokens_that_pay_training_back(tmp_path):
     )
     (tmp_path / "profile").mkdir()
     (tmp_path / "profile/small.csv").write_text(
-        "method,requests,decode_steps,timed_seconds,decode_seconds,prefill,draft,tree,forward,"
-        "choose,commit\nfast,4,9,1.9,2.0,0.3,0.5,0.1,1.0,0.2,0.1\n"
+        "dataset,method,requests,decode_steps,timed_seconds,decode_seconds,prefill,draft,tree,"
+        "forward,choose,commit\n"
+        "gsm8k,fast,1,4,0.9,0.8,0.1,0.2,0.1,0.5,0,0\n"
+        "xsum,fast,3,5,1.0,1.2,0.2,0.3,0,0.5,0.2,0.1\n"
     )
     write_tables(_write_experiment(tmp_path, {"small": 2.0}), tmp_path)
     summary = pd.read_csv(tmp_path / "tables/summary.csv").set_index("method")

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from harness.analysis.tables import _cause
+from harness.analysis.divergences import cause
 from harness.engine.audit import audit, float32_logits
 from harness.engine.target import Target
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
@@ -42,12 +42,12 @@ def test_in_half_precision_a_close_token_is_numerical_and_a_far_one_is_a_bug(
     far = audit(target, IDS, best, others[-1])
     assert far["exact_margin"] == pytest.approx(float(exact[best] - exact[others[-1]]), rel=1e-3)
     assert 0 < far["rounding"] < far["exact_margin"] / 4
-    assert _cause(far) == "METHOD BUG"
+    assert cause(far) == "METHOD BUG"
     gaps = {
         pair: float(exact[pair[0]] - exact[pair[1]])
         for pair in zip([best, *others], others, strict=False)
     }
     closest = min(gaps, key=lambda pair: gaps[pair])
     near = audit(target, IDS, *closest)
-    assert _cause(near) in ("numerical", "exact tie")
-    assert _cause(near | {"margin": 1.0, "rounding": 0.0}) == "METHOD BUG"
+    assert cause(near) in ("numerical", "exact tie")
+    assert cause(near | {"margin": 1.0, "rounding": 0.0}) == "METHOD BUG"

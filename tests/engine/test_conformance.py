@@ -69,7 +69,7 @@ def test_drafting_never_changes_the_text(name: str, kind: str, temperature: floa
     assert tokens == truth
     assert len(records[0].tokens) == 1
     if kind == "oracle":
-        # (steps of 4 and of 3 tokens in turn; anything near 1 would leave compaction untested)
+        # Steps of 4 tokens, the first maybe of 3; near 1, compaction would go untested.
         assert len(tokens) / len(records) > 2.5
     if kind == "never":
         assert len(records) == len(tokens)

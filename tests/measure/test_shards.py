@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from harness.commands.prompts import Split, freeze_prompts
 from harness.commands.session import SessionFiles, measure_session
 from harness.commands.stand_in import make_stand_in
 from harness.data.prompts import Prompt, hash_ids, shard_of
+from harness.engine.audit import audit
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -57,7 +59,7 @@ def test_the_shards_together_hold_every_question_once_with_all_turns_and_arms(
             labels={"shard": shard},
             parameters=0,
             detokenise=str,
-            audit=target.margin,
+            audit=partial(audit, target),
         )
         mine = _rows(plan, tmp_path / f"shard-{shard}.jsonl")
         places = Counter((row["arm"], row["order"]) for row in mine)

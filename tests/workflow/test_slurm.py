@@ -18,7 +18,7 @@ PROFILE = "workflows/profiles/slurm"
 DATASET = "gsm8k"
 ARMS = ("autoregressive", "autoregressive_again", "hf_generate", "firp")
 # Trained, tuned or compared by the clock, or measured.
-TIMED = {"train_method", "tune_method", "draft_size_curve", "profile", "session"}
+TIMED = {"train_method", "tune_method", "draft_size_curve", "profile", "cost", "session"}
 THROUGH_SLURM = {
     "answer": 2,  # train and tune
     "train_method": 1,
@@ -65,7 +65,7 @@ def test_every_rule_that_is_timed_asks_for_a_node_of_its_own() -> None:
     rules = {}
     for file in sorted((ROOT / "workflows/rules").glob("*.smk")):
         rules |= dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.M | re.S))
-    timing = re.compile(r"harness --threads \S+ (train|tune|curve|profile|session) ")
+    timing = re.compile(r"harness --threads \S+ (train|tune|curve|profile|cost|session) ")
     timed = {name for name, body in rules.items() if timing.search(body)}
     assert timed == TIMED
     alone = {name for name, body in rules.items() if "slurm_extra=ALONE" in body}

@@ -75,7 +75,8 @@ rule cost:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=GPUS,
+        slurm_extra=ALONE,
     params:
         torch_threads=config["threads"],
         model=model_spec,

@@ -10,6 +10,8 @@ ANALYSIS = [
         "draft_sizes",
         "definitions",
         "phases",
+        "summary",
+        "divergences",
         "acceptance",
         "detectable",
         "cost",
@@ -21,7 +23,8 @@ ANALYSIS = [
     )
 ]
 PRESENTATION = [
-    f"harness/presentation/{name}.py" for name in ("wording", "figures", "explain", "verdicts", "report")
+    f"harness/presentation/{name}.py"
+    for name in ("wording", "figures", "explain", "verdicts", "report")
 ]
 TABLES = collect(
     f"{ROOT}/tables/{{table}}.csv",

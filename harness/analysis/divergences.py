@@ -1,0 +1,43 @@
+"""Answers of lossless arms that differ from autoregressive ones: where, and why."""
+
+import pandas as pd
+
+WIDTH = "width_matched"
+TIE_MARGIN = 1e-4  # of float32 logits; in half precision their rounding is measured
+
+
+def divergences(rows: pd.DataFrame) -> pd.DataFrame:
+    """Answers of lossless arms that differ from the baseline's, each with its cause.
+
+    ``margin``: the target's logit gap between the two tokens; below float32 also ``exact_margin``,
+    the gap in float32, and ``rounding``, how far logits are from their float32 values there.
+    ``width_matched``: whether the arm of that name, which is as wide as FIRP and accepts nothing,
+    leaves the baseline at the same token in the same session; empty without that arm.
+    """
+    found = rows[rows["divergence"].notna()]
+    table = found[["model", "dataset", "session", "prompt_id", "arm"]].assign(
+        **{
+            key: found["divergence"].map(lambda d, key=key: d.get(key))
+            for key in ("index", "margin", "exact_margin", "rounding")
+        },
+        cause=found["divergence"].map(cause),
+    )
+    return table.assign(width_matched=_width_explains(table, rows))
+
+
+def _width_explains(table: pd.DataFrame, rows: pd.DataFrame) -> list[bool | None]:
+    keys = ["model", "dataset", "session", "prompt_id", "index"]
+    if WIDTH not in set(rows["arm"]):
+        return [None] * len(table)
+    wide = set(table[table["arm"] == WIDTH][keys].itertuples(index=False, name=None))
+    return [place in wide for place in table[keys].itertuples(index=False, name=None)]
+
+
+def cause(divergence: dict[str, float]) -> str:
+    """A gap is numerical if both logits' rounding can close it."""
+    gap, limit = divergence["margin"], TIE_MARGIN
+    if gap == 0:
+        return "exact tie"
+    if "rounding" in divergence:
+        gap, limit = divergence["exact_margin"], 2 * divergence["rounding"]
+    return "numerical" if abs(gap) < limit else "METHOD BUG"

@@ -1,0 +1,143 @@
+"""One line per arm on a model and data set: speed, acceptance, quality, and what it took."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.facts import AA_BAND, LOOP_LIMIT
+from harness.analysis.preparation import arm_costs, break_even
+from harness.analysis.quality import equivalence, loops, rouge2, scores
+from harness.analysis.rows import AGAIN, BASELINE, session_files
+from harness.analysis.statistics import log_ratio, per_question, question_ratio, ranks
+from harness.files import read_json, sha256_file
+
+
+def summarise(
+    experiment: dict[str, Any],
+    root: Path,
+    place: tuple[str, str],
+    cell: pd.DataFrame,
+    prompts: dict[tuple[str, str], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """One summary line per arm of a ``place``: (model, dataset)."""
+    model, dataset = place
+    files = _cell_files(root, experiment, place)
+    provenance = read_json(files[0].with_suffix(".provenance.json"))
+    lossless, reference = provenance["lossless"], provenance["reference"]
+    rows_sha256 = " ".join(map(sha256_file, files))
+    timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
+    baseline = cell[cell["arm"] == BASELINE]
+    truth = baseline.drop_duplicates("prompt_id").set_index("prompt_id")
+    looping = _looping(baseline)
+    arms = list(dict.fromkeys(cell["arm"]))
+    ranked = [a for a in arms if lossless[a] and not reference[a]]
+    rank = ranks(timed, ranked) if ranked and not looping and _a_a_passes(timed, arms) else {}
+    lines = []
+    for arm in arms:
+        mine = cell[cell["arm"] == arm]
+        line = {
+            "experiment": experiment["experiment"],
+            "model": model,
+            "dataset": dataset,
+            "method": arm,
+            "lossless": lossless[arm],
+            "questions": mine["question_id"].nunique(),
+            "sessions": mine["session"].nunique(),
+            "tokens": int(mine["tokens"].sum()),
+            "tokens_per_second": _rate(mine),
+            **_speedups(timed, whole, arm, counted=not looping and not _looping(mine)),
+            "rank": rank.get(arm),
+            **_per_step(mine, baseline),
+            **_quality(dataset, mine, truth, {p: prompts[model, p] for p in truth.index}),
+            "extra_memory_mb": provenance["extra_bytes"][arm] / 2**20,
+            "peak_memory_mb": math.nan,
+            **arm_costs(root, model, arm),
+            "rows_sha256": rows_sha256,
+        }
+        line["break_even_tokens"] = break_even(arm, line, _rate(baseline))
+        lines.append(line)
+    return lines
+
+
+def _looping(rows: pd.DataFrame) -> bool:
+    """Whether too many answers of an arm go in circles for its speed to mean anything."""
+    once = rows.drop_duplicates("prompt_id")
+    return float(once["output_ids"].map(loops).mean()) > LOOP_LIMIT
+
+
+def _a_a_passes(timed: pd.DataFrame, arms: list[str]) -> bool:
+    """Whether autoregressive decoding came out as fast as itself."""
+    return AGAIN in arms and log_ratio(timed, BASELINE, AGAIN).interval.inside(*AA_BAND)
+
+
+def _per_step(mine: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
+    """An arm's mean decode step; its cost in autoregressive ones."""
+    steps = mine["decode_steps"].sum()
+    return {
+        "acceptance_length": mine["decode_tokens"].sum() / steps,
+        **_acceptance_interval(mine),
+        "draft_size": mine["draft_total"].sum() / steps,
+        "rows_per_step": mine["rows_total"].sum() / steps,
+        "step_cost": _step_seconds(mine) / _step_seconds(baseline),
+    }
+
+
+def _acceptance_interval(mine: pd.DataFrame) -> dict[str, float]:
+    """95 % over questions."""
+    counts = mine.groupby("question_id")[["decode_tokens", "decode_steps"]].sum()
+    found = question_ratio(counts["decode_tokens"], counts["decode_steps"])
+    return {"acceptance_length_low": found.low, "acceptance_length_high": found.high}
+
+
+def _rate(rows: pd.DataFrame) -> float:
+    """Decode-phase tokens per second."""
+    return float(rows["decode_tokens"].sum() / rows["decode_seconds"].sum())
+
+
+def _step_seconds(rows: pd.DataFrame) -> float:
+    return float(rows["decode_seconds"].sum() / rows["decode_steps"].sum())
+
+
+def _cell_files(root: Path, experiment: dict[str, Any], place: tuple[str, str]) -> list[Path]:
+    """The row files behind a line, sessions in order."""
+    return session_files(root, experiment | {"models": place[:1], "datasets": place[1:]})
+
+
+def _with_total(cell: pd.DataFrame) -> pd.DataFrame:
+    return cell.assign(total_seconds=cell["prefill_seconds"] + cell["decode_seconds"])
+
+
+def _speedups(
+    timed: pd.DataFrame, whole: pd.DataFrame, arm: str, *, counted: bool
+) -> dict[str, float]:
+    """Speedup with its interval, and end to end; NaN where looping answers do not count."""
+    columns = ("speedup", "speedup_ci_low", "speedup_ci_high", "end_to_end_speedup")
+    if not counted:
+        return dict.fromkeys(columns, math.nan)
+    if arm == BASELINE:
+        return dict(zip(columns, (1.0, math.nan, math.nan, 1.0), strict=True))
+    found = log_ratio(timed, BASELINE, arm).interval
+    both = log_ratio(whole, BASELINE, arm).interval
+    return dict(zip(columns, (found.ratio, found.low, found.high, both.ratio), strict=True))
+
+
+def _quality(
+    dataset: str, mine: pd.DataFrame, truth: pd.DataFrame, prompts: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Rouge-2, accuracy and agreement over the timed answers, each prompt's first session."""
+    once = mine.drop_duplicates("prompt_id").set_index("prompt_id")
+    references = {p: prompts[p]["reference"] for p in once.index}
+    own, base = (scores(dataset, table["text"], references) for table in (once, truth))
+    against = [rouge2(once.loc[p, "text"], truth.loc[p, "text"]) for p in once.index]
+    same = mine["output_ids"] == mine["prompt_id"].map(truth["output_ids"])
+    return {
+        "rouge2": float(own.mean()) if dataset == "xsum" else math.nan,
+        "rouge2_vs_ar": sum(against) / len(against),
+        "accuracy": float(own.mean()) if dataset == "gsm8k" else math.nan,
+        **equivalence(dataset, own, base),
+        "exact_match_rate": float(same.mean()),
+        "length_ratio": float(once["tokens"].sum() / truth["tokens"].sum()),
+        "loop_rate": float(once["output_ids"].map(loops).mean()),
+    }
