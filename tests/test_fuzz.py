@@ -65,6 +65,12 @@ ROW = {
     "stop_reason": "cap",
     "order": 0,
     "divergence": None,
+    "device_state": {
+        "load1": 0.5,
+        "cores_seconds": 2.0,
+        "others_seconds": 0.0,
+        "stolen_seconds": 0,
+    },
 }
 PUBLISHED = {
     "question_id": 81,

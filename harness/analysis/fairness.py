@@ -1,5 +1,6 @@
 """What must hold for a comparison to be called fair, each checked on rows, settings or logs."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -8,6 +9,7 @@ from harness.analysis.facts import AA_BAND, LOOP_LIMIT
 from harness.analysis.rows import AGAIN, BASELINE
 
 MARGIN = 1.1  # of the budget: steps are planned, not cut off
+QUIET = 0.02  # of all cores' time in a session may go to others than the measured process
 PLACES = 0.15  # an arm's mean place in the order may be that far off the middle, in places' range
 
 LENGTHS = 0.1  # an arm's answers may be that much longer or shorter than autoregressive ones
@@ -29,6 +31,7 @@ def checklist(
         _ends(experiment, rows),
         _order(rows),
         _warm(experiment),
+        _quiet(rows),
         _again(summary),
         _lossless(summary),
         _budget(prepared),
@@ -80,6 +83,25 @@ def _warm(experiment: dict[str, Any]) -> Check:
     count, shards = experiment["warmup"], experiment.get("shards", 1)
     each = "session" if shards == 1 else f"shard, {shards} shards a session"
     return _check("every arm is warmed up on other prompts", count > 0, f"{count} a {each}")
+
+
+def _quiet(rows: pd.DataFrame) -> Check:
+    """While arms ran; the worst session counts."""
+    what = f"the machine was quiet: others took at most {100 * QUIET:.0f} % of its cores' time"
+    all_of_them, others, stolen = (
+        rows["device_state"].map(lambda state, name=name: state.get(name, math.nan))
+        for name in ("cores_seconds", "others_seconds", "stolen_seconds")
+    )
+    if all_of_them.isna().any():
+        return _check(what, None, "the system does not tell")
+    sums = pd.DataFrame({"taken": others + stolen, "all": all_of_them})
+    sums = sums.groupby([rows["model"], rows["dataset"], rows["session"]]).sum()
+    shares = sums["taken"] / sums["all"].where(sums["all"] > 0)
+    if shares.isna().all():
+        return _check(what, None, "too short to tell")
+    model, dataset, session = shares.idxmax()
+    told = f"{100 * max(0.0, shares.max()):.1f} % in session {session} of {model}/{dataset}"
+    return _check(what, bool(shares.max() <= QUIET), told)
 
 
 def _again(summary: pd.DataFrame) -> Check:

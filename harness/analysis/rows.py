@@ -37,6 +37,7 @@ class Row(TypedDict):
     stop_reason: str
     order: int
     divergence: dict[str, float] | None
+    device_state: dict[str, float]
 
 
 def session_files(root: Path, experiment: dict[str, Any]) -> list[Path]:

@@ -4,12 +4,16 @@ import hashlib
 import os
 import platform
 import subprocess
+import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+_STAT = Path("/proc/stat")
+_CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _PACKAGES = ("torch", "transformers", "datasets", "medusa-llm", "pandas", "numpy", "snakemake")
 
 
@@ -24,6 +28,8 @@ def machine(device: torch.device) -> dict[str, Any]:
         "blas": "mkl" if torch.backends.mkl.is_available() else "other",
         "torch": torch.__version__,
     }
+    if (_CPUFREQ / "scaling_governor").is_file():
+        facts["governor"] = (_CPUFREQ / "scaling_governor").read_text().strip()
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
         facts["cuda"] = torch.version.cuda
@@ -39,15 +45,59 @@ def fingerprint(facts: dict[str, Any]) -> str:
 def device_state(device: torch.device) -> dict[str, float]:
     """Load, clock and temperature where they can be read; absent where not."""
     state = {"load1": round(os.getloadavg()[0], 2)}
-    clock = _number(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"), 1e-3)
+    clock = _number(_CPUFREQ / "scaling_cur_freq", 1e-3)
     temperature = _number(Path("/sys/class/thermal/thermal_zone0/temp"), 1e-3)
     if clock is not None:
         state["cpu_mhz"] = clock
     if temperature is not None:
         state["celsius"] = temperature
-    if device.type == "cuda":
-        state["gpu_memory_mb"] = round(torch.cuda.memory_allocated(device) / 2**20, 1)
+    return state | (_gpu_state(device) if device.type == "cuda" else {})
+
+
+def _gpu_state(device: torch.device) -> dict[str, float]:
+    """Memory always; the rest needs nvidia-ml-py (the extra ``gpu``) and a driver that tells."""
+    state = {"gpu_memory_mb": round(torch.cuda.memory_allocated(device) / 2**20, 1)}
+    readers = {
+        "gpu_mhz": torch.cuda.clock_rate,
+        "gpu_celsius": torch.cuda.temperature,
+        "gpu_milliwatts": torch.cuda.power_draw,
+    }
+    for name, read in readers.items():
+        with suppress(Exception):  # every driver and library version fails in its own way
+            state[name] = read(device)
     return state
+
+
+class Disturbance:
+    """What others took of the cores' time since it was made, as the kernel counts it.
+
+    The kernel counts in ticks of 10 ms: only sums over many spans are exact, and the seconds of
+    one span may be below 0.
+    """
+
+    def __init__(self) -> None:
+        self._begun = _cpu_seconds()
+
+    def seconds(self) -> dict[str, float]:
+        """Of all cores, of other processes, of the hypervisor; empty without /proc/stat."""
+        begun, ended = self._begun, _cpu_seconds()
+        return {name: round(ended[name] - begun[name], 4) for name in ended}
+
+
+def _cpu_seconds() -> dict[str, float]:
+    """Seconds so far: of all cores, of processes but this one, and stolen by the hypervisor."""
+    if not _STAT.is_file():
+        return {}
+    ticks = [int(word) for word in _STAT.read_text().split("\n", 1)[0].split()[1:9]]
+    user, nice, system, idle, waiting, interrupts, soft, stolen = (
+        tick / os.sysconf("SC_CLK_TCK") for tick in ticks
+    )
+    busy = user + nice + system + interrupts + soft
+    return {
+        "cores_seconds": busy + idle + waiting + stolen,
+        "others_seconds": busy - time.process_time(),
+        "stolen_seconds": stolen,
+    }
 
 
 def packages() -> dict[str, str]:

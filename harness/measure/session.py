@@ -17,7 +17,7 @@ from tqdm import tqdm
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request
 from harness.measure.journal import Journal
-from harness.measure.machine import device_state
+from harness.measure.machine import Disturbance, device_state
 from harness.measure.timing import TimedRun, run_timed
 
 BASELINE = "autoregressive"
@@ -95,11 +95,10 @@ def _warm_up(plan: Plan) -> None:
 def _measure(plan: Plan, prompt: Prompt, order: list[str], block: int) -> list[dict[str, Any]]:
     """Rows of one prompt, in the order in which the arms ran."""
     request = plan.request(prompt)
-    state = device_state(plan.device)
-    runs = [run_timed(plan.arms[name], request, plan.device) for name in order]
-    truth = runs[order.index(BASELINE)].tokens
+    runs = {name: _watched(plan, name, request) for name in order}
+    truth = runs[BASELINE][0].tokens
     rows = []
-    for place, (name, run) in enumerate(zip(order, runs, strict=True)):
+    for place, (name, (run, state)) in enumerate(runs.items()):
         row = {
             **plan.labels,
             "block": block,
@@ -118,6 +117,13 @@ def _measure(plan: Plan, prompt: Prompt, order: list[str], block: int) -> list[d
         }
         rows.append(row)
     return rows
+
+
+def _watched(plan: Plan, name: str, request: Request) -> tuple[TimedRun, dict[str, float]]:
+    """One timed run, and the machine's state before it and what disturbed it."""
+    state, disturbance = device_state(plan.device), Disturbance()
+    run = run_timed(plan.arms[name], request, plan.device)
+    return run, state | disturbance.seconds()
 
 
 def _divergence(

@@ -38,6 +38,11 @@ def _counted(tokens: list[int], drafts: int) -> dict:
     }
 
 
+def _state(others: float) -> dict:
+    """Two cores for a second, of which others took so many seconds."""
+    return {"load1": 1.0, "cores_seconds": 2.0, "others_seconds": others, "stolen_seconds": 0.01}
+
+
 def _row(model: str, session: int, question: int, arm: str, seconds: float) -> dict:
     return {
         "model": model,
@@ -55,6 +60,7 @@ def _row(model: str, session: int, question: int, arm: str, seconds: float) -> d
         "stop_reason": "cap",
         "order": (ARMS.index(arm) + question + session) % len(ARMS),
         "divergence": None,
+        "device_state": _state(others=0.01),
         **_steps(arm),
     }
 
@@ -286,6 +292,9 @@ FAIR = {
         else None
     ),
     "take turns": lambda row: row.update(order=ARMS.index(row["arm"])),
+    "quiet": lambda row: row.update(
+        device_state=_state(others=0.2 if row["session"] == 2 else -0.01)
+    ),
     "A/A": lambda row: (
         row.update(decode_seconds=1.1) if row["arm"] == "autoregressive_again" else None
     ),

@@ -1,0 +1,43 @@
+"""What others took of the machine, from the kernel's counters."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.measure import machine
+from harness.measure.machine import Disturbance
+
+TICK = 100  # a second, on every Linux that there is
+
+
+@pytest.fixture
+def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sets the kernel's counters and this process' own seconds."""
+    monkeypatch.setattr(machine, "_STAT", tmp_path / "stat")
+    monkeypatch.setattr(machine.os, "sysconf", lambda _: TICK)
+
+    def write(own: float, user: int, idle: int, stolen: int) -> None:
+        line = f"cpu  {user} 10 20 {idle} 5 1 2 {stolen} 0 0\ncpu0 0 0\n"
+        (tmp_path / "stat").write_text(line)
+        monkeypatch.setattr(machine.time, "process_time", lambda: own)
+
+    return write
+
+
+def test_what_neither_this_process_nor_idleness_took_is_others(counters) -> None:
+    counters(own=1.0, user=1000, idle=5000, stolen=0)
+    disturbance = Disturbance()
+    counters(own=2.5, user=1200, idle=5100, stolen=7)
+    # 2 s of work were counted, 1.5 s of them our own
+    assert disturbance.seconds() == {
+        "cores_seconds": 3.07,
+        "others_seconds": 0.5,
+        "stolen_seconds": 0.07,
+    }
+
+
+def test_a_system_without_counters_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_STAT", tmp_path / "none")
+    assert Disturbance().seconds() == {}
