@@ -11,17 +11,23 @@ from harness.errors import HarnessError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; bad input ends in one line on stderr and exit code 2."""
+    """Run one subcommand; bad input ends in one line on stderr and exit code 2, Ctrl-C in 130."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error), 2)
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        named = error.filename is not None and error.strerror
+        return _failed(f"{error.filename}: {error.strerror}" if named else str(error), 2)
+    except KeyboardInterrupt:
+        return _failed("interrupted; the same command goes on from what is on disk", 130)
     return 0
+
+
+def _failed(line: str, code: int) -> int:
+    print(f"error: {line}", file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,8 +1,10 @@
 """Small file helpers: whole-file writes that are never half there, hashes, JSON lines."""
 
+import glob
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,22 +13,80 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 T = TypeVar("T")
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+_REFUSED_WRITES = ("PytorchStreamWriter", "I/O error", "os error", "failed to write")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without error."""
+    """A temporary path beside ``path`` that takes its place when the block ends without error.
+
+    The place is taken once all bytes are on disk. What cannot be written is named by ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _drop_abandoned(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except Exception as error:
+        _name(error, temporary, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files, once all are written, go to ``folder``, one after the other.
+
+    For writers that choose the names of their files, as models and tokenizers do.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".files.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        for file in sorted(temporary.iterdir()):
+            os.replace(file, folder / file.name)
+    except Exception as error:
+        _name(error, temporary, folder)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _name(error: Exception, temporary: Path, path: Path) -> None:
+    """Raise the error in the name of ``path``, if writing ``temporary`` is what failed."""
+    if isinstance(error, OSError):
+        if error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    # torch, safetensors and typst say it in errors of their own
+    elif any(words in str(error) for words in _REFUSED_WRITES):
+        raise HarnessError(f"{path}: {first_line(error)}") from error
+
+
+def _drop_abandoned(path: Path) -> None:
+    """Temporaries that killed writers of ``path`` left behind."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = left.name.split(".")[-2]
+        if number.isdigit() and not _runs(int(number)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from harness.engine.target import Target
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.files import checked, read_json, sha256_bytes, sha256_file
 
 _WHOLE_HASH_LIMIT = 2 << 30
@@ -59,7 +59,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
             spec.where, revision=spec.revision, trust_remote_code=False
         )
     except Exception as error:  # files of a tokenizer are wrong in many ways
-        raise HarnessError(f"tokenizer of '{spec.where}': {_first_line(error)}") from None
+        raise HarnessError(f"tokenizer of '{spec.where}': {first_line(error)}") from None
 
 
 def load_target(spec: ModelSpec) -> Target:
@@ -82,7 +82,7 @@ def load_target(spec: ModelSpec) -> Target:
     except HarnessError:
         raise
     except Exception as error:  # a config may hold anything, and layers fail in their own ways
-        raise HarnessError(f"model '{spec.where}': {_first_line(error)}") from error
+        raise HarnessError(f"model '{spec.where}': {first_line(error)}") from error
 
 
 def store_by_column(model: nn.Module) -> None:
@@ -143,8 +143,3 @@ def _require_folder(spec: ModelSpec) -> None:
         found = config.get(name, 1)
         if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= most:
             raise HarnessError(f"{file}: {name} is {found!r}, expected a number from 1 to {most:,}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]

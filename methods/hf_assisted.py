@@ -5,7 +5,6 @@ other methods is (this is a yardstick, not a rival), or is given as a folder. So
 al. (arXiv 2211.17192); ``generate(assistant_model=...)``.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,13 @@ from transformers import AutoModelForCausalLM
 
 from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
-from harness.errors import HarnessError
-from harness.files import sha256_file, write_json
+from harness.errors import HarnessError, first_line, out_of_memory
+from harness.files import checked, read_json, replacing_files, sha256_file, write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Answer, Job, Method
 from harness.models import store_by_column
 from harness.pretrain.packing import Encoded, pack
-from harness.pretrain.train import Recipe, Shape, new_target, train_target
+from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 from methods.hf_generate import HfGenerate
 from methods.shared.choices import SETTING, read_values
 
@@ -91,7 +90,14 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     where = settings.pretrained or str(folder / MODEL)
-    assistant = AutoModelForCausalLM.from_pretrained(where, dtype=target.dtype)
+    if not settings.pretrained:
+        _check_own(target, folder)
+    try:
+        assistant = AutoModelForCausalLM.from_pretrained(where, dtype=target.dtype)
+    except Exception as error:  # files of a model are wrong in many ways
+        if out_of_memory(error):
+            raise
+        raise HarnessError(f"hf_assisted: draft model '{where}': {first_line(error)}") from error
     vocab = assistant.config.vocab_size
     if vocab != target.config.vocab_size:
         raise HarnessError(
@@ -102,6 +108,15 @@ def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     if target.device.type == "cpu":
         store_by_column(assistant)
     return assistant
+
+
+def _check_own(target: Target, folder: Path) -> None:
+    """Refuse a draft model that was trained for another target, or changed since."""
+    facts = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
+    weights = sha256_file(folder / MODEL / "model.safetensors")
+    for key, found in (("target_hash", target.weights_hash), ("sha256", weights)):
+        if facts.get(key) != found:
+            raise HarnessError(f"{folder}: hf_assisted {key} is {facts.get(key)}, expected {found}")
 
 
 def tune(job: Job) -> None:
@@ -142,16 +157,15 @@ def train(job: Job) -> None:
     model = new_target(shape, config.eos_token_id, config.pad_token_id, job.seed)
     pad = config.pad_token_id or 0
     held_out = list(pack(iter(_encode(job.tune)), 1, length, pad))[:32]
-    started = time.monotonic()
-    loss = train_target(
+    loss, seconds = train_target(
         model,
         pack(_endless(job), settings.rows, length, pad),
         held_out,
         recipe,
         job.folder / LOG,
     )
-    seconds = time.monotonic() - started
-    model.save_pretrained(job.folder / MODEL)
+    with replacing_files(job.folder / MODEL) as temporary:
+        model.save_pretrained(temporary)
     facts = {
         "target_hash": job.target.weights_hash,
         "data_hash": job.data_hash,
@@ -162,6 +176,7 @@ def train(job: Job) -> None:
         "sha256": sha256_file(job.folder / MODEL / "model.safetensors"),
     }
     write_json(job.folder / CONFIG, facts)
+    finish(job.folder / LOG)
 
 
 def _encode(answers: Any) -> list[Encoded]:

@@ -23,7 +23,8 @@ def page_one(
 ) -> dict[str, Any]:
     """What page 1 of a report says, and the hashes that tie tables to rows."""
     baseline = summary[summary["method"] == BASELINE]
-    again = summary[summary["method"] == AGAIN].set_index(["model", "dataset"])
+    again = summary[(summary["method"] == AGAIN) & summary["failure"].isna()]
+    again = again.set_index(["model", "dataset"])
     return {
         "experiment": experiment,
         "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
@@ -75,11 +76,23 @@ def frozen_prompts(root: Path, rows: pd.DataFrame) -> dict[tuple[str, str], dict
     """(model, prompt_id) -> frozen prompt; every row's hash must be the prompt's."""
     keys = ["model", "prompt_id", "ids_sha256"]
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for model, dataset in rows[["model", "dataset"]].drop_duplicates().itertuples(index=False):
-        for prompt in read_jsonl(root / "prompts" / model / f"{dataset}.jsonl"):
-            found[model, prompt["prompt_id"]] = prompt
+    for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False):
+        prompts = read_jsonl(root / "prompts" / model / f"{dataset}.jsonl")
+        found |= {(model, prompt["prompt_id"]): prompt for prompt in prompts}
+        _check_all_asked([prompt["prompt_id"] for prompt in prompts], cell)
     for model, prompt_id, digest in rows[keys].itertuples(index=False):
         known = found.get((model, prompt_id))
         if known is None or known["sha256"] != digest:
             raise HarnessError(f"prompt {prompt_id}: rows and frozen prompts hold different ids")
     return found
+
+
+def _check_all_asked(prompts: list[str], cell: pd.DataFrame) -> None:
+    """Every session holds every frozen prompt: a file of rows may have lost its end."""
+    for (model, dataset, session), mine in cell.groupby(["model", "dataset", "session"]):
+        missing = [prompt for prompt in prompts if prompt not in set(mine["prompt_id"])]
+        if missing:
+            raise HarnessError(
+                f"{model}/{dataset}, session {session}: no rows of {len(missing)} frozen prompts, "
+                f"the first is {missing[0]}"
+            )

@@ -40,6 +40,21 @@ class Row(TypedDict):
     device_state: dict[str, float]
 
 
+class Failure(TypedDict):
+    """A row that says why an arm left its session; it stands before the rows of a prompt."""
+
+    model: str
+    dataset: str
+    session: int
+    arm: str
+    failure: str
+    failed_at: str  # prompt
+    error: str
+
+
+FAILURES = tuple(Failure.__annotations__)
+
+
 def session_files(root: Path, experiment: dict[str, Any]) -> list[Path]:
     """The row files of an experiment; files that older settings left behind are not among them."""
     return [
@@ -60,14 +75,14 @@ def _names(session: int, shards: int) -> list[str]:
 def load_rows(files: list[Path]) -> pd.DataFrame:
     """All rows of ``files``, with the decode-phase counts that every table starts from.
 
+    An arm that failed in any session of a model and data set has no rows there: what it did before
+    is on other prompts than the rest. :func:`load_failures` has the reasons.
     Adds: tokens (all), decode_tokens, decode_steps, draft_total and rows_total (sums over the
     decode phase, the first record left out).
     """
-    rows = [
-        _of_its_shard(_checked(row, f"{file} line {number}"), file)
-        for file in files
-        for number, row in enumerate(read_jsonl(file), start=1)
-    ]
+    found = _read(files)
+    failed = {_arm_of(row) for row in found if "failure" in row}
+    rows = [row for row in found if _arm_of(row) not in failed]
     if not rows:
         raise HarnessError(f"{', '.join(map(str, files))}: no rows, expected at least one")
     frame = pd.DataFrame(rows)
@@ -82,7 +97,28 @@ def load_rows(files: list[Path]) -> pd.DataFrame:
     return frame
 
 
+def load_failures(files: list[Path]) -> pd.DataFrame:
+    """Arms that failed in a session, one line each; columns ``FAILURES``."""
+    failed = [row for row in _read(files) if "failure" in row]
+    return pd.DataFrame(failed, columns=list(FAILURES))
+
+
+def _read(files: list[Path]) -> list[dict[str, Any]]:
+    return [
+        _of_its_shard(_checked(row, f"{file} line {number}"), file)
+        for file in files
+        for number, row in enumerate(read_jsonl(file), start=1)
+    ]
+
+
+def _arm_of(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["model"], row["dataset"], row["arm"]
+
+
 def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
+    if "failure" in row:
+        checked(Failure, row, where)
+        return row
     checked(Row, row, where)
     lengths = {name: len(row[name]) for name in row if name.startswith("step_")}
     if len(set(lengths.values())) > 1:

@@ -43,6 +43,7 @@ def summarise(
             "dataset": dataset,
             "method": arm,
             "lossless": lossless[arm],
+            "failure": None,
             "questions": mine["question_id"].nunique(),
             "sessions": mine["session"].nunique(),
             "tokens": int(mine["tokens"].sum()),
@@ -59,6 +60,21 @@ def summarise(
         line["break_even_tokens"] = break_even(arm, line, _rate(baseline))
         lines.append(line)
     return lines
+
+
+def with_failures(
+    summary: pd.DataFrame, failures: pd.DataFrame, lossless: dict[str, bool]
+) -> pd.DataFrame:
+    """The summary and a line for each arm that failed: why, and no figures."""
+    if failures.empty:
+        return summary
+    failed = failures.rename(columns={"arm": "method"})
+    failed = failed.drop_duplicates(["model", "dataset", "method"])
+    failed = failed[["model", "dataset", "method", "failure"]].assign(
+        experiment=summary["experiment"].iloc[0], lossless=failed["method"].map(lossless)
+    )
+    counts = dict.fromkeys(("questions", "sessions", "tokens"), "Int64")
+    return pd.concat([summary, failed]).astype(counts)
 
 
 def _looping(rows: pd.DataFrame) -> bool:

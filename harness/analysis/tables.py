@@ -16,8 +16,8 @@ from harness.analysis.facts import common_provenance, frozen_prompts, page_one
 from harness.analysis.fairness import checklist
 from harness.analysis.phases import phases
 from harness.analysis.preparation import preparation
-from harness.analysis.rows import BASELINE, load_rows, session_files
-from harness.analysis.summary import summarise
+from harness.analysis.rows import BASELINE, load_failures, load_rows, session_files
+from harness.analysis.summary import summarise, with_failures
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
 from harness.files import replacing, write_json
@@ -28,7 +28,7 @@ PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 def write_tables(experiment: dict[str, Any], root: Path) -> None:
     """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
     files = session_files(root, experiment)
-    rows = load_rows(files)
+    rows, failures = load_rows(files), load_failures(files)
     provenance = common_provenance(files)
     out = root / "tables"
     prompts = frozen_prompts(root, rows)
@@ -43,6 +43,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
             for line in summarise(experiment, root, (model, dataset), cell, prompts)
         ]
     )
+    summary = with_failures(summary, failures, provenance["lossless"])
     spent = phases(root, experiment["models"])
     _write(out / "phases.csv", spent)
     summary = summary.merge(spent[["model", "method", "draft_share"]], how="left")
@@ -76,6 +77,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     facts = page_one(experiment, root, files, summary) | {
         **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(rows),
+        "failures": failures.to_dict("records"),
         "twins": twins(shown),
         "detectable": {
             f"{line['model']}/{line['dataset']}": float(line["detectable"])
@@ -96,8 +98,15 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
 
 
 def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.DataFrame:
-    """Methods x (model, dataset): the paper's shape. Rouge-2: against the reference, xsum only."""
-    wide = summary.pivot(index="method", columns=["model", "dataset"], values=value)
+    """Methods x (model, dataset): the paper's shape. Rouge-2: against the reference, xsum only.
+
+    Where an arm failed, the cell says so.
+    """
+    table, failed = summary.assign(told=summary[value]), summary["failure"].notna()
+    if failed.any():
+        words = summary[value].map("{:.6g}".format, na_action="ignore").astype(object)
+        table["told"] = words.mask(failed, "failed: " + summary["failure"].astype(str))
+    wide = table.pivot(index="method", columns=["model", "dataset"], values="told")
     wide.columns = [f"{model}/{dataset}" for model, dataset in wide.columns]
     return wide.reindex([m for m in methods if m in wide.index]).reset_index()
 

@@ -1,10 +1,12 @@
 """Decoders of configured arms, from the folders that training and tuning wrote."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.decoder import Decoder
+from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.target import Target
+from harness.errors import first_line, out_of_memory
 from harness.method import Method, parse_settings
 from methods import METHODS
 
@@ -12,13 +14,31 @@ Arms = dict[str, tuple[Method, dict[str, Any]]]  # name -> method and its config
 
 
 def build_decoders(target: Target, arms: Arms, folders: Path) -> dict[str, Decoder]:
-    """One decoder an arm; ``folders``/<method> holds what training and tuning wrote."""
-    decoders = {}
+    """One decoder an arm; ``folders``/<method> holds what training and tuning wrote.
+
+    An arm whose parts the memory does not hold fails at its first turn, as any arm may.
+    """
+    decoders: dict[str, Decoder] = {}
     for name, (method, given) in arms.items():
         folder = arm_folder(folders, name)
         settings = parse_settings(name, method, given)
-        decoders[name] = method.build(target, settings, folder if folder.is_dir() else None)
+        try:
+            decoders[name] = method.build(target, settings, folder if folder.is_dir() else None)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            decoders[name] = _Unbuilt(first_line(error))
     return decoders
+
+
+class _Unbuilt(Decoder):
+    """An arm that the memory does not hold."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        raise MemoryError(self._said)
 
 
 def arm_folder(folders: Path, arm: str) -> Path:

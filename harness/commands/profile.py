@@ -12,6 +12,7 @@ from harness.commands.arms import Arms, build_decoders
 from harness.commands.methods import mixed_prompts
 from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
+from harness.errors import first_line, named, out_of_memory
 from harness.files import replacing
 from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
@@ -42,18 +43,27 @@ class Watched:
 def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> None:
     """One line per data set and arm: decode seconds without clocks inside, with them, by phase.
 
-    Arms outside the engine have no phases, only the first.
+    Arms outside the engine have no phases, only the first; one that runs out of memory no line.
     """
     target = load_target(spec)
     decoders = build_decoders(target, arms, watched.folders)
     sets = _requests(watched, stop_ids(target, load_tokenizer(spec)))
+    lines = []
+    for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):
+        with named(f"profile of {name}"):
+            try:
+                lines += [
+                    [dataset, name, len(requests), *_profile(decoder, requests, target.device)]
+                    for dataset, requests in sets.items()
+                ]
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                print(f"profile: {name} is left out, out of memory ({first_line(error)})")
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
-        for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):
-            for dataset, requests in sets.items():
-                found = _profile(decoder, requests, target.device)
-                rows.writerow([dataset, name, len(requests), *found])
+        rows.writerows(lines)
 
 
 def _requests(watched: Watched, stops: frozenset[int]) -> dict[str, list[Request]]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from harness.commands.arms import Arms, arm_folder, build_decoders
 from harness.data.prompts import read_prompts, shard_of
-from harness.engine.audit import audit
+from harness.engine.audit import audit, not_finite
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
+from harness.measure.journal import Row
 from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
 from harness.measure.session import Plan, run_session
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
@@ -59,6 +60,7 @@ def measure_session(
         labels={**labels, "fingerprint": fingerprint(facts)},
         detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
         audit=partial(audit, target),
+        not_finite=partial(not_finite, target),
         parameters=sum(p.numel() for p in target.model.parameters()),
     )
     header = {
@@ -71,10 +73,14 @@ def measure_session(
         "model": asdict(spec),
         "machine": facts,
     }
-    run_session(plan, files.out, header, lambda: _write_provenance(files.out, header, plan, arms))
+    run_session(
+        plan, files.out, header, lambda rows: _write_provenance(files.out, header, plan, arms, rows)
+    )
 
 
-def _write_provenance(out: Path, header: dict[str, Any], plan: Plan, arms: Arms) -> None:
+def _write_provenance(
+    out: Path, header: dict[str, Any], plan: Plan, arms: Arms, rows: list[Row]
+) -> None:
     provenance = {
         **header,
         "dtype": header["model"]["dtype"],
@@ -82,7 +88,11 @@ def _write_provenance(out: Path, header: dict[str, Any], plan: Plan, arms: Arms)
         "lossless": {name: method.lossless for name, (method, _) in arms.items()},
         "reference": {name: method.reference for name, (method, _) in arms.items()},
         "parameters": plan.parameters,
-        "extra_bytes": {name: decoder.extra_bytes() for name, decoder in plan.arms.items()},
+        # of all rows, those of a killed process too
+        "extra_bytes": {
+            arm: max((row.get("extra_bytes", 0) for row in rows if row["arm"] == arm), default=0)
+            for arm in plan.arms
+        },
     }
     write_json(out.with_suffix(".provenance.json"), provenance)
 

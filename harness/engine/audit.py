@@ -1,10 +1,12 @@
-"""Why an answer left the baseline's: the logit gap there, in the target's precision and in float32.
+"""What the target's own forward says of an answer: are its logits numbers, and where an answer left
+the baseline's, how wide is the gap there, in the target's precision and in float32.
 
 In half precision two forwards of the same tokens round differently, by width and by kernel. How
 far, the float32 logits tell: a gap that rounding can close is no fault of the method, any other is.
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +32,16 @@ def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[s
         found["exact_margin"] = float(exact[wanted] - exact[other])
         found["rounding"] = float((own - exact).abs().max())
     return found
+
+
+@torch.inference_mode()
+def not_finite(target: Target, ids: Sequence[int], answer: Sequence[int]) -> int | None:
+    """First place in ``answer`` to ``ids`` for which the model's own logits hold NaN or +inf."""
+    batch = torch.tensor([[*ids, *answer[:-1]]], device=target.device)
+    own = target.model(input_ids=batch, use_cache=False, logits_to_keep=len(answer)).logits[0]
+    # -inf is a choice ruled out, as softmax and argmax take it
+    wrong = ~(own < math.inf).all(-1)
+    return int(wrong.int().argmax()) if bool(wrong.any()) else None
 
 
 @torch.inference_mode()

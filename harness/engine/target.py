@@ -5,6 +5,7 @@ hidden states), lets sublayers be skipped (self-speculation), and lets one arena
 every method. No model file is copied.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -189,6 +190,11 @@ class Target:
         count = min(8, self.config.vocab_size)
         ids = [(7 * i) % self.config.vocab_size for i in range(count)]
         own = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits
+        if not bool((own < math.inf).all()):
+            raise HarnessError(
+                f"model type '{self.config.model_type}': its logits are NaN or infinite, expected "
+                "numbers; are the weights whole, and is the dtype wide enough for them?"
+            )
         self.begin(2 * count)
         block = Block(
             (RowGroup(0, count, lambda _: self.embed(ids)),),

@@ -7,8 +7,9 @@ time, all arms together, flushed and fsynced. A journal with another header is s
 import fcntl
 import json
 import os
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import replacing
@@ -23,30 +24,28 @@ class Journal:
         self._final = final
         self._path = final.with_name(f".{final.name}.journal")
         self._header = json.dumps(header, sort_keys=True) + "\n"
-        self._stream: BinaryIO | None = None
+        self._stream: FileIO | None = None
+        self.rows: list[Row] = []  # of all prompts that are whole
         self.done: set[str] = set()
         self.blocks = 0
 
     def __enter__(self) -> "Journal":
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        stream = self._path.open("a+b")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # Unbuffered, so that closing has nothing left to write where a write has failed.
+        self._stream = stream = self._path.open("a+b", buffering=0)
+        if not self._locked(stream):
             stream.close()
-            raise HarnessError(
-                f"{self._final}: another session is writing it; expected one"
-            ) from None
-        self._stream = stream
+            raise HarnessError(f"{self._final}: another session is writing it; expected one")
         stream.seek(0)
-        lines = stream.read().splitlines(keepends=True)
-        if lines and lines[0] != self._header.encode():
+        found, header = stream.read(), self._header.encode()
+        if found.startswith(header):
+            self._recover(found.splitlines(keepends=True))
+        elif header.startswith(found):  # new, or killed within the first line
+            stream.truncate(0)
+            self._append(header)
+        else:
             self._set_aside()
             return self.__enter__()
-        if not lines:
-            self._append(self._header.encode())
-        else:
-            self._recover(lines)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,6 +56,7 @@ class Journal:
     def add(self, prompt_id: str, rows: list[Row]) -> None:
         """Append the rows of one prompt in one write; they are on disk when this returns."""
         self._append("".join(json.dumps(row) + "\n" for row in rows).encode())
+        self.rows += rows
         self.done.add(prompt_id)
 
     def finish(self) -> None:
@@ -66,24 +66,38 @@ class Journal:
             temporary.write_bytes(rows)
         self._path.unlink()
 
+    def _locked(self, stream: FileIO) -> bool:
+        """Whether this process holds the file that the journal's name stands for."""
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A session that finished in between has taken the name away from what was opened.
+            return os.path.samestat(os.fstat(stream.fileno()), self._path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            return False
+
     def _append(self, data: bytes) -> None:
+        """All of ``data``, or an error that names the file; a torn end is cut off by the next."""
         assert self._stream is not None
-        self._stream.write(data)
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._stream.write(left) :]
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def _recover(self, lines: list[bytes]) -> None:
         """Keep the prompts whose rows are all there; a torn last write is cut off."""
-        whole = len(lines[0])
-        pending: list[bytes] = []
+        whole = at = len(lines[0])
+        pending: list[Row] = []
         for line in lines[1:]:
-            pending.append(line)
             row = _parse(line)
             if row is None:
                 break
+            at += len(line)
+            pending.append(row)
             if row["last_of_prompt"]:
-                whole += sum(map(len, pending))
-                pending = []
+                whole, self.rows, pending = at, self.rows + pending, []
                 self.done.add(row["prompt_id"])
                 self.blocks = max(self.blocks, row["block"] + 1)
         assert self._stream is not None

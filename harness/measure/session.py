@@ -16,11 +16,10 @@ from tqdm import tqdm
 
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request
-from harness.measure.journal import Journal
-from harness.measure.machine import Disturbance, device_state
-from harness.measure.timing import TimedRun, run_timed
-
-BASELINE = "autoregressive"
+from harness.errors import HarnessError, named
+from harness.measure.journal import Journal, Row
+from harness.measure.roster import BASELINE, Roster
+from harness.measure.timing import TimedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,8 @@ class Plan:
     detokenise: Callable[[list[int]], str]
     # after these tokens, what the target thinks of the baseline's next token and of the arm's
     audit: Callable[[tuple[int, ...], int, int], dict[str, float]]
+    # place in an answer at which the target's logits are no numbers, if any
+    not_finite: Callable[[tuple[int, ...], list[int]], int | None]
 
     def request(self, prompt: Prompt) -> Request:
         """The same request for every arm."""
@@ -63,15 +64,18 @@ def balanced_orders(arms: Sequence[str], seed: int) -> Iterator[list[str]]:
 
 
 def run_session(
-    plan: Plan, out: Path, header: dict[str, Any], before_finish: Callable[[], None]
+    plan: Plan, out: Path, header: dict[str, Any], before_finish: Callable[[list[Row]], None]
 ) -> None:
     """Measure every prompt not yet in the journal; ``out`` appears when all are there.
 
-    ``before_finish`` is called when everything is measured and the journal still exists, so that
-    what it fails to write can be written by the next run.
+    ``before_finish`` is called with all rows when everything is measured and the journal still
+    exists, so that what it fails to write can be written by the next run. An arm that runs out of
+    memory leaves a row that says so, and no more.
     """
     with Journal(out, header) as journal:
-        _warm_up(plan)
+        failed = {row["arm"]: row["failure"] for row in journal.rows if "failure" in row}
+        roster = Roster(plan.arms, plan.device, failed)
+        roster.warm_up([(prompt, plan.request(prompt)) for prompt in plan.warmup])
         block = journal.blocks
         questions = groupby(plan.prompts, key=lambda prompt: prompt.question_id)
         orders = balanced_orders(list(plan.arms), plan.seed)
@@ -79,51 +83,69 @@ def run_session(
             for (_, turns), order in zip(questions, orders, strict=False):
                 for prompt in turns:
                     if prompt.prompt_id not in journal.done:
-                        journal.add(prompt.prompt_id, _measure(plan, prompt, order, block))
+                        rows = _measure(plan, roster, prompt, order)
+                        rows[-1]["last_of_prompt"] = True
+                        journal.add(prompt.prompt_id, [{**row, "block": block} for row in rows])
                     bar.update()
-        before_finish()
+        before_finish(journal.rows)
         journal.finish()
 
 
-def _warm_up(plan: Plan) -> None:
-    """Every arm on held-out prompts: allocators, masks and code paths are paid for before."""
-    for prompt in plan.warmup:
-        for decoder in plan.arms.values():
-            run_timed(decoder, plan.request(prompt), plan.device)
-
-
-def _measure(plan: Plan, prompt: Prompt, order: list[str], block: int) -> list[dict[str, Any]]:
-    """Rows of one prompt, in the order in which the arms ran."""
+def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> list[Row]:
+    """Rows of one prompt, in the order in which the arms ran; before them, what failed."""
     request = plan.request(prompt)
-    runs = {name: _watched(plan, name, request) for name in order}
-    truth = runs[BASELINE][0].tokens
-    rows = []
-    for place, (name, (run, state)) in enumerate(runs.items()):
+    turns = roster.turns(prompt, request, order)
+    _check_finite(plan, prompt, {arm: turn.run for arm, turn in turns.items()})
+    truth = turns[BASELINE].run.tokens
+    failures, roster.unwritten = roster.unwritten, []
+    rows = [{**_labels(plan, prompt), **failure} for failure in failures]
+    for place, (name, turn) in enumerate(turns.items()):
+        with named(f"{name}, prompt {prompt.prompt_id}"):
+            outcome = _outcome(turn.run, request)
         row = {
-            **plan.labels,
-            "block": block,
-            "prompt_id": prompt.prompt_id,
-            "question_id": prompt.question_id,
-            "category": prompt.category,
-            "turn": prompt.turn,
+            **_labels(plan, prompt),
             "arm": name,
             "order": place,
-            "ids_sha256": prompt.sha256,
-            **_outcome(run, request),
-            "text": plan.detokenise(run.tokens),
-            "divergence": _divergence(plan, prompt.input_ids, truth, run.tokens),
-            "device_state": state,
-            "last_of_prompt": place == len(order) - 1,
+            **outcome,
+            "text": plan.detokenise(turn.run.tokens),
+            "divergence": _divergence(plan, prompt.input_ids, truth, turn.run.tokens),
+            "device_state": turn.state,
+            "extra_bytes": plan.arms[name].extra_bytes(),
         }
         rows.append(row)
     return rows
 
 
-def _watched(plan: Plan, name: str, request: Request) -> tuple[TimedRun, dict[str, float]]:
-    """One timed run, and the machine's state before it and what disturbed it."""
-    state, disturbance = device_state(plan.device), Disturbance()
-    run = run_timed(plan.arms[name], request, plan.device)
-    return run, state | disturbance.seconds()
+def _labels(plan: Plan, prompt: Prompt) -> Row:
+    return {
+        **plan.labels,
+        "prompt_id": prompt.prompt_id,
+        "question_id": prompt.question_id,
+        "category": prompt.category,
+        "turn": prompt.turn,
+        "ids_sha256": prompt.sha256,
+        "last_of_prompt": False,
+    }
+
+
+def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None:
+    """Refuse answers to logits that are no numbers: argmax gives a token for these too.
+
+    The target's own forward over each answer shows them, whatever loop decoded it, untimed.
+    """
+    seen = set()
+    for name in sorted(runs, key=lambda name: name != BASELINE):
+        tokens = runs[name].tokens
+        if tuple(tokens) in seen:
+            continue
+        seen.add(tuple(tokens))
+        with named(f"{name}, prompt {prompt.prompt_id}"):
+            place = plan.not_finite(prompt.input_ids, tokens)
+            if place is not None:
+                raise HarnessError(
+                    f"the target's logits for token {place + 1} of the answer are NaN or infinite, "
+                    "expected numbers"
+                )
 
 
 def _divergence(

@@ -4,7 +4,6 @@ python -m harness rebuild-mini-target --seed 0 --out results/mini/rebuilt
 """
 
 import itertools
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,18 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from harness.files import sha256_file, write_json
+from harness.files import replacing_files, sha256_file, write_json
 from harness.mini.corpus import training_mix
 from harness.pretrain.packing import Batch, encode, pack
 from harness.pretrain.tokenizer import train_tokenizer
-from harness.pretrain.train import Recipe, Shape, held_out_loss, new_target, train_target
+from harness.pretrain.train import (
+    Recipe,
+    Shape,
+    finish,
+    held_out_loss,
+    new_target,
+    train_target,
+)
 
 SHAPE = Shape(layers=6, width=256, heads=8, inner=512, vocab=1024, context=1024)
 PROMPT_WEIGHT = 0.05
@@ -51,10 +57,14 @@ def build(recipes: dict[str, Recipe], out: Path) -> dict[str, Any]:
     sample = itertools.islice(training_mix("train", seed), TOKENIZER_CONVERSATIONS)
     texts = (text for turns in sample for turn in turns for text in turn)
     tokenizer = train_tokenizer(texts, SHAPE.vocab, SHAPE.context)
-    tokenizer.save_pretrained(out)
+    with replacing_files(out) as temporary:
+        tokenizer.save_pretrained(temporary)
     model = new_target(SHAPE, int(tokenizer.eos_token_id), int(tokenizer.pad_token_id), seed)
     seconds = {mix: train_phase(model, tokenizer, mix, r, out) for mix, r in recipes.items()}
-    return save(model, held_out_batches(tokenizer, seed), recipes, out, seconds)
+    record = save(model, held_out_batches(tokenizer, seed), recipes, out, seconds)
+    for mix in recipes:
+        finish(_log(out, mix))
+    return record
 
 
 def train_phase(
@@ -65,14 +75,17 @@ def train_phase(
     out: Path,
 ) -> int:
     """One phase; leaves the weights rounded to bf16, as they ship. Returns its seconds."""
-    started = time.monotonic()
     turns = training_mix("train", recipe.seed, mix)
     documents = (encode(conversation, tokenizer, PROMPT_WEIGHT) for conversation in turns)
     batches = pack(documents, recipe.rows, recipe.length, int(tokenizer.pad_token_id))
     held_out = held_out_batches(tokenizer, recipe.seed)
-    train_target(model, batches, held_out, recipe, out / f"training-{mix}.jsonl")
+    _, seconds = train_target(model, batches, held_out, recipe, _log(out, mix))
     model.to(torch.bfloat16).to(torch.float32)
-    return round(time.monotonic() - started)
+    return round(seconds)
+
+
+def _log(out: Path, mix: str) -> Path:
+    return out / f"training-{mix}.jsonl"
 
 
 def save(
@@ -83,7 +96,8 @@ def save(
     seconds: dict[str, int],
 ) -> dict[str, Any]:
     """Write the hub's files in bf16, and record what was written."""
-    model.to(torch.bfloat16).save_pretrained(out)
+    with replacing_files(out) as temporary:
+        model.to(torch.bfloat16).save_pretrained(temporary)
     model.to(torch.float32)
     record = {
         "phases": {mix: asdict(recipe) for mix, recipe in recipes.items()},

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from harness.presentation.wording import DATASETS
+from harness.presentation.wording import DATASETS, name_of
 
 
 def verdicts(facts: dict[str, Any]) -> list[str]:
     """What page 1 says about A/A, losslessness and loops."""
-    lines = [_a_a_verdict(facts), *_detectable(facts)]
+    lines = [*_failures(facts["failures"]), _a_a_verdict(facts), *_detectable(facts)]
     differing = sum(facts["divergences"].values())
     lines.append(
         "Lossless: every answer of every arm, the lossy ones left out, is token-identical to "
@@ -25,6 +25,15 @@ def verdicts(facts: dict[str, Any]) -> list[str]:
             "no speedup is shown there."
         )
     return lines
+
+
+def _failures(found: list[dict[str, Any]]) -> list[str]:
+    """Which arms have no figures, and why."""
+    return [
+        f"{name_of(one['arm'])} FAILED on {one['model']}/{one['dataset']}: {one['failure']}, "
+        f"session {one['session']}, prompt {one['failed_at']}; no figures of it are shown there."
+        for one in found
+    ]
 
 
 def _a_a_verdict(facts: dict[str, Any]) -> str:

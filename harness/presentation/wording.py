@@ -30,13 +30,20 @@ def name_of(method: str) -> str:
 
 
 def shown_names(table: pd.DataFrame, column: str = "method") -> list[str]:
-    """Names of a table's methods, each with its model where the table holds several."""
+    """Names of a table's methods, each with its model where the table holds several.
+
+    An arm that failed is called so, here as everywhere that it is listed.
+    """
     names = table[column].map(name_of)
+    if "failure" in table:
+        names = names + table["failure"].map(lambda why: "" if pd.isna(why) else f", failed: {why}")
     if table["model"].nunique() > 1:
         names = names + " (" + table["model"] + ")"
     return list(names)
 
 
 def number(value: Any, digits: int, unit: str = "") -> str:
-    """Fixed digits and the unit, or an en dash where the value is undefined."""
+    """Fixed digits and the unit, or an en dash where the value is undefined; words as they are."""
+    if isinstance(value, str):
+        return value
     return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}{unit}"

@@ -6,7 +6,6 @@ answer); MT-bench has none, so its questions are left out.
 
 import itertools
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +15,10 @@ import torch
 
 from harness.data.questions import Source, load_questions
 from harness.errors import HarnessError
-from harness.files import sha256_file, write_json
+from harness.files import replacing_files, sha256_file, write_json
 from harness.pretrain.packing import encode, pack
 from harness.pretrain.tokenizer import train_tokenizer
-from harness.pretrain.train import Recipe, Shape, new_target, train_target
+from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 
 HELD_OUT = 64  # conversations
 
@@ -44,10 +43,9 @@ def build(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
     held_out = list(pack(iter(encoded[:HELD_OUT]), 4, plan.length, pad))
     model = new_target(shape, stop, pad, plan.seed)
     out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     stream = pack(_epochs(encoded[HELD_OUT:], plan.seed), plan.rows, plan.length, pad)
-    loss = train_target(model, stream, held_out, plan, out / "training.jsonl")
-    tokenizer.save_pretrained(out)
+    log = out / "training.jsonl"
+    loss, seconds = train_target(model, stream, held_out, plan, log)
     record = {
         "recipe": recipe,
         "training": asdict(plan),
@@ -56,13 +54,16 @@ def build(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "conversations": len(encoded),
         "held_out_loss": round(loss, 5),
-        "seconds": round(time.monotonic() - started),
+        "seconds": round(seconds),
         "torch": torch.__version__,
     }
-    model.save_pretrained(out)
+    with replacing_files(out) as temporary:
+        tokenizer.save_pretrained(temporary)
+        model.save_pretrained(temporary)
     record["sha256"] = sha256_file(out / "model.safetensors")
     # record.json comes last: it is the file that later jobs wait for.
     write_json(out / "record.json", record)
+    finish(log)
     return record
 
 

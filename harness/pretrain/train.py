@@ -14,7 +14,9 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness.files import replacing, sha256_json, write_jsonl
+from harness.checkpoint import load_checkpoint, save_checkpoint
+from harness.errors import HarnessError
+from harness.files import sha256_json, write_jsonl
 from harness.pretrain.muon import Muon
 from harness.pretrain.packing import Batch
 
@@ -101,14 +103,15 @@ def train_target(
     held_out: list[Batch],
     recipe: Recipe,
     log: Path,
-) -> float:
-    """Train in place; writes one JSON line per 50 steps to ``log``; returns the held-out loss.
+) -> tuple[float, float]:
+    """Train in place; writes one JSON line per 50 steps to ``log``.
 
-    A checkpoint lies beside the log while training runs: a killed training of the same recipe on
-    the same batches goes on from there.
+    Returns the held-out loss and the seconds of training, those of killed runs up to their last
+    checkpoint included. The checkpoint lies beside the log until :func:`finish`: a killed training
+    of the same recipe on the same batches goes on from there.
     """
     optimizers = _optimizers(model, recipe)
-    checkpoint, first = log.with_suffix(".checkpoint.pt"), next(batches)
+    checkpoint, first = _checkpoint(log), next(batches)
     key = sha256_json([asdict(recipe), first.ids.tolist(), str(model.config.to_dict())])
     step, seconds, rows = _resume(checkpoint, key, model, optimizers)
     # The batches before the checkpoint were used: draw them again and drop them.
@@ -133,8 +136,16 @@ def train_target(
                 bar.set_postfix(loss=rows[-1]["loss"], held_out=held_out_now)
                 write_jsonl(log, rows)
                 _save(checkpoint, key, model, optimizers, (step, seconds, rows))
-    checkpoint.unlink(missing_ok=True)
-    return held_out_loss(model, held_out)
+    return held_out_loss(model, held_out), seconds
+
+
+def finish(log: Path) -> None:
+    """Drop the checkpoint: what was trained is on disk."""
+    _checkpoint(log).unlink(missing_ok=True)
+
+
+def _checkpoint(log: Path) -> Path:
+    return log.with_suffix(".checkpoint.pt")
 
 
 def _optimizers(
@@ -159,13 +170,11 @@ def _save(
     done: _Done,
 ) -> None:
     state = {
-        "key": key,
         "done": done,
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer, _ in optimizers],
     }
-    with replacing(file) as temporary:
-        torch.save(state, temporary)
+    save_checkpoint(file, key, state)
 
 
 def _resume(
@@ -175,11 +184,8 @@ def _resume(
     optimizers: list[tuple[torch.optim.Optimizer, float]],
 ) -> _Done:
     """Where an interrupted run of this very training was, else the start."""
-    if not file.is_file():
-        return 0, 0.0, []
-    state = torch.load(file, weights_only=True)
-    if state["key"] != key:
-        print(f"target training: {file} is of another training, starting anew")
+    state = load_checkpoint(file, key, "target training")
+    if state is None:
         return 0, 0.0, []
     model.load_state_dict(state["model"])
     for (optimizer, _), saved in zip(optimizers, state["optimizers"], strict=True):
@@ -205,5 +211,5 @@ def _train_step(
         optimizer.zero_grad(set_to_none=True)
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise FloatingPointError(f"target training: loss is {value}")
+        raise HarnessError(f"target training: loss is {value}, expected a number")
     return value

@@ -89,7 +89,8 @@ def tune(job: Job) -> float:
     trials[-1].default = True
     best = choose(job, "self_speculative", trials, settings.tuning_rounds)
     write_json(job.folder / SETTING, best.setting)
-    (job.folder / JOURNAL).unlink(missing_ok=True)
+    for name in (JOURNAL, f"{JOURNAL}.lock"):
+        (job.folder / name).unlink(missing_ok=True)
     return earlier
 
 

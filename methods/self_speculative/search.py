@@ -6,16 +6,19 @@ calibration, whatever their number; a search that was interrupted goes on where 
 """
 
 import csv
+import fcntl
 import math
+import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from harness.decoder import collect
 from harness.engine.loop import EngineDecoder
@@ -24,6 +27,9 @@ from harness.files import replacing, sha256_json
 from harness.method import Job
 from methods.self_speculative.cost import Calibration
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
+
+SECONDS = "seconds"
+_WAITING = optuna.trial.TrialState.WAITING
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ def search(
     layers = len(job.target.layers)
     study = optuna.create_study(
         study_name=_study_name(job, calibration, space),
-        storage=JournalStorage(JournalFileBackend(str(journal))),
+        storage=_storage(journal),
         load_if_exists=True,
     )
 
@@ -78,11 +84,11 @@ def search(
             threshold=trial.suggest_categorical("threshold", space.thresholds),
             carried=space.carried,
         )
-        return seconds_per_token(job, calibration, kept(layers, skipped), rule, space.requests)
+        found = seconds_per_token(job, calibration, kept(layers, skipped), rule, space.requests)
+        trial.set_user_attr(SECONDS, time.monotonic() - began)
+        return found
 
-    if not study.trials:
-        for start in _starts(layers, space):
-            study.enqueue_trial(start)
+    starts = _starts(layers, space)
     earlier = seconds_taken(study.trials)
     reserve = earlier + (0.0 if job.seconds is None else job.seconds / 3)
     while _goes_on(done := _complete(study), space) and (not done or job.seconds_left > reserve):
@@ -92,6 +98,9 @@ def search(
             study.sampler = optuna.samplers.TPESampler(
                 seed=job.seed * 10_007 + len(done), multivariate=True, constant_liar=False
             )
+        if len(done) < len(starts) and not study.get_trials(states=(_WAITING,)):
+            study.enqueue_trial(starts[len(done)])
+        began = time.monotonic()
         study.optimize(objective, n_trials=1)
     found = sorted((_found(trial, layers) for trial in done), key=lambda f: f.seconds_per_token)
     return found, earlier
@@ -108,8 +117,28 @@ def write_search(path: Path, found: Sequence[Found]) -> None:
 
 
 def seconds_taken(trials: list[optuna.trial.FrozenTrial]) -> float:
-    """Wall seconds of the trials that ended."""
-    return sum(trial.duration.total_seconds() for trial in trials if trial.duration)
+    """Seconds of the trials that ended; optuna's own are of a clock that may be set back."""
+    return sum(trial.user_attrs.get(SECONDS, 0.0) for trial in trials)
+
+
+class _Lock(JournalFileOpenLock):
+    """Held by the kernel: a killed search leaves none behind, as optuna's own would."""
+
+    def acquire(self) -> bool:
+        self._stream = FileIO(self._lock_file, "a")
+        fcntl.flock(self._stream, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        self._stream.close()
+
+
+def _storage(journal: Path) -> JournalStorage:
+    """The trials in ``journal``; a line that was torn off while it was written goes."""
+    if journal.is_file():
+        with journal.open("r+b") as stream:
+            stream.truncate(stream.read().rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(journal), _Lock(str(journal))))
 
 
 def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -129,11 +158,12 @@ def every_second_attention(layers: int) -> tuple[Sublayer, ...]:
     return tuple((layer, "attention") for layer in range(1, layers, 2))
 
 
-def _starts(layers: int, space: Space) -> Iterator[dict[str, Any]]:
+def _starts(layers: int, space: Space) -> list[dict[str, Any]]:
     """Sets to begin with: a random one skips half of everything, which no deep model survives.
 
     Every second attention; every second attention of the middle half; the same with MLPs.
     """
+    starts = []
     middle = range(layers // 4, layers - layers // 4)
     for attention, mlp in (
         ([layer for layer, _ in every_second_attention(layers)], ()),
@@ -142,11 +172,13 @@ def _starts(layers: int, space: Space) -> Iterator[dict[str, Any]]:
         (middle[::2], middle[1::2]),
     ):
         skipped = {"attention": set(attention), "mlp": set(mlp)}
-        yield {
+        start: dict[str, Any] = {
             **{f"skip {k} {i}": i in skipped[k] for k in KINDS for i in range(layers)},
             "longest": space.longest[0],
             "threshold": space.thresholds[0],
         }
+        starts.append(start)
+    return starts
 
 
 def _study_name(job: Job, calibration: Calibration, space: Space) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.errors import HarnessError
 from harness.files import replacing, sha256_json
 from harness.method import Answer, Job
@@ -57,7 +58,6 @@ class Learner:
 class Progress:
     """Everything that a resumed run needs besides the optimiser."""
 
-    key: str
     total: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -258,21 +258,18 @@ def _save_checkpoint(
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    with replacing(job.folder / CHECKPOINT) as temporary:
-        torch.save(state, temporary)
+    save_checkpoint(job.folder / CHECKPOINT, _job_key(job), state)
 
 
 def _resume(job: Job, learner: Learner, optimizer: torch.optim.Optimizer) -> Progress:
     """Progress of an interrupted run of this very job, else a fresh one."""
-    path = job.folder / CHECKPOINT
-    if path.is_file():
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        if state["progress"]["key"] == _job_key(job):
-            learner.module.load_state_dict(state["module"])
-            optimizer.load_state_dict(state["optimizer"])
-            return Progress(**state["progress"])
-        print(f"{learner.name} training: {path} is of another configuration, starting anew")
-    return Progress(_job_key(job))
+    what = f"{learner.name} training"
+    state = load_checkpoint(job.folder / CHECKPOINT, _job_key(job), what)
+    if state is None:
+        return Progress()
+    learner.module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])
 
 
 def _write_curves(job: Job, progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,34 @@ def test_an_interrupted_search_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     assert len(impatient) < 12
     other = Job(job.target, job.settings, tmp_path, 1, job.train, job.tune, job.requests)
     assert search(other, costs, space, tmp_path / "other.journal")[0] != whole, "control: the seed"
+
+
+@pytest.mark.parametrize("moment", [2, 7])
+def test_a_search_killed_within_a_trial_ends_as_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """The trial is begun again, with the set to begin with if it had one; a torn line goes."""
+    costs, journal = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4, 7e-4)), tmp_path / "killed"
+    job, space = _job(tmp_path, 9), Space((2, 3), (0.4, 0.8), 2, 9, 12)
+    whole, _ = search(job, costs, space, tmp_path / "whole.journal")
+    calls = iter(range(99))
+
+    def kill(*arguments: object) -> float:
+        if next(calls) == moment:
+            raise SystemExit
+        return 1.0
+
+    # the package has a function of the module's name
+    module = importlib.import_module("methods.self_speculative.search")
+    measured = module.seconds_per_token
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "seconds_per_token", lambda *a: kill() and measured(*a))
+        with pytest.raises(SystemExit):
+            search(job, costs, space, journal)
+    with journal.open("ab") as stream:
+        stream.write(b'{"op_code": 6, "wor')
+    (tmp_path / "killed.lock").touch()  # as the killed search left it
+    assert search(job, costs, space, journal)[0] == whole
 
 
 def test_a_search_ends_with_its_seconds_resumed_or_not(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def trained(folder: Path, stream: Iterator[Batch]) -> dict[str, torch.Tensor]:
     model = new_target(SHAPE, 1, 0, seed=0)
     held_out = [next(batches(9))]
     before = train.held_out_loss(model, held_out)
-    after = train_target(model, stream, held_out, RECIPE, folder / "log.jsonl")
+    after, _ = train_target(model, stream, held_out, RECIPE, folder / "log.jsonl")
+    train.finish(folder / "log.jsonl")
     assert after < before
     assert len((folder / "log.jsonl").read_text().splitlines()) == 3
     assert not list(folder.glob("*.pt"))
@@ -63,4 +64,4 @@ def test_a_checkpoint_of_other_text_is_not_used(
         trained(tmp_path / "other", _until(batches(0), 70))
     for name, value in trained(tmp_path / "other", batches(1)).items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
-    assert "of another training" in capsys.readouterr().out
+    assert "of another configuration" in capsys.readouterr().out

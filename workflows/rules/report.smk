@@ -116,4 +116,4 @@ rule publish:
     conda:
         "../../environment.yml"
     shell:
-        "cp {input} {output} 2> {log}"
+        "(cp {input} {output}.tmp && mv {output}.tmp {output}) 2> {log}"

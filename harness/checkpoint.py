@@ -1,0 +1,30 @@
+"""Checkpoints of a training: what a killed one goes on from."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.files import replacing
+
+
+def save_checkpoint(file: Path, key: str, state: dict[str, Any]) -> None:
+    """Write ``state``, whole or not at all; ``key`` is what a resumed run must agree on."""
+    with replacing(file) as temporary:
+        torch.save({"key": key, **state}, temporary)
+
+
+def load_checkpoint(file: Path, key: str, what: str) -> dict[str, Any] | None:
+    """The state that was saved under ``key``; None, and a line that says why, for any other."""
+    if not file.is_file():
+        return None
+    try:
+        state: Any = torch.load(file, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        print(f"{what}: {file} is not whole, starting anew")
+        return None
+    if not isinstance(state, dict) or state.get("key") != key:
+        print(f"{what}: {file} is of another configuration, starting anew")
+        return None
+    return state

@@ -1,0 +1,1 @@
+"""Kills at random moments of every stage; `python -m tests.faults --help`."""

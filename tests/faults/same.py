@@ -1,0 +1,62 @@
+"""What two runs of a stage must agree on: all but seconds, and what is chosen by them."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.files import sha256_file
+
+SECONDS = {
+    *("seconds", "prefill_seconds", "decode_seconds", "timed_seconds", "training_seconds"),
+    *("tuning_seconds", "speedup", "device_state", "block", "role", "foretold_seconds_per_token"),
+    *("prefill", "draft", "tree", "forward", "choose", "commit"),
+}
+# Chosen by measured time: the setting, and what describes the setting alone.
+CHOSEN = {"setting.json", "spent.json"}
+MEASURED = {"curve": {"acceptance_length", "rows_per_step", "setting"}}
+
+
+def settled(folder: Path) -> dict[str, Any]:
+    """Relative path -> what is the same in every run; hidden files and logs are none of it."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        names = file.relative_to(folder).parts
+        if file.is_file() and not any(name.startswith(".") for name in names):
+            found["/".join(names)] = _view(file)
+    return found
+
+
+def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Files that only one side has, or that differ in what must be the same."""
+    return [
+        f"{name}: {'differs' if name in wanted and name in found else 'is in one run only'}"
+        for name in sorted(wanted.keys() | found.keys())
+        if wanted.get(name) != found.get(name)
+    ]
+
+
+def _view(file: Path) -> Any:
+    if file.name in CHOSEN:
+        return sorted(json.loads(file.read_text()))
+    if file.suffix == ".jsonl":
+        return [_timeless(json.loads(line)) for line in file.read_text().splitlines()]
+    if file.suffix == ".json":
+        return _timeless(json.loads(file.read_text()))
+    if file.suffix == ".csv":
+        dropped = SECONDS | MEASURED.get(file.parent.name, set())
+        with file.open(newline="") as stream:
+            lines = [{k: v for k, v in row.items() if k not in dropped} for row in _rows(stream)]
+        return sorted(lines, key=str)
+    return sha256_file(file)
+
+
+def _rows(stream: Any) -> Any:
+    return csv.DictReader(stream)
+
+
+def _timeless(value: Any) -> Any:
+    """Without the keys that hold seconds."""
+    if isinstance(value, dict):
+        return {k: _timeless(v) for k, v in value.items() if k not in SECONDS}
+    return [_timeless(v) for v in value] if isinstance(value, list) else value
