@@ -17,7 +17,10 @@ from harness.errors import HarnessError, first_line
 
 T = TypeVar("T")
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-_REFUSED_WRITES = ("PytorchStreamWriter", "I/O error", "os error", "failed to write")
+_REFUSED_WRITES = (
+    *("PytorchStreamWriter", "inline_container"),
+    *("I/O error", "os error", "failed to write"),
+)
 
 
 @contextmanager

@@ -28,11 +28,12 @@ def verdicts(facts: dict[str, Any]) -> list[str]:
 
 
 def _failures(found: list[dict[str, Any]]) -> list[str]:
-    """Which arms have no figures, and why."""
+    """Which arms have no figures, and why; one line for all sessions of a set."""
+    first = {(one["model"], one["dataset"], one["arm"]): one for one in reversed(found)}
     return [
-        f"{name_of(one['arm'])} FAILED on {one['model']}/{one['dataset']}: {one['failure']}, "
-        f"session {one['session']}, prompt {one['failed_at']}; no figures of it are shown there."
-        for one in found
+        f"{name_of(arm)} FAILED on {model}/{dataset}: {one['failure']}, first in session "
+        f"{one['session']}, prompt {one['failed_at']}; no figures of it are shown there."
+        for (model, dataset, arm), one in first.items()
     ]
 
 

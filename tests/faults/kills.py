@@ -86,7 +86,9 @@ def _one_life(
         outcome.aimed += aim > 0
         faults += torn(stage.work / stage.folder) or _half(stage, wanted)
         faults += _lost(stage, measured)
-        measured = max(measured, _journal(stage), key=len)
+        ended = all((stage.work / name).exists() for name in stage.outputs)
+        # Snakemake knows no end that it has not seen: it measures anew.
+        measured = b"" if ended else max(measured, _journal(stage), key=len)
         _drop_outputs(stage)
     _run(stage)
     faults += _ending(stage, wanted, measured)
@@ -149,7 +151,7 @@ def _journal(stage: Stage) -> bytes:
     whole = b""
     for file in (stage.work / stage.folder).rglob(".*.journal"):
         _, _, rows = file.read_bytes().partition(b"\n")
-        whole += rows[: rows.rfind(b'"last_of_prompt": true')]
+        whole += rows[: max(0, rows.rfind(b'"last_of_prompt": true'))]
     return whole
 
 
@@ -163,14 +165,19 @@ def _lost(stage: Stage, measured: bytes) -> list[str]:
 
 def _start(stage: Stage) -> subprocess.Popen[bytes]:
     own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **stage.environment}
-    return subprocess.Popen(
-        ["bash", "-c", f"set -euo pipefail; {stage.command}"],
-        cwd=stage.work,
-        env={**os.environ, **own},
-        stdout=subprocess.DEVNULL,
-        stderr=(stage.work / f".{stage.name.replace('/', '-')}.err").open("wb"),
-        start_new_session=True,
-    )
+    with _said(stage).open("wb") as said:
+        return subprocess.Popen(
+            ["bash", "-c", f"set -euo pipefail; {stage.command}"],
+            cwd=stage.work,
+            env={**os.environ, **own},
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+
+
+def _said(stage: Stage) -> Path:
+    return stage.work / f".{stage.name}.err"
 
 
 def _run(stage: Stage) -> None:
@@ -181,7 +188,7 @@ def _run(stage: Stage) -> None:
 
 def _check(stage: Stage, process: subprocess.Popen[bytes]) -> None:
     if process.returncode:
-        said = (stage.work / f".{stage.name.replace('/', '-')}.err").read_text()[-2000:]
+        said = _said(stage).read_text()[-2000:]
         raise RuntimeError(f"{stage.name} ended with {process.returncode}: {said}")
 
 

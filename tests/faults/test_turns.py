@@ -254,8 +254,8 @@ def test_tables_and_report_say_which_arm_failed(tmp_path: Path) -> None:
     facts = json.loads((tables / "facts.json").read_text())
     facts["looping"] = {"gsm8k": False}
     assert verdicts(facts)[0] == (
-        "failing FAILED on tiny/gsm8k: out of memory, session 2, prompt gsm8k-2-1; no figures of "
-        "it are shown there."
+        "failing FAILED on tiny/gsm8k: out of memory, first in session 2, prompt gsm8k-2-1; no "
+        "figures of it are shown there."
     )
     table = summary.reset_index().assign(draft_share=math.nan)
     shown = {name: _main_row(name, line) for name, line in named(table)}
