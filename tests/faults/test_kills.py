@@ -8,7 +8,7 @@ from tests.faults.kills import Stage, kill_often
 from tests.faults.stages import dry_run, stand_in_stage
 
 IN_PLACE = """
-import time
+import json, time
 with open("out/q.jsonl", "w") as out:
     for index in range(60):
         out.write(json.dumps({"index": index, "text": "x" * 3000}) + "\\n")
@@ -18,7 +18,7 @@ WHOLE_LINES = """
 import time
 with open("out/q.jsonl", "w") as out:
     for index in range(60):
-        out.write("{}\n")
+        out.write("{}\\n")
         out.flush()
         time.sleep(0.005)
 """
