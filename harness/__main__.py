@@ -6,7 +6,7 @@ python -m harness session --help
 import argparse
 import sys
 
-from harness.cli import analysis, methods, prompts, targets
+from harness.cli import analysis, engine, methods, prompts, targets
 from harness.errors import HarnessError
 
 
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harness", description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="torch threads (recorded)")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for stage in (targets, prompts, methods, analysis):
+    for stage in (targets, prompts, methods, analysis, engine):
         stage.add(commands)
     return parser
 

@@ -65,8 +65,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 def load_target(spec: ModelSpec) -> Target:
     """The model on its device in its dtype, ready to be driven by the engine."""
     _require_folder(spec)
-    if spec.device.startswith("cuda") and not torch.cuda.is_available():
-        raise HarnessError(f"device: '{spec.device}' asked for, but no CUDA device was found")
+    require_device(spec.device)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             spec.where,
@@ -83,6 +82,12 @@ def load_target(spec: ModelSpec) -> Target:
         raise
     except Exception as error:  # a config may hold anything, and layers fail in their own ways
         raise HarnessError(f"model '{spec.where}': {first_line(error)}") from error
+
+
+def require_device(device: str) -> None:
+    """Refuse a GPU where there is none."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise HarnessError(f"device: '{device}' asked for, but no CUDA device was found")
 
 
 def store_by_column(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.analysis.predicted import predict, read_measured, read_profile
 from harness.analysis.rows import load_rows
 from harness.cli.common import parse_arms, parse_spec
 from harness.data.answer_files import read_answer_file
@@ -163,6 +164,47 @@ def _plain(settings_: Any) -> dict[str, Any]:
 @given(mutated({"path": "x", "chat": "tokenizer", "dtype": "float32", "device": "cpu"}))
 def test_a_model_argument(spec: Any) -> None:
     parsed_or_refused(lambda: parse_spec(json.dumps(spec)))
+
+
+MEASURED = {
+    "name": "toy",
+    "dtype": "float32",
+    "layers": 4,
+    "machine": {"device": "cpu"},
+    "forwards": [{"rows": rows, "context": 9, "seconds": [0.1, 0.2]} for rows in (1, 4)],
+}
+ACCEPTED = {
+    "acceptance": [
+        {
+            "method": "firp",
+            "model": "m",
+            "data": "d",
+            "tokens_per_step": 2.5,
+            "rows": 4,
+            "source": "s",
+            "pseudo_from": [0.5, 0.5],
+            "passes": "combined",
+        }
+    ]
+}
+
+
+@quickly
+@given(mutated(MEASURED), mutated(ACCEPTED))
+def test_costs_and_acceptance_of_predictions(measured: Any, accepted: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        costs, profile = Path(folder) / "engine.json", Path(folder) / "acceptance.yaml"
+        for given_measured, given_accepted in ((measured, ACCEPTED), (MEASURED, accepted)):
+            costs.write_text(json.dumps(given_measured))
+            profile.write_text(json.dumps(given_accepted))
+            parsed_or_refused(lambda: predict(read_measured(costs), read_profile(profile)))
+
+
+def test_the_costs_and_acceptance_that_are_broken_above_are_whole(tmp_path: Path) -> None:
+    costs, profile = tmp_path / "engine.json", tmp_path / "acceptance.yaml"
+    costs.write_text(json.dumps(MEASURED))
+    profile.write_text(json.dumps(ACCEPTED))
+    assert len(predict(read_measured(costs), read_profile(profile))) == 1
 
 
 SETTING = {"policy": "static", "drafts": 2, "depth": 1, "paths": [[0], [1]], "passes": "combined"}

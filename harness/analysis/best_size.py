@@ -26,8 +26,8 @@ TWO_PASS = "two_pass"
 
 
 @dataclass(frozen=True, slots=True)
-class _Method:
-    """A method with trees of any size, behind ``context`` tokens.
+class StepCost:
+    """What steps cost a method with trees of any size, behind ``context`` tokens.
 
     ``drafting``: milliseconds of a step outside its forwards; the same for every size, for lack of
     better. ``entries``: layers at which a node's pseudo rows enter, empty for a method without.
@@ -81,7 +81,7 @@ def best_sizes(
         mine = curve[(curve["model"] == model) & curve["method"].isin(cost.outside)]
         if BASELINE not in cost.outside:
             continue
-        baseline = _Method(cost.forward, context, cost.outside[BASELINE], [])
+        baseline = StepCost(cost.forward, context, cost.outside[BASELINE], [])
         baseline_ms = baseline.step_ms("", np.zeros(1, dtype=int))[0]
         for name, sizes in mine.groupby("method", sort=False):
             method = _method(root / "methods" / model / name, cost, context)
@@ -90,10 +90,10 @@ def best_sizes(
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _method(folder: Path, cost: ModelCost, context: float) -> _Method:
+def _method(folder: Path, cost: ModelCost, context: float) -> StepCost:
     """The method of that folder; a second pass that the profile saw as drafting is taken off."""
     entries = entry_layers(folder.parents[2], folder.parent.name, folder.name)
-    method = _Method(cost.forward, context, cost.outside[folder.name], entries)
+    method = StepCost(cost.forward, context, cost.outside[folder.name], entries)
     file = folder / "setting.json"
     setting = read_json(file) if file.is_file() else {}
     if setting.get("passes") != TWO_PASS:
@@ -102,7 +102,7 @@ def _method(folder: Path, cost: ModelCost, context: float) -> _Method:
     return replace(method, drafting=method.drafting - method.second_ms(deep)[0])
 
 
-def _best(curve: pd.DataFrame, method: _Method, baseline_ms: float) -> dict[str, object]:
+def _best(curve: pd.DataFrame, method: StepCost, baseline_ms: float) -> dict[str, object]:
     """The line of one method; ``curve`` holds its sizes."""
     sizes = curve["draft_size"].to_numpy()
     by_way = pd.DataFrame({way: method.step_ms(way, sizes) for way in method.ways()})

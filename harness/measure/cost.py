@@ -26,9 +26,9 @@ Cell = tuple[int, int]  # rows of the forward, tokens in the arena
 class VerifyForward(EngineDecoder):
     """The loop's own verify forward of a chain, behind any part of the tokens ``ids``."""
 
-    def __init__(self, target: Target, ids: Sequence[int]) -> None:
+    def __init__(self, target: Target, ids: Sequence[int], most_rows: int = max(ROWS)) -> None:
         drafter = Drafter()
-        drafter.needs = Needs(max_rows=max(ROWS))
+        drafter.needs = Needs(max_rows=most_rows)
         super().__init__(target, drafter)
         self._ids = list(ids)
         with torch.inference_mode():
@@ -52,16 +52,24 @@ class VerifyForward(EngineDecoder):
 def time_forwards(
     forward: VerifyForward, contexts: Sequence[int], repeats: int, seed: int = 0
 ) -> dict[Cell, float]:
-    """Median seconds of every number of rows at every context.
+    """Median seconds of every number of rows at every context."""
+    cells = [(rows, context) for rows in ROWS for context in contexts]
+    found = sample_forwards(forward, cells, repeats, seed)
+    return {cell: median(seconds) for cell, seconds in found.items()}
+
+
+def sample_forwards(
+    forward: VerifyForward, cells: Sequence[Cell], repeats: int, seed: int = 0
+) -> dict[Cell, list[float]]:
+    """Seconds of each of ``repeats`` forwards of every cell.
 
     Each repeat goes through all of them in a random order, so that drift meets all alike.
     """
     rng = random.Random(seed)
-    cells = [(rows, context) for rows in ROWS for context in contexts]
     found: dict[Cell, list[float]] = {cell: [] for cell in cells}
     for cell in cells:
         forward.seconds(cell)  # masks and allocators are paid for
     for _ in tqdm(range(repeats), desc="cost", unit="round"):
         for cell in rng.sample(cells, len(cells)):
             found[cell].append(forward.seconds(cell))
-    return {cell: median(seconds) for cell, seconds in found.items()}
+    return found

@@ -25,18 +25,28 @@ _PALETTE = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]
 
 def write_figures(root: Path) -> None:
     """Draw every figure whose table exists; ``figures/done.json`` lists them."""
-    sns.set_theme(style="whitegrid", context="paper", palette="colorblind", font="DejaVu Sans")
-    mpl.rcParams["svg.hashsalt"] = "firp-bench"
+    use_style()
     drawn = []
     for name, draw in _FIGURES.items():
         figure = draw(root)
         if figure is None:
             continue
-        with replacing(root / "figures" / f"{name}.svg") as temporary:
-            figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None})
-        plt.close(figure)
+        save_svg(figure, root / "figures" / f"{name}.svg")
         drawn.append(name)
     write_json(root / "figures" / "done.json", drawn)
+
+
+def use_style() -> None:
+    """The look that all figures share."""
+    sns.set_theme(style="whitegrid", context="paper", palette="colorblind", font="DejaVu Sans")
+    mpl.rcParams["svg.hashsalt"] = "firp-bench"
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Write a figure and close it; equal figures give equal bytes."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
 
 
 def _order(methods: pd.Series) -> list[str]:

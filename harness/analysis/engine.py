@@ -1,0 +1,109 @@
+"""Tables of the engine benchmark: times with their spread, and shares of the device's bandwidth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.rows import BASELINE
+from harness.files import replacing
+
+FORWARDS = (
+    "rows context forward_ms low_ms high_ms relative_forward bytes_read bandwidth_fraction".split()
+)
+STEPS = (
+    "arm context step_ms low_ms high_ms tokens_per_second relative_step relative_low relative_high "
+    "bytes_read bandwidth_fraction counts"
+).split()
+Round = dict[str, Any]  # as harness.measure.engine.Round
+STEP_ONLY = "cost of a step only: random projections"
+WHOLE = "tokens"
+
+
+def write_engine_tables(measured: dict[str, Any], out: Path) -> None:
+    """``forwards.csv`` and ``steps.csv`` of what the benchmark measured."""
+    for name, table in (("forwards", forward_table(measured)), ("steps", step_table(measured))):
+        with replacing(out / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def bandwidth_fraction(bytes_read: float, seconds: float, bandwidth: float) -> float:
+    """Share of ``bandwidth`` (bytes per second) at which ``bytes_read`` came in ``seconds``.
+
+    The bandwidth is that of copies, read and written bytes counted: a device that reads faster
+    than it copies can pass 1.
+    """
+    return bytes_read / seconds / bandwidth
+
+
+def step_bytes(measured: dict[str, Any], committed: float) -> float:
+    """Bytes that a step must read: the weights once, keys and values of ``committed`` tokens."""
+    sizes = measured["bytes"]
+    return sizes["weights"] + committed * sizes["per_token"]
+
+
+def forward_table(measured: dict[str, Any]) -> pd.DataFrame:
+    """One line a number of rows and context: median, lowest and highest milliseconds of a forward.
+
+    ``relative_forward``: over one row's at the same context, where that was timed.
+    """
+    times = {(f["rows"], f["context"]): f["seconds"] for f in measured["forwards"]}
+    lines = []
+    for (rows, context), seconds in sorted(times.items()):
+        one = times.get((1, context))
+        read = step_bytes(measured, context)
+        middle = float(np.median(seconds))
+        relative = middle / float(np.median(one)) if one else None
+        share = bandwidth_fraction(read, middle, measured["copy"]["rate"])
+        lines.append([rows, context, *_spread(seconds), relative, read, share])
+    return pd.DataFrame(lines, columns=FORWARDS)
+
+
+def step_table(measured: dict[str, Any]) -> pd.DataFrame:
+    """One line an arm and context: a decode step's milliseconds, tokens per second, bandwidth.
+
+    ``relative_*``: over autoregressive decoding in the engine, median, lowest and highest of the
+    ratios within a round. Bytes are those of an arm that runs one row through every layer.
+    """
+    rounds = {(d["arm"], d["context"]): d["rounds"] for d in measured["decodes"]}
+    lines = []
+    for (arm, context), mine in rounds.items():
+        line = {"arm": arm, "context": context} | _step(mine, rounds[BASELINE, context])
+        if arm.startswith("firp_"):
+            lines.append(line | {"counts": STEP_ONLY})
+        else:
+            lines.append(line | {"counts": WHOLE} | _rates(measured, mine))
+    return pd.DataFrame(lines, columns=STEPS)
+
+
+def _step(mine: Sequence[Round], plain: Sequence[Round]) -> dict[str, Any]:
+    """Times of a step, and how they compare within each round."""
+    seconds, base = ([one["seconds"] / one["steps"] for one in rounds] for rounds in (mine, plain))
+    ratios = [own / other for own, other in zip(seconds, base, strict=True)]
+    middle, low, high = _spread(seconds)
+    return {
+        "step_ms": middle,
+        "low_ms": low,
+        "high_ms": high,
+        "relative_step": float(np.median(ratios)),
+        "relative_low": min(ratios),
+        "relative_high": max(ratios),
+    }
+
+
+def _rates(measured: dict[str, Any], mine: Sequence[Round]) -> dict[str, Any]:
+    """Tokens per second, and the share of the bandwidth, of an arm of one row a step."""
+    read = step_bytes(measured, float(np.mean([one["committed"] for one in mine])))
+    step = float(np.median([one["seconds"] / one["steps"] for one in mine]))
+    return {
+        "tokens_per_second": float(np.median([one["tokens"] / one["seconds"] for one in mine])),
+        "bytes_read": read,
+        "bandwidth_fraction": bandwidth_fraction(read, step, measured["copy"]["rate"]),
+    }
+
+
+def _spread(seconds: Sequence[float]) -> list[float]:
+    """Median, lowest and highest, in milliseconds."""
+    return [1000 * float(value) for value in (np.median(seconds), min(seconds), max(seconds))]

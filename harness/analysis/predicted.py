@@ -1,0 +1,163 @@
+"""Predicted speedups: somebody's acceptance times the cost of forwards measured here.
+
+Nothing in these tables was decoded: every line says so, and names where its acceptance is from.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+from harness.analysis.best_size import StepCost
+from harness.analysis.cost import ForwardCost
+from harness.errors import HarnessError
+from harness.files import checked, read_json
+
+KIND = "prediction"
+COLUMNS = (
+    "kind method passes tokens_per_step rows widest_timed context ar_forward_ms step_ms "
+    "relative_step predicted_speedup target dtype device acceptance_of acceptance_on source"
+).split()
+Rows = Annotated[float, Field(ge=1, le=100_000)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a method committed per step, where, and who says so.
+
+    ``rows``: root, drafts and window rows of its verify forward, all through all layers; a mean may
+    be broken. ``pseudo_from``: for FIRP, the share of the stack below which each of the K pseudo
+    rows is not yet there; ``passes``: whether these ride along or have a forward of their own.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    method: Text
+    model: Text
+    data: Text
+    tokens_per_step: Rows
+    rows: Rows
+    source: Text
+    pseudo_from: list[Share] = field(default_factory=list)
+    passes: Literal["", "combined", "two_pass"] = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.pseudo_from) != bool(self.passes):
+            raise HarnessError(
+                f"acceptance of '{self.method}': passes '{self.passes}' with "
+                f"{len(self.pseudo_from)} pseudo rows; expected both or neither"
+            )
+        if self.pseudo_from and self.rows % 1:
+            raise HarnessError(
+                f"acceptance of '{self.method}': {self.rows} rows, expected a whole number where "
+                "each has pseudo rows"
+            )
+
+
+class Profile(TypedDict):
+    """A file of acceptance figures."""
+
+    acceptance: list[Accepted]
+
+
+class _Forward(TypedDict):
+    rows: Count
+    context: Count
+    seconds: Annotated[list[Annotated[float, Field(gt=0, lt=1e6)]], Field(min_length=1)]
+
+
+class _Machine(TypedDict):
+    device: str
+    gpu: NotRequired[str]
+
+
+class Measured(TypedDict):
+    """What a prediction reads of the engine benchmark's ``engine.json``."""
+
+    name: str
+    dtype: str
+    layers: Count
+    machine: _Machine
+    forwards: Annotated[list[_Forward], Field(min_length=1)]
+
+
+def read_profile(path: Path) -> list[Accepted]:
+    """The lines of an acceptance profile, YAML or JSON."""
+    try:
+        given = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise HarnessError(f"{path}: no such file") from None
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
+        raise HarnessError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
+    return checked(Profile, given, str(path), strict=False)["acceptance"]
+
+
+def read_measured(path: Path) -> Measured:
+    """What was timed of a target."""
+    return checked(Measured, read_json(path), str(path))
+
+
+def predict(measured: Measured, accepted: list[Accepted]) -> pd.DataFrame:
+    """One line per acceptance figure and timed context.
+
+    Predicted speedup: tokens per step times a forward of one row, over the step's forwards. What a
+    step does beside them, drafting above all, counts for nothing, so that methods with costly
+    drafters come out too well.
+    """
+    cost = _forward_cost(measured)
+    lines = [
+        _line(measured, cost, one, context)
+        for one in accepted
+        for context in cost.contexts.tolist()
+    ]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) -> dict[str, Any]:
+    entries = [min(cost.layers - 1, round(share * cost.layers)) for share in one.pseudo_from]
+    step = StepCost(cost, context, 0.0, entries).step_ms(one.passes, np.array([one.rows - 1]))[0]
+    plain = cost(np.array([1]), np.array([context]))[0]
+    return {
+        "kind": KIND,
+        "method": one.method,
+        "passes": one.passes,
+        "tokens_per_step": one.tokens_per_step,
+        "rows": one.rows,
+        "widest_timed": int(cost.rows[-1]),
+        "context": context,
+        "ar_forward_ms": plain,
+        "step_ms": step,
+        "relative_step": step / plain,
+        "predicted_speedup": one.tokens_per_step * plain / step,
+        "target": measured["name"],
+        "dtype": measured["dtype"],
+        "device": measured["machine"].get("gpu") or measured["machine"]["device"],
+        "acceptance_of": one.model,
+        "acceptance_on": one.data,
+        "source": one.source,
+    }
+
+
+def _forward_cost(measured: Measured) -> ForwardCost:
+    cells = {
+        (one["rows"], one["context"]): 1000 * float(np.median(one["seconds"]))
+        for one in measured["forwards"]
+    }
+    wide = pd.Series(cells).unstack().sort_index().sort_index(axis=1)
+    rows = wide.index.tolist()
+    if rows[0] != 1 or len(rows) < 2 or wide.isna().to_numpy().any():
+        raise HarnessError(
+            f"forwards of '{measured['name']}': rows {rows}, expected 1 and more, all at the same "
+            "contexts"
+        )
+    return ForwardCost(
+        wide.index.to_numpy(), wide.columns.to_numpy(), wide.to_numpy(), measured["layers"]
+    )

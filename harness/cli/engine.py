@@ -1,0 +1,67 @@
+"""Timing the engine itself, and predicting speedups from what was timed."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from harness.cli.common import command, use_threads
+from harness.errors import HarnessError
+
+
+def add(commands: Any) -> None:
+    """The engine benchmark and its predictions."""
+    add = command(commands, "engine", "time the engine beside bandwidth and generate", _engine)
+    add("--shape", help="tiny, small, medium, 7b or 13b: random weights")
+    add("--layers", type=int, help="of a shape, all by default")
+    add("--model", type=Path, help="a model's folder instead of a shape")
+    add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    add("--device", default="cpu")
+    add("--rows", default="1,2,4,8,16,32,64,128", help="of the forwards")
+    add("--contexts", default="128,512,2048", help="tokens in the cache")
+    add("--repeats", default=15, type=int, help="timings of each forward")
+    add("--rounds", default=5, type=int, help="decodes of each arm at each context")
+    add("--tokens", default=32, type=int, help="committed by each decode")
+    add("--no-compile", action="store_true", help="leave out compiled generate")
+    add("--out", required=True, type=Path, help="folder of what is measured")
+
+    add = command(commands, "predict", "acceptance x cost of forwards: predictions", _predict)
+    add("--measured", required=True, type=Path, help="engine.json of the engine benchmark")
+    add("--acceptance", required=True, nargs="+", type=Path, help="YAML: figures and sources")
+    add("--out", required=True, type=Path, help="a CSV; Markdown beside it")
+
+
+def _engine(options: argparse.Namespace) -> None:
+    from harness.commands.engine import bench_engine, model_subject, random_subject
+    from harness.measure.engine import Grid
+
+    if (options.shape is None) == (options.model is None):
+        raise HarnessError("engine: expected exactly one of --shape and --model")
+    if options.model is not None and options.layers is not None:
+        raise HarnessError(f"layers: {options.layers} of a model, expected --layers with --shape")
+    grid = Grid(
+        rows=_numbers(options.rows, "--rows"),
+        contexts=_numbers(options.contexts, "--contexts"),
+        repeats=options.repeats,
+        rounds=options.rounds,
+        tokens=options.tokens,
+    )
+    use_threads(options.threads)
+    where = (options.dtype, options.device)
+    if options.model is None:
+        subject = random_subject(options.shape, options.layers, *where)
+    else:
+        subject = model_subject(options.model, *where)
+    bench_engine(subject, grid, options.out, compiled=not options.no_compile)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from harness.commands.predict import write_predictions
+
+    write_predictions(options.measured, options.acceptance, options.out)
+
+
+def _numbers(text: str, what: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise HarnessError(f"{what}: '{text}', expected numbers with commas between") from None

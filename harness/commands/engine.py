@@ -1,0 +1,164 @@
+"""What the engine's steps cost beside the device's bandwidth and beside transformers' generate."""
+
+import random
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tqdm import tqdm
+
+from harness.analysis.engine import write_engine_tables
+from harness.commands.engine_arms import (
+    COMPILED,
+    engine_arms,
+    firp_facts,
+    generate_arms,
+    why_not_compiled,
+)
+from harness.decoder import Decoder, Request
+from harness.engine.target import Target
+from harness.errors import HarnessError
+from harness.files import write_json
+from harness.measure.bandwidth import BUFFER, copy_rates, weight_bytes
+from harness.measure.cost import VerifyForward, sample_forwards
+from harness.measure.engine import Grid, time_rounds
+from harness.measure.machine import commit, device_state, machine, packages, source_hash
+from harness.models import ModelSpec, load_target
+from harness.presentation.engine import show_engine
+from harness.shapes import find_shape, random_target
+
+MEASURED = "engine.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The target that is timed, by what name, and where its weights are from."""
+
+    name: str
+    target: Target
+    weights: str
+    dtype: str
+
+
+def random_subject(shape: str, layers: int | None, dtype: str, device: str) -> Subject:
+    """A published size with random weights, with fewer ``layers`` where asked for."""
+    sizes = find_shape(shape)
+    name = shape if layers is None else f"{shape}-{layers}-layers"
+    if layers is not None:
+        if not 1 <= layers <= sizes.layers:
+            raise HarnessError(f"layers: {layers}, expected 1 to {sizes.layers} of '{shape}'")
+        sizes = replace(sizes, layers=layers)
+    return Subject(name, random_target(sizes, dtype, device), "random, seed 0", dtype)
+
+
+def model_subject(folder: Path, dtype: str, device: str) -> Subject:
+    """A model from a local folder."""
+    target = load_target(ModelSpec(path=str(folder), dtype=dtype, device=device))
+    return Subject(folder.resolve().name, target, f"sha256 {target.weights_hash}", dtype)
+
+
+def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool = True) -> None:
+    """Measure; write ``engine.json`` to ``out``, and the tables and the figure made of it."""
+    measured = measure(subject, grid, compiled)
+    write_json(out / MEASURED, measured)
+    write_engine_tables(measured, out)
+    print(show_engine(measured, out))
+
+
+def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
+    """All that was timed, in seconds, every sample of it, and what it was timed on."""
+    target = subject.target
+    _check_context(target, grid)
+    target.begin(grid.slots)  # once: growing inside a decode would charge whoever comes first
+    facts = _facts(subject) | {"grid": asdict(grid)}
+    before = copy_rates(target.device)
+    forwards = _forwards(target, grid)
+    decodes, left_out = _decodes(target, grid, compiled)
+    rates = before + copy_rates(target.device)
+    copied = {"buffer": BUFFER[target.device.type], "rate": median(rates), "rates": rates}
+    return {
+        **facts,
+        "copy": copied,  # bytes, bytes per second
+        "forwards": forwards,
+        "decodes": decodes,
+        "left_out": left_out,
+        "state_after": device_state(target.device),
+    }
+
+
+def _facts(subject: Subject) -> dict[str, Any]:
+    target = subject.target
+    return {
+        "name": subject.name,
+        "weights": subject.weights,
+        "dtype": subject.dtype,
+        "layers": len(target.layers),
+        "parameters": sum(p.numel() for p in target.model.parameters()),
+        "bytes": {
+            "weights": weight_bytes(target.model),
+            "per_token": target.arena.bytes_per_slot,
+        },
+        "firp": firp_facts(target) if len(target.layers) > 1 else None,
+        "machine": machine(target.device),
+        "packages": packages(),
+        "commit": commit(),
+        "sources": source_hash(),
+        "state_before": device_state(target.device),
+    }
+
+
+def _forwards(target: Target, grid: Grid) -> list[dict[str, Any]]:
+    """Verify forwards and their head, as the decode loop runs them."""
+    forward = VerifyForward(target, _text(target, max(grid.contexts) + 1), max(grid.rows))
+    cells = [(rows, context) for rows in grid.rows for context in grid.contexts]
+    found = sample_forwards(forward, cells, grid.repeats)
+    return [
+        {"rows": rows, "context": context, "seconds": seconds}
+        for (rows, context), seconds in found.items()
+    ]
+
+
+def _decodes(
+    target: Target, grid: Grid, compiled: bool
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Rounds of every arm by context, shortest first; and the arms left out, with the reason."""
+    arms = engine_arms(target) | generate_arms(target)
+    left_out = {} if compiled else {COMPILED: "not asked for"}
+    lines = []
+    for context in tqdm(grid.contexts, desc="decode", unit="context"):
+        request = Request(tuple(_text(target, context)), grid.tokens, frozenset())
+        left_out |= _uncompiled(arms, request, left_out)
+        present = {name: arm for name, arm in arms.items() if name not in left_out}
+        found = time_rounds(present, request, grid.rounds, target.device)
+        lines += [
+            {"arm": name, "context": context, "rounds": [asdict(one) for one in rounds]}
+            for name, rounds in found.items()
+        ]
+    return lines, left_out
+
+
+def _uncompiled(
+    arms: dict[str, Decoder], request: Request, left_out: dict[str, str]
+) -> dict[str, str]:
+    """The compiled arm with the reason that it cannot run, empty where it can."""
+    if COMPILED in left_out:
+        return {}
+    reason = why_not_compiled(arms[COMPILED], request)
+    return {COMPILED: f"context {len(request.prompt_ids)}: {reason}"} if reason else {}
+
+
+def _text(target: Target, length: int) -> list[int]:
+    """Token ids without meaning; a shorter text is the beginning of a longer one."""
+    rng = random.Random(0)
+    return [rng.randrange(target.config.vocab_size) for _ in range(length)]
+
+
+def _check_context(target: Target, grid: Grid) -> None:
+    limit = getattr(target.config, "max_position_embeddings", None)
+    longest = max(grid.contexts) + max(*grid.rows, grid.tokens)
+    if limit is not None and longest > limit:
+        raise HarnessError(
+            f"contexts: {max(grid.contexts)} and {longest - max(grid.contexts)} rows or tokens "
+            f"behind it, expected at most the model's context of {limit} together"
+        )

@@ -1,0 +1,86 @@
+"""The decode loops that the engine benchmark sets beside each other."""
+
+from typing import Any
+
+import torch
+from torch._dynamo.utils import counters
+from transformers import CompileConfig
+
+from harness.decoder import Decoder, Request, collect
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from methods.firp.drafter import PASSES, FirpDrafter
+from methods.firp.projections import Layout, Projections
+from methods.hf_generate import HfGenerate
+from methods.shared.trees import StaticTree
+
+STEPS = 3
+# With the root 9 nodes: two thirds of a tree of depth 3 lie on the two best first tokens.
+PATHS = ((0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1))
+COMPILED = "hf_compiled"
+
+
+def engine_arms(target: Target) -> dict[str, Decoder]:
+    """Autoregressive decoding and FIRP's two passes.
+
+    FIRP's projections are random: its steps cost what trained ones do, and accept next to nothing.
+    """
+    arms: dict[str, Decoder] = {"autoregressive": EngineDecoder(target, Drafter())}
+    if len(target.layers) > 1:
+        maps = _random_projections(target)
+        for passes in PASSES:
+            drafter = FirpDrafter(target, maps, StaticTree(PATHS), passes)
+            arms[f"firp_{passes}"] = EngineDecoder(target, drafter)
+    return arms
+
+
+def firp_facts(target: Target) -> dict[str, Any]:
+    """What FIRP's steps are made of."""
+    return {
+        "nodes": 1 + len(PATHS),
+        "steps": STEPS,
+        "entry_layer": len(target.layers) // 2,
+        "projections": "random: the cost of a step, not its acceptance",
+    }
+
+
+def generate_arms(target: Target) -> dict[str, Decoder]:
+    """transformers' generate: its default cache, the static one, and that one compiled."""
+    static = {"cache_implementation": "static"}
+    return {
+        "hf_dynamic": HfGenerate(target, {}),
+        "hf_static": HfGenerate(target, static | {"disable_compile": True}),
+        COMPILED: HfGenerate(target, static | {"compile_config": _compile_config()}),
+    }
+
+
+def why_not_compiled(decoder: Decoder, request: Request) -> str | None:
+    """Compile for ``request``; the reason where that fails, else None. Nothing is timed.
+
+    What was compiled for other lengths is forgotten: a user's generate is compiled for its own.
+    """
+    torch.compiler.reset()
+    counters.clear()
+    try:
+        for _ in range(2):
+            collect(decoder, request)
+    except Exception as error:  # compilers fail in their own ways
+        return f"{type(error).__name__}: {' '.join(str(error).split()):.160}"
+    return None if counters["stats"]["unique_graphs"] else "generate ran without compiling"
+
+
+def _compile_config() -> CompileConfig:
+    """transformers' defaults, on CPUs too, where it does not compile unless told to."""
+    config = CompileConfig()
+    config._compile_all_devices = True
+    return config
+
+
+def _random_projections(target: Target) -> Projections:
+    layout = Layout((len(target.layers) // 2,) * STEPS)
+    with torch.device(target.device), torch.no_grad():
+        maps = Projections(layout, target.hidden_size)
+        for parameter in maps.parameters():
+            parameter.normal_(std=target.hidden_size**-0.5)
+    return maps

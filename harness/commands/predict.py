@@ -1,0 +1,20 @@
+"""Writing predicted speedups, marked as such."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.analysis.predicted import predict, read_measured, read_profile
+from harness.errors import HarnessError
+from harness.files import replacing
+from harness.presentation.engine import show_predictions
+
+
+def write_predictions(measured: Path, profiles: Sequence[Path], out: Path) -> None:
+    """A CSV of all profiles' lines, and the same as Markdown beside it."""
+    accepted = [line for profile in profiles for line in read_profile(profile)]
+    if not accepted:
+        raise HarnessError(f"acceptance: no line in {', '.join(map(str, profiles))}")
+    table = predict(read_measured(measured), accepted)
+    with replacing(out) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    print(show_predictions(table, out.with_suffix(".md")))

@@ -1,0 +1,84 @@
+"""Whole decode loops beside each other, in the engine and outside, by the tokens in the cache."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from statistics import mean
+
+import torch
+
+from harness.decoder import Decoder, Request, collect
+from harness.errors import HarnessError
+from harness.measure.timing import TimedRun, run_timed
+
+SPARE_ROWS = 256  # rows in flight at the most, for any decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is timed: forwards of ``rows`` behind ``contexts`` tokens, and decodes from there.
+
+    ``repeats`` of every forward; ``rounds`` of every decode, ``tokens`` committed in each.
+    """
+
+    rows: tuple[int, ...]
+    contexts: tuple[int, ...]
+    repeats: int = 15
+    rounds: int = 5
+    tokens: int = 32
+
+    def __post_init__(self) -> None:
+        for name, values in (("rows", self.rows), ("contexts", self.contexts)):
+            if not values or min(values) < 1 or list(values) != sorted(set(values)):
+                raise HarnessError(
+                    f"engine {name}: {list(values)}, expected ascending numbers from 1"
+                )
+        if max(self.rows) > SPARE_ROWS:
+            raise HarnessError(f"engine rows: {max(self.rows)}, expected at most {SPARE_ROWS}")
+        for name, value, least in (("rounds", self.rounds, 1), ("tokens", self.tokens, 3)):
+            if value < least:
+                raise HarnessError(f"engine {name}: {value}, expected at least {least}")
+        if self.repeats < 1:
+            raise HarnessError(f"engine repeats: {self.repeats}, expected at least 1")
+
+    @property
+    def slots(self) -> int:
+        """Slots of the arena that every forward and decode fits into."""
+        return max(self.contexts) + self.tokens + SPARE_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One timed decode without its prefill.
+
+    ``seconds``, ``steps`` and ``tokens`` of the decode phase; ``committed``: tokens in the cache
+    before a step, mean over the steps.
+    """
+
+    seconds: float
+    steps: int
+    tokens: int
+    committed: float
+
+
+def time_rounds(
+    decoders: Mapping[str, Decoder], request: Request, rounds: int, device: torch.device
+) -> dict[str, list[Round]]:
+    """``rounds`` decodes of each, all of them in every round, in a random order."""
+    rng = random.Random(len(request.prompt_ids))
+    found: dict[str, list[Round]] = {name: [] for name in decoders}
+    for decoder in decoders.values():
+        collect(decoder, request)  # masks and allocators are paid for
+    for _ in range(rounds):
+        for name in rng.sample(list(decoders), len(decoders)):
+            run = run_timed(decoders[name], request, device)
+            found[name].append(as_round(run, len(request.prompt_ids)))
+    return found
+
+
+def as_round(run: TimedRun, prompt: int) -> Round:
+    """The decode phase of a run behind ``prompt`` tokens; the root is not in the cache yet."""
+    counts = [len(record.tokens) for record in run.records]
+    before = [prompt - 1 + done for done in accumulate(counts[:-1])]
+    return Round(run.decode_seconds, len(before), sum(counts[1:]), mean(before))

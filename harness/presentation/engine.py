@@ -1,0 +1,153 @@
+"""The engine benchmark as a figure and as Markdown."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+
+from harness.analysis.engine import STEP_ONLY, WHOLE, forward_table, step_table
+from harness.analysis.predicted import KIND
+from harness.files import write_text
+from harness.presentation.figures import save_svg, use_style
+from harness.presentation.wording import name_of, number
+
+NAMES = {
+    "autoregressive": "engine, autoregressive",
+    "firp_combined": "FIRP, combined",
+    "firp_two_pass": "FIRP, two-pass",
+    "hf_dynamic": "HF generate, dynamic cache",
+    "hf_static": "HF generate, static cache",
+    "hf_compiled": "HF generate, static, compiled",
+}
+WIDTH = 3.4
+
+
+def show_engine(measured: dict[str, Any], out: Path) -> str:
+    """Draw ``engine.svg``, write ``engine.md``; returns the latter's text."""
+    forwards, steps = forward_table(measured), step_table(measured)
+    steps["name"] = steps["arm"].map(NAMES)
+    _figure(forwards, steps, out / "engine.svg")
+    text = "\n\n".join([_caption(measured), _steps(steps), _forwards(forwards)]) + "\n"
+    write_text(out / "engine.md", text)
+    return text
+
+
+def show_predictions(table: pd.DataFrame, out: Path) -> str:
+    """Write predicted speedups as Markdown; returns the text."""
+    lines = [
+        [
+            line["kind"],
+            " ".join(filter(None, [name_of(line["method"]), line["passes"].replace("_", "-")])),
+            *(number(line[name], 2) for name in ("tokens_per_step", "relative_step")),
+            f"{line['rows']:g}",
+            str(line["context"]),
+            number(line["predicted_speedup"], 2),
+            f"{line['acceptance_of']}, {line['acceptance_on']}; {line['source']}",
+        ]
+        for _, line in table.iterrows()
+    ]
+    names = "kind,method,tokens per step,step over AR,rows,tokens in the cache"
+    head = [*names.split(","), "predicted speedup", "acceptance taken from"]
+    first = table.iloc[0]
+    caption = (
+        f"**{KIND.capitalize()}, nothing here was decoded.** Acceptance from elsewhere, as each "
+        f"line says, times forwards of `{first['target']}` timed in {first['dtype']} on "
+        f"{first['device']}. Drafting and all else beside the forwards counts for nothing. Steps "
+        f"of more than {first['widest_timed']} rows go on as the widest two timed ones do."
+    )
+    text = f"{caption}\n\n{_markdown(head, lines)}\n"
+    write_text(out, text)
+    return text
+
+
+def _caption(measured: dict[str, Any]) -> str:
+    facts, grid = measured["machine"], measured["grid"]
+    where = facts.get("gpu") or f"{facts['cpu']}, {facts['threads']} threads"
+    left_out = [f"Left out: {NAMES[arm]} ({why})." for arm, why in measured["left_out"].items()]
+    return " ".join(
+        [
+            f"**{measured['name']}**: {measured['parameters'] / 1e6:,.1f} M parameters, "
+            f"{measured['layers']} layers, weights {measured['weights']}; {measured['dtype']} on "
+            f"{where}, torch {facts['torch']}, commit {measured['commit'][:12]}.",
+            f"Copies: {measured['copy']['rate'] / 1e9:,.1f} GB/s, read and written bytes counted.",
+            f"A step reads {measured['bytes']['weights'] / 1e6:,.1f} MB of weights and "
+            f"{measured['bytes']['per_token'] / 1e3:,.1f} kB a token in the cache.",
+            f"Medians of {grid['rounds']} rounds of {grid['tokens']} tokens and of "
+            f"{grid['repeats']} forwards, with the lowest and the highest.",
+            f"FIRP: {STEP_ONLY}.",
+            *left_out,
+        ]
+    )
+
+
+def _steps(steps: pd.DataFrame) -> str:
+    lines = [
+        [
+            line["name"],
+            str(line["context"]),
+            _range(line, ("step_ms", "low_ms", "high_ms"), 2),
+            number(line["tokens_per_second"], 1),
+            _range(line, ("relative_step", "relative_low", "relative_high"), 2),
+            number(line["bandwidth_fraction"], 3),
+        ]
+        for _, line in steps.iterrows()
+    ]
+    head = "arm,tokens in the cache,ms a step,tokens/s,step over AR in the engine,of copy bandwidth"
+    return _markdown(head.split(","), lines)
+
+
+def _forwards(forwards: pd.DataFrame) -> str:
+    """Milliseconds, a line a number of rows and a column a context; over one row's in brackets."""
+    contexts = sorted(forwards["context"].unique())
+    lines = []
+    for rows, mine in forwards.groupby("rows"):
+        at = mine.set_index("context")
+        cells = [
+            f"{at['forward_ms'][context]:,.2f} ({number(at['relative_forward'][context], 2)})"
+            for context in contexts
+        ]
+        lines.append([str(rows), *cells])
+    head = [f"behind {context} tokens" for context in contexts]
+    return _markdown(["rows of a forward", *head], lines)
+
+
+def _range(line: pd.Series, columns: tuple[str, str, str], digits: int) -> str:
+    middle, low, high = (number(line[column], digits) for column in columns)
+    return f"{middle} [{low}, {high}]"
+
+
+def _markdown(head: list[str], lines: list[list[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _figure(forwards: pd.DataFrame, steps: pd.DataFrame, out: Path) -> None:
+    """Forwards by rows; tokens per second beside generate; FIRP's steps over an autoregressive."""
+    use_style()
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(3 * WIDTH, 3.2))
+    shared = {"hue": "context", "palette": "viridis", "marker": "o", "legend": "full"}
+    sns.lineplot(forwards, x="rows", y="forward_ms", ax=left, **shared)
+    left.set(xlabel="rows of the forward", ylabel="milliseconds", ylim=(0, None))
+    left.legend(title="tokens in the cache", fontsize=7)
+    _log_axis(left, forwards["rows"])
+    whole = steps[steps["counts"] == WHOLE]
+    sns.lineplot(whole, x="context", y="tokens_per_second", hue="name", marker="o", ax=middle)
+    middle.set(xlabel="tokens in the cache", ylabel="tokens per second", ylim=(0, None))
+    firp = steps[steps["counts"] == STEP_ONLY]
+    sns.lineplot(firp, x="context", y="relative_step", hue="name", marker="o", ax=right)
+    right.axhline(1.0, color="black", linewidth=0.8)
+    right.set(xlabel="tokens in the cache", ylabel="step over AR step (cost only)", ylim=(0, None))
+    for axis in (middle, right):
+        _log_axis(axis, steps["context"])
+        if axis.get_legend() is not None:
+            axis.legend(title=None, fontsize=7)
+    figure.tight_layout()
+    save_svg(figure, out)
+
+
+def _log_axis(axis: plt.Axes, values: pd.Series) -> None:
+    ticks = sorted(values.unique())
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks, ticks)
