@@ -24,6 +24,7 @@ include: "workflows/rules/methods.smk"
 include: "workflows/rules/measure.smk"
 include: "workflows/rules/report.smk"
 include: "workflows/rules/sweep.smk"
+include: "workflows/rules/engine.smk"
 
 
 # With its limit of jobs per second, Snakemake plans anew every second, and once more in that second for
@@ -45,6 +46,8 @@ localrules:
     publish,
     sweep,
     sweep_table,
+    engine,
+    predict_speedups,
 
 
 rule all:

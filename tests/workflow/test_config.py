@@ -63,7 +63,24 @@ def test_mini_precise_is_mini_with_more_questions_and_sessions() -> None:
         count = precise["datasets"][name]["stand_in"].pop("test")
         assert count > spec["stand_in"].pop("test")
     precise["methods"].pop("width_matched")  # costs a session of mini more than it tells there
-    for key in ("experiment", "sessions", "sweeps"):
+    for key in ("experiment", "sessions", "sweeps", "engine"):
         mini.pop(key)
         precise.pop(key, None)
     assert precise == mini
+
+
+def test_the_engine_benchmark_is_a_target_of_its_own() -> None:
+    done = snakemake(ROOT, "-n", "--forceall", "engine", "--printshellcmds", *SMOKE[1:])
+    assert done.returncode == 0, done.stderr[-2000:]
+    listed = done.stdout + done.stderr
+    assert set(re.findall(r"rule (\w+):", listed)) == {"engine", "bench_engine", "predict_speedups"}
+    given = "--shape tiny --dtype float32 --device cpu --rows 1,4 --contexts 16 --repeats 2"
+    assert given in listed
+    assert "bench_engine" not in snakemake(ROOT, "-n", "--forceall", *SMOKE).stdout
+
+
+def test_an_engine_benchmark_of_an_unknown_model_is_named() -> None:
+    change = 'engine={"models": ["vicuna"]}'
+    done = snakemake(ROOT, "-n", "engine", *SMOKE[1:], "--config", change)
+    assert done.returncode != 0
+    assert "engine.models: 'vicuna', expected one of mini" in done.stdout + done.stderr

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 from methods import METHODS as KNOWN
 
 ROOT = f"results/{config['experiment']}"
@@ -22,6 +24,8 @@ CURVE = config["draft_sizes"]
 USED = {KNOWN[name].uses or name: None for name in [*METHODS, *CURVE["methods"]] if name in KNOWN}
 TRAINED = [name for name in USED if KNOWN[name].trained]
 TUNED = [name for name in USED if KNOWN[name].tuned]
+# What `snakemake engine` times: shapes with random weights, and models of the experiment.
+BENCHED = [*config["engine"]["shapes"], *config["engine"]["models"]]
 # What a job on the device asks of a cluster; on one machine its threads keep it alone.
 GPUS = 0 if config["device"] == "cpu" else 1
 # Whatever is timed, training and tuning too, has its node to itself. It stands in the rules since
@@ -38,6 +42,7 @@ wildcard_constraints:
     session=r"\d+",
     shard=r"\d+",
     variant=r"\d+",
+    bench="|".join(BENCHED) or "none",
     name="|".join(REPORTS),
 
 
@@ -253,3 +258,36 @@ def results_root(wildcards, output):
 def methods_folder(wildcards, input):
     """Where methods keep what they learnt, from a job's input in one of their folders."""
     return str(Path(input.trained[0]).parents[1])
+
+
+def engine_subject(wildcards):
+    """--shape or --model of an engine benchmark; a name that is both is the shape's."""
+    if wildcards.bench in config["engine"]["shapes"]:
+        return f"--shape {wildcards.bench}"
+    return f"--model {engine_folder(wildcards.bench)}"
+
+
+def engine_folder(model):
+    """The folder of a model that `engine` names."""
+    if model not in MODELS:
+        raise WorkflowError(f"engine.models: '{model}', expected one of {', '.join(MODELS)}")
+    folder = model_folder(model)
+    if not folder:
+        raise WorkflowError(f"engine.models: '{model}' is on the hub, expected one with a folder")
+    return folder
+
+
+def engine_files(wildcards):
+    """What an engine benchmark of a model waits for."""
+    if wildcards.bench in config["engine"]["shapes"]:
+        return []
+    engine_folder(wildcards.bench)
+    return model_files(type("Wildcards", (), {"model": wildcards.bench}))
+
+
+def engine_grid():
+    """What an engine benchmark times, as options of the command line."""
+    spec = config["engine"]
+    lists = [f"--{key} {','.join(map(str, spec[key]))}" for key in ("rows", "contexts")]
+    counts = [f"--{key} {spec[key]}" for key in ("repeats", "rounds", "tokens")]
+    return " ".join([*lists, *counts, *([] if spec["compile"] else ["--no-compile"])])
