@@ -1,17 +1,19 @@
 """Loading a target and its tokenizer from a local folder or the hub."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from harness.engine.target import Target
-from harness.errors import HarnessError, first_line
+from harness.errors import HarnessError
 from harness.files import checked, read_json, sha256_bytes, sha256_file
+from harness.hub import commit_of
+from harness.pretrained import read_model, told
 
 _WHOLE_HASH_LIMIT = 2 << 30
 # A mistyped size would be built before the weights can contradict it.
@@ -24,12 +26,16 @@ _SIZES = {
     "num_key_value_heads": 10_000,
     "head_dim": 10_000,
 }
+_MAY_BE_NULL = ("num_key_value_heads", "head_dim")  # transformers then derives them
 disable_progress_bar()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Exactly one of ``path`` and ``hub``; ``chat`` as in :mod:`harness.data.chat`."""
+    """Exactly one of ``path`` and ``hub``; ``chat`` as in :mod:`harness.data.chat`.
+
+    ``revision``: a branch, tag or commit on the hub; a commit once :meth:`pinned`.
+    """
 
     path: str | None = None
     hub: str | None = None
@@ -50,29 +56,37 @@ class ModelSpec:
         """Folder or hub id."""
         return self.path or str(self.hub)
 
+    def pinned(self) -> "ModelSpec":
+        """The same with its revision's commit, so that rows name the very weights."""
+        return replace(self, revision=commit_of(self.hub, self.revision)) if self.hub else self
+
 
 def load_tokenizer(spec: ModelSpec) -> Any:
     """The model's tokenizer, without running code from the repository."""
     _require_folder(spec)
+    spec = spec.pinned()
     try:
         return AutoTokenizer.from_pretrained(
             spec.where, revision=spec.revision, trust_remote_code=False
         )
     except Exception as error:  # files of a tokenizer are wrong in many ways
-        raise HarnessError(f"tokenizer of '{spec.where}': {first_line(error)}") from None
+        raise HarnessError(f"tokenizer of '{spec.where}': {told(error)}") from None
 
 
 def load_target(spec: ModelSpec) -> Target:
-    """The model on its device in its dtype, ready to be driven by the engine."""
+    """The model on its device in its dtype, ready to be driven by the engine.
+
+    Every weight comes from the files: a missing, unknown or differently shaped one is an error.
+    """
     _require_folder(spec)
     require_device(spec.device)
+    spec = spec.pinned()
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model = read_model(
             spec.where,
             revision=spec.revision,
             dtype=getattr(torch, spec.dtype),
             attn_implementation=spec.attention,
-            trust_remote_code=False,
         )
         model = model.to(spec.device)
         if spec.device == "cpu":
@@ -81,7 +95,7 @@ def load_target(spec: ModelSpec) -> Target:
     except HarnessError:
         raise
     except Exception as error:  # a config may hold anything, and layers fail in their own ways
-        raise HarnessError(f"model '{spec.where}': {first_line(error)}") from error
+        raise HarnessError(f"model '{spec.where}': {told(error)}") from error
 
 
 def require_device(device: str) -> None:
@@ -117,7 +131,7 @@ def stop_ids(target: Target, tokenizer: Any) -> frozenset[int]:
 def weights_hash(spec: ModelSpec) -> str:
     """What identifies the weights: content hashes below 2 GiB, else names, sizes and both ends.
 
-    A hub model is identified by its id and revision.
+    A hub model is identified by its id and commit.
     """
     if spec.path is None:
         return sha256_bytes(f"{spec.hub}@{spec.revision}".encode())
@@ -146,5 +160,7 @@ def _require_folder(spec: ModelSpec) -> None:
     config = checked(dict[str, Any], read_json(file), str(file))
     for name, most in _SIZES.items():
         found = config.get(name, 1)
+        if found is None and name in _MAY_BE_NULL:
+            continue
         if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= most:
             raise HarnessError(f"{file}: {name} is {found!r}, expected a number from 1 to {most:,}")

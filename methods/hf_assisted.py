@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
-from harness.errors import HarnessError, first_line, out_of_memory
+from harness.errors import HarnessError, out_of_memory
 from harness.files import checked, read_json, replacing_files, sha256_file, write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Answer, Job, Method
 from harness.models import store_by_column
+from harness.pretrained import read_model, told
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 from methods.hf_generate import HfGenerate
@@ -93,11 +93,13 @@ def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     if not settings.pretrained:
         _check_own(target, folder)
     try:
-        assistant = AutoModelForCausalLM.from_pretrained(where, dtype=target.dtype)
+        assistant = read_model(where, dtype=target.dtype)
+    except HarnessError:
+        raise
     except Exception as error:  # files of a model are wrong in many ways
         if out_of_memory(error):
             raise
-        raise HarnessError(f"hf_assisted: draft model '{where}': {first_line(error)}") from error
+        raise HarnessError(f"hf_assisted: draft model '{where}': {told(error)}") from error
     vocab = assistant.config.vocab_size
     if vocab != target.config.vocab_size:
         raise HarnessError(

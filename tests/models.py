@@ -1,13 +1,18 @@
-"""Tiny random targets of the four supported architectures."""
+"""Tiny random targets of the four supported architectures, and their files as hubs hold them."""
 
+import json
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -31,25 +36,27 @@ ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 
 
 @lru_cache
-def tiny_model(name: str, attention: str = "sdpa", seed: int = 2) -> PreTrainedModel:
+def tiny_model(
+    name: str, attention: str = "sdpa", seed: int = 2, vocab: int = VOCAB
+) -> PreTrainedModel:
     """llama: MHA; mistral: GQA with a window of 12; qwen2: GQA, biases; qwen3: own head size."""
     # Some tests run in inference mode; what they build first must serve those that train.
     with torch.inference_mode(False):
-        return _build(name, attention, seed)
+        return _build(name, attention, seed, {**_SIZE, "vocab_size": vocab})
 
 
-def _build(name: str, attention: str, seed: int) -> PreTrainedModel:
+def _build(name: str, attention: str, seed: int, size: dict[str, Any]) -> PreTrainedModel:
     torch.manual_seed(seed)
     if name == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**_SIZE, num_key_value_heads=4))
+        model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=4))
     elif name == "llama_gqa":
-        model = LlamaForCausalLM(LlamaConfig(**_SIZE, num_key_value_heads=2))
+        model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2))
     elif name == "mistral":
-        model = MistralForCausalLM(MistralConfig(**_SIZE, num_key_value_heads=2, sliding_window=12))
+        model = MistralForCausalLM(MistralConfig(**size, num_key_value_heads=2, sliding_window=12))
     elif name == "qwen2":
-        model = Qwen2ForCausalLM(Qwen2Config(**_SIZE, num_key_value_heads=2))
+        model = Qwen2ForCausalLM(Qwen2Config(**size, num_key_value_heads=2))
     elif name == "qwen3":
-        model = Qwen3ForCausalLM(Qwen3Config(**_SIZE, num_key_value_heads=2, head_dim=12))
+        model = Qwen3ForCausalLM(Qwen3Config(**size, num_key_value_heads=2, head_dim=12))
     else:
         raise ValueError(name)
     with torch.no_grad():
@@ -61,3 +68,34 @@ def _build(name: str, attention: str, seed: int) -> PreTrainedModel:
                 parameter.add_(0.2 * torch.randn_like(parameter))
     model.config._attn_implementation = attention
     return model.eval()
+
+
+def save_tokenizer(folder: Path, template: str = "") -> PreTrainedTokenizerFast:
+    """A tokenizer of VOCAB words, w0 to w58 with <s> and </s>, written into ``folder``."""
+    words = ["<s>", "</s>", *(f"w{i}" for i in range(VOCAB - 2))]
+    own = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="w0"))
+    own.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made = PreTrainedTokenizerFast(tokenizer_object=own, bos_token="<s>", eos_token="</s>")
+    if template:
+        made.chat_template = template
+    made.save_pretrained(folder)
+    return made
+
+
+def save_as_bin(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> dict[str, Path]:
+    """Two ``.bin`` shards and their index, as Vicuna ships; returns the shard of each weight."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    state = {name: value.to(dtype) for name, value in model.state_dict().items()}
+    # Checkpoints of that time hold every layer's rotary buffer.
+    for layer in range(model.config.num_hidden_layers):
+        state[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    names = sorted(state)
+    shards = {}
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        file = folder / f"pytorch_model-{number:05}-of-00002.bin"
+        torch.save({name: state[name] for name in part}, file)
+        shards |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": {name: file.name for name, file in shards.items()}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return shards

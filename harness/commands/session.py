@@ -40,6 +40,7 @@ def measure_session(
     ``options``: labels, seed, max_new_tokens, warmup (number of prompts). Where the labels name a
     shard, only its questions are measured.
     """
+    spec = spec.pinned()
     target, tokenizer = load_target(spec), load_tokenizer(spec)
     stops = stop_ids(target, tokenizer)
     prompts, labels = read_prompts(files.prompts), options["labels"]

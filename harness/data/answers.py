@@ -16,6 +16,7 @@ from harness.files import TokenId, checked, read_jsonl, write_jsonl
 from harness.method import Answer
 
 BATCH = 64
+CACHE_SHARE = 0.6  # of a GPU's free memory, for the K/V of a batch
 
 
 @contextmanager
@@ -40,12 +41,27 @@ def greedy_answers(
     """Greedy token ids after each prompt, cut after the first stop id and at its dataset's cap."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
     answers: list[list[int]] = [[] for _ in prompts]
-    for start in tqdm(range(0, len(order), BATCH), desc="answers", unit="batch"):
-        chosen = order[start : start + BATCH]
+    size = _size(target, prompts, caps)
+    for start in tqdm(range(0, len(order), size), desc="answers", unit="batch"):
+        chosen = order[start : start + size]
         cap = max(caps[prompts[i].dataset] for i in chosen)
         for index, ids in zip(chosen, _generate(target, prompts, chosen, cap, stops), strict=True):
             answers[index] = _cut(ids[: caps[prompts[index].dataset]], stops)
     return answers
+
+
+def _size(target: Target, prompts: Sequence[Prompt], caps: dict[str, int]) -> int:
+    """Answers at a time: on a GPU no more than its free memory has room for."""
+    if target.device.type != "cuda" or not prompts:
+        return BATCH
+    slots = max(len(p.input_ids) for p in prompts) + max(caps[p.dataset] for p in prompts)
+    free, _ = torch.cuda.mem_get_info(target.device)
+    return fitting(free, slots * target.arena.bytes_per_slot)
+
+
+def fitting(free: int, each: int) -> int:
+    """How many caches of ``each`` bytes a batch may have with ``free`` bytes of memory."""
+    return max(1, min(BATCH, int(CACHE_SHARE * free) // each))
 
 
 def _generate(

@@ -1,0 +1,78 @@
+"""Models from a hub, by the real client from a server on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.hub import COMMIT, GATED, MODEL, serving
+from tests.models import save_tokenizer, tiny_model
+
+# Prints one line a model: what it says, or the commit and hash of what it loaded.
+SCRIPT = """
+import json, sys
+from harness.errors import HarnessError
+from harness.files import sha256_bytes
+from harness.models import ModelSpec, load_target, load_tokenizer
+for spec in map(json.loads, sys.argv[1:]):
+    spec = ModelSpec(**spec)
+    try:
+        tokenizer = load_tokenizer(spec)
+        target = load_target(spec)
+        same = target.weights_hash == sha256_bytes(f"{spec.hub}@{spec.pinned().revision}".encode())
+        print("loaded", spec.pinned().revision, len(tokenizer), same)
+    except HarnessError as error:
+        print(error)
+"""
+LOGIN = "needs its terms accepted and your own login (`hf auth login`, or HF_TOKEN)"
+
+
+def lines(endpoint: str, cache: Path, *specs: dict) -> list[str]:
+    environment = {
+        **{k: v for k, v in os.environ.items() if "proxy" not in k.lower()},
+        **{"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"},
+        **{"HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_ETAG_TIMEOUT": "2"},
+    }
+    command = [sys.executable, "-c", SCRIPT, *map(json.dumps, specs)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+def test_a_hub_s_models(tmp_path: Path) -> None:
+    folder, model = tmp_path / "served", tiny_model("llama")
+    save_tokenizer(folder)
+    model.config.save_pretrained(folder)
+    state = {name: value.half() for name, value in model.state_dict().items()}
+    torch.save(state, folder / "pytorch_model.bin")
+    with serving(folder) as (endpoint, asked):
+        found = lines(
+            endpoint,
+            tmp_path / "cache",
+            {"hub": MODEL},
+            {"hub": MODEL, "revision": COMMIT},
+            {"hub": MODEL, "revision": "v9"},
+            {"hub": GATED},
+            {"hub": "org/nobody-s"},
+            {"hub": "../etc/passwd"},
+        )
+    assert found[:2] == [f"loaded {COMMIT} 61 True"] * 2
+    assert found[2].startswith(f"hub model '{MODEL}' (revision v9): no such revision")
+    assert found[3].startswith(f"hub model '{GATED}' (revision main): gated, and your login has no")
+    assert found[4].startswith("hub model 'org/nobody-s' (revision main): no such model")
+    assert found[5].startswith("hub model '../etc/passwd' (revision main): could not be loaded: HF")
+    assert all(line.endswith(LOGIN) for line in found[2:])
+    assert len(found) == 6
+    assert any(path.endswith("pytorch_model.bin") for path in asked)
+    assert not [path for path in asked if "POST" in path or "discussions" in path], (
+        "nobody is asked to convert the .bin file"
+    )
+
+
+def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
+    (line,) = lines("http://127.0.0.1:9", tmp_path, {"hub": MODEL})
+    assert line.startswith(f"hub model '{MODEL}' (revision main): could not be loaded: ")
+    assert line.endswith(LOGIN)
