@@ -12,7 +12,9 @@ def prompt_ids(tokenizer: Any, chat: str, messages: list[Message]) -> list[int]:
     """Token ids of a conversation that ends with a user turn, ready for the assistant's answer.
 
     ``chat``: ``tokenizer`` (the tokenizer's own chat template), ``plain`` (the turns' text, one a
-    line), or ``fschat:<name>`` (a FastChat conversation, for Vicuna and LLaMA-2).
+    line), or ``fschat:<name>`` (a FastChat conversation, for Vicuna and LLaMA-2). A conversation is
+    taken as the installed FastChat has it: ``llama-2`` has no system message, which is what its own
+    MT-bench script then asks; EAGLE's scripts set Meta's long one and end in a further space.
     """
     if chat == "plain":
         text = "\n".join(message["content"] for message in messages) + "\n"

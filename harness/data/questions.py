@@ -1,9 +1,12 @@
-"""Question sets through ``datasets``: local JSONL / Parquet files or the hub, one column layout.
+"""Question sets through ``datasets``: local JSONL / Parquet files or the hub, by their columns.
 
-MT-bench: ``question_id``, ``category``, ``turns`` (FastChat's question.jsonl). GSM8K:
-``question``, ``answer`` ending in ``#### N`` (openai/gsm8k). XSum: ``document``, ``summary``,
-``id`` (EdinburghNLP/xsum; the hub's copy is script-based, which current ``datasets`` refuses, so
-it is read at revision ``refs/convert/parquet``).
+MT-bench: ``question_id``, ``category``, ``turns`` (FastChat's question.jsonl), or ``prompt_id``,
+``category``, ``prompt`` (HuggingFaceH4/mt_bench_prompts); it has no train split, so that
+conversations may stand in for one: ``messages`` (HuggingFaceH4/ultrachat_200k), of which the first
+two user turns are asked. GSM8K: ``question``, ``answer`` ending in ``#### N``
+(openai/gsm8k). XSum: ``document``, ``summary``, ``id`` (EdinburghNLP/xsum; the hub's copy is
+script-based, which current ``datasets`` refuses, so it is read at revision
+``refs/convert/parquet``).
 """
 
 import tempfile
@@ -55,15 +58,9 @@ def load_questions(dataset: str, source: Source) -> list[Question]:
     """Questions of a split, in file order."""
     if dataset not in _ADAPTERS:
         raise HarnessError(f"dataset '{dataset}': expected one of {', '.join(_ADAPTERS)}")
-    columns, adapt = _ADAPTERS[dataset]
     records = _load(source)
     where = source.path or source.hub
-    missing = [column for column in columns if column not in records.column_names]
-    if missing:
-        raise HarnessError(
-            f"{where}: no column '{missing[0]}', found {records.column_names}; "
-            f"{dataset} needs {', '.join(columns)}"
-        )
+    adapt = _adapter(dataset, records.column_names, str(where))
     end = len(records) if source.first is None else min(len(records), source.skip + source.first)
     chosen = range(min(source.skip, end), end)
     if not chosen:
@@ -72,6 +69,19 @@ def load_questions(dataset: str, source: Source) -> list[Question]:
         return [adapt(records[index], index) for index in chosen]
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise HarnessError(f"{where}: a record does not fit {dataset} ({error})") from None
+
+
+def _adapter(dataset: str, found: list[str], where: str) -> "_Adapter":
+    """What reads records of the columns ``found``; the first layout is told where none fits."""
+    layouts = _ADAPTERS[dataset]
+    for columns, adapt in layouts:
+        if set(columns) <= set(found):
+            return adapt
+    columns = layouts[0][0]
+    missing = next(column for column in columns if column not in found)
+    raise HarnessError(
+        f"{where}: no column '{missing}', found {found}; {dataset} needs {', '.join(columns)}"
+    )
 
 
 def _load(source: Source) -> datasets.Dataset:
@@ -132,6 +142,19 @@ def _mtbench(record: dict[str, Any], index: int) -> Question:
     )
 
 
+def _mtbench_of_h4(record: dict[str, Any], index: int) -> Question:
+    named = {"question_id": record["prompt_id"], "turns": record["prompt"]}
+    return _mtbench({**record, **named}, index)
+
+
+def _conversation(record: dict[str, Any], index: int) -> Question:
+    said = [message["content"] for message in record["messages"] if message["role"] == "user"]
+    turns = tuple(_text(turn, "messages") for turn in said[:2])
+    if not turns:
+        raise ValueError("messages without a user's")
+    return Question(str(index), "conversation", turns)
+
+
 def _gsm8k(record: dict[str, Any], index: int) -> Question:
     turns = (_text(record["question"], "question"),)
     return Question(str(index), "math", turns, (_text(record["answer"], "answer"),))
@@ -143,10 +166,14 @@ def _xsum(record: dict[str, Any], index: int) -> Question:
     return Question(identifier, "summary", turns, (_text(record["summary"], "summary"),))
 
 
-_Adapter = tuple[tuple[str, ...], Callable[[dict[str, Any], int], Question]]
-_ADAPTERS: dict[str, _Adapter] = {
-    "mtbench": (("question_id", "category", "turns"), _mtbench),
-    "gsm8k": (("question", "answer"), _gsm8k),
-    "xsum": (("document", "summary"), _xsum),
+_Adapter = Callable[[dict[str, Any], int], Question]
+_ADAPTERS: dict[str, tuple[tuple[tuple[str, ...], _Adapter], ...]] = {
+    "mtbench": (
+        (("question_id", "category", "turns"), _mtbench),
+        (("prompt_id", "category", "prompt"), _mtbench_of_h4),
+        (("messages",), _conversation),
+    ),
+    "gsm8k": ((("question", "answer"), _gsm8k),),
+    "xsum": ((("document", "summary"), _xsum),),
 }
 DATASETS = tuple(_ADAPTERS)
