@@ -82,7 +82,8 @@ def write_learnt(job: Job, maps: Projections, traces: Sequence[Trace], drafts: i
     steps = maps.layout.steps
     untrained = Projections(maps.layout, job.target.hidden_size).to(job.target.device)
     predict = Streams(job.target, untrained).predict
-    blank = measure(predict, job.tune, steps, job.target.device).traces
+    size = job.settings.evaluation_batch
+    blank = measure(predict, job.tune, steps, job.target.device, size).traces
     found = {
         "firp": _cross_fit(traces, drafts, steps),
         "identity": _cross_fit(blank, drafts, steps),

@@ -12,7 +12,7 @@ from methods.shared.sequences import batch_sequences, batches, gather_rows
 
 @torch.no_grad()
 def similarities(
-    streams: Streams, answers: Sequence[Answer], size: int = 16
+    streams: Streams, answers: Sequence[Answer], size: int
 ) -> dict[tuple[int, int], float]:
     """(step, layer) -> mean cosine similarity between pseudo ``step`` of a position, leaving
     ``layer``, and the real state ``step`` positions later, over all positions of the answers.

@@ -28,7 +28,9 @@ def train(job: Job) -> None:
     with replacing(job.folder / COSINE) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["step", "layer", "cosine"])
-        for (step, layer), value in similarities(streams, job.tune).items():
+        for (step, layer), value in similarities(
+            streams, job.tune, settings.evaluation_batch
+        ).items():
             rows.writerow([step, layer, round(value, 5)])
     save(maps, job.folder, provenance)
     training.finish(job)

@@ -71,7 +71,8 @@ def _traced(job: Job) -> tuple[Projections, Sequence[Trace]]:
     maps = maps.to(job.target.device)
     predict = Streams(job.target, maps).predict
     steps = maps.layout.steps
-    return maps, measure(predict, job.tune, steps, job.target.device).traces
+    size = job.settings.evaluation_batch
+    return maps, measure(predict, job.tune, steps, job.target.device, size).traces
 
 
 def _trial(

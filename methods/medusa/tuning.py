@@ -48,7 +48,8 @@ def _traced(job: Job) -> tuple[FusedHeads, Sequence[Trace]]:
     heads = load(job.folder, target.model.lm_head.weight.detach(), target.weights_hash)
     heads = heads.to(target.device)
     predict = predictor(target, heads, job.settings.loss)
-    traces = measure(predict, job.tune, heads.count, target.device).traces
+    size = job.settings.evaluation_batch
+    traces = measure(predict, job.tune, heads.count, target.device, size).traces
     return FusedHeads(heads, target.device, target.dtype), traces
 
 

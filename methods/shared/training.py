@@ -26,6 +26,9 @@ from methods.shared.sequences import batch_sequences
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
 PROBES = 12  # steps timed to learn how many fit
+# Gradients that pass through layers of a float16 target are a thousandth of a loss and less, near
+# the smallest numbers that it holds. What is trained is float32 and sees them unscaled.
+LOSS_SCALE = 1024.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class TrainingSettings:
     step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
     evaluate_every: int = 100
     patience: int = 4  # evaluations without a better tune loss before training stops
+    evaluation_batch: int = 16  # answers at a time where all positions are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,11 @@ def _step(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, step: in
     """One update; returns the batch's loss in nats per predicted position."""
     optimizer.zero_grad(set_to_none=True)
     loss = _loss(job, learner, step)
-    loss.backward()
+    scale = LOSS_SCALE if job.target.dtype == torch.float16 else 1.0
+    (loss * scale).backward()
+    for parameter in learner.module.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= scale
     nn.utils.clip_grad_norm_(learner.module.parameters(), 1.0)
     optimizer.step()
     value = float(loss.detach())
@@ -166,7 +174,7 @@ def _steps_that_fit(job: Job, learner: Learner) -> int:
         _step(job, learner, still, step)
     per_step = (time.monotonic() - started) / PROBES
     started = time.monotonic()
-    measure(learner.predict, job.tune, learner.steps, job.target.device)
+    _measure(job, learner)
     evaluation = time.monotonic() - started
     room = job.seconds_left - evaluation
     fitting = int(room / (per_step + evaluation / settings.evaluate_every))
@@ -211,7 +219,7 @@ def _sorted_within(order: list[int], window: int, key: Callable[[int], int]) -> 
 
 def _evaluate(job: Job, learner: Learner, progress: Progress, loss: float) -> dict[str, float]:
     """Measure on the tune split, add a row to the curves, keep the best parameters."""
-    result = measure(learner.predict, job.tune, learner.steps, job.target.device)
+    result = _measure(job, learner)
     row = {
         "step": float(progress.step),
         "seconds": round(progress.seconds, 1),
@@ -227,6 +235,11 @@ def _evaluate(job: Job, learner: Learner, progress: Progress, loss: float) -> di
     else:
         progress.worse += 1
     return row
+
+
+def _measure(job: Job, learner: Learner) -> Measured:
+    size = job.settings.evaluation_batch
+    return measure(learner.predict, job.tune, learner.steps, job.target.device, size)
 
 
 def _accuracies(result: Measured) -> dict[str, float]:

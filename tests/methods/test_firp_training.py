@@ -1,5 +1,6 @@
 """Training FIRP: it learns, resumes where it was killed, and runs on a half-precision target."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Answer, Job
 from methods.firp import METHOD
-from methods.firp.projections import load
+from methods.firp.projections import Projections, load
 from methods.firp.settings import FirpSettings
+from methods.firp.streams import Streams
 from methods.firp.training import train
 from methods.shared import training
 from tests.models import VOCAB, tiny_model
@@ -88,6 +90,35 @@ def test_train_tune_and_decode_on_a_bfloat16_target(tmp_path: Path) -> None:
     decoder = METHOD.build(target, SETTINGS, tmp_path)
     tokens, _ = collect(decoder, work.requests[0])
     assert len(tokens) == 12
+
+
+def test_small_gradients_survive_a_float16_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients of a large target are as small as these, scaled down by 1e-5."""
+    loss, usual = training._loss, training.LOSS_SCALE
+    work = job(Target(tiny_model("llama")), tmp_path)
+    monkeypatch.setattr(training, "_loss", lambda *given: 1e-5 * loss(*given))
+
+    def gradient(dtype: torch.dtype, scale: float) -> torch.Tensor:
+        monkeypatch.setattr(training, "LOSS_SCALE", scale)
+        model = tiny_model("llama").__class__(tiny_model("llama").config)
+        model.load_state_dict(tiny_model("llama").state_dict())
+        target = Target(model.to(dtype))
+        target.model.requires_grad_(False)
+        maps = Projections(SETTINGS.layout, target.hidden_size)
+        learner = training.Learner("firp", maps, Streams(target, maps).predict, 2)
+        still = torch.optim.SGD(maps.parameters(), lr=0.0)
+        training._step(replace(work, target=target), learner, still, 0)
+        return torch.cat([p.grad.flatten() for p in maps.parameters() if p.grad is not None])
+
+    exact = gradient(torch.float32, 1.0)
+    off, lost = (
+        float((gradient(torch.float16, scale) - exact).norm() / exact.norm())
+        for scale in (usual, 1.0)
+    )
+    assert off < 0.05
+    assert lost > 5 * off, "control: unscaled, the smallest are rounded away"
 
 
 def test_without_answers_training_says_so(tmp_path: Path) -> None:
