@@ -17,6 +17,8 @@ from harness.errors import HarnessError, first_line
 
 T = TypeVar("T")
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+# Of an experiment, model, data set or method: it becomes part of paths. As in the config's schema.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 _REFUSED_WRITES = (
     *("PytorchStreamWriter", "inline_container"),
     *("I/O error", "os error", "failed to write"),

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from harness.errors import HarnessError
-from harness.files import TokenId, checked, read_jsonl
+from harness.files import Name, TokenId, checked, read_jsonl
 
 BASELINE, AGAIN = "autoregressive", "autoregressive_again"
 _Counts = list[Annotated[int, Field(ge=0)]]
@@ -18,12 +18,12 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Row(TypedDict):
     """What tables need of a row; it may hold more. Lists have one entry a step."""
 
-    model: str
-    dataset: str
+    model: Name
+    dataset: Name
     session: int
     prompt_id: str
     question_id: str
-    arm: str
+    arm: Name
     ids_sha256: str
     output_ids: list[TokenId]
     text: str

@@ -4,7 +4,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from harness.cli.common import command, parse_json
+from harness.files import Name, checked
+
+
+class _Experiment(TypedDict):
+    """Names that become parts of paths; the rest is for the reports."""
+
+    experiment: Name
+    models: list[Name]
+    datasets: dict[Name, Any]
+    methods: list[Name]
 
 
 def add(commands: Any) -> None:
@@ -59,7 +71,9 @@ def _sweep_table(options: argparse.Namespace) -> None:
 def _tables(options: argparse.Namespace) -> None:
     from harness.analysis.tables import write_tables
 
-    write_tables(parse_json(options.experiment, "--experiment"), options.root)
+    experiment = parse_json(options.experiment, "--experiment")
+    checked(_Experiment, experiment, "--experiment")
+    write_tables(experiment, options.root)
 
 
 def _coverage(options: argparse.Namespace) -> None:

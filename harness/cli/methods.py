@@ -3,15 +3,36 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from harness.cli.common import command, parse_arms, parse_json, parse_spec, use_threads
+from harness.files import Name, checked
+
+
+class _Labels(TypedDict):
+    """What every row of a session says of its place."""
+
+    experiment: Name
+    model: Name
+    dataset: Name
+    session: int
+    shard: NotRequired[int]
+    shards: NotRequired[int]
+
+
+class _Session(TypedDict):
+    labels: _Labels
+    seed: int
+    max_new_tokens: int
+    warmup: int
 
 
 def add(commands: Any) -> None:
     """Steps that check, train, tune and time methods."""
     add = command(commands, "check", "parse every method's settings", _check)
-    add("--methods", required=True, help="JSON: method -> settings")
+    add("--methods", required=True, nargs="+", help="JSON: method -> settings; one a model")
     add("--out", required=True, type=Path)
 
     for name, text, run in (
@@ -71,7 +92,7 @@ def add(commands: Any) -> None:
 def _check(options: argparse.Namespace) -> None:
     from harness.commands.methods import check_methods
 
-    check_methods(parse_arms(options.methods), options.out)
+    check_methods([parse_arms(text) for text in options.methods], options.out)
 
 
 def _method_step(options: argparse.Namespace, run: Any) -> None:
@@ -138,6 +159,6 @@ def _session(options: argparse.Namespace) -> None:
     use_threads(options.threads)
     files = SessionFiles(options.prompts, options.warmup, options.folders, options.out)
     arms = parse_arms(options.methods)
-    measure_session(
-        parse_spec(options.model), arms, files, parse_json(options.options, "--options")
-    )
+    given = parse_json(options.options, "--options")
+    checked(_Session, given, "--options")
+    measure_session(parse_spec(options.model), arms, files, given)

@@ -105,7 +105,9 @@ def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:
     return [prompt for prompt in mixed if prompt is not None]
 
 
-def check_methods(arms: dict[str, tuple[Method, dict[str, Any]]], out: Path) -> None:
-    """Parse every method's settings before any long job; writes them resolved."""
-    resolved = {name: repr(parse_settings(name, *pair)) for name, pair in arms.items()}
+def check_methods(given: Sequence[dict[str, tuple[Method, dict[str, Any]]]], out: Path) -> None:
+    """Parse every method's settings before any long job; writes them resolved, a model each."""
+    resolved = [
+        {name: repr(parse_settings(name, *pair)) for name, pair in arms.items()} for arms in given
+    ]
     write_json(out, resolved)

@@ -40,6 +40,9 @@ def write_report(root: Path, name: str, out: Path) -> None:
     if not TEMPLATE.is_file():
         raise HarnessError(f"{TEMPLATE}: no such file; run from the project's folder")
     facts = read_json(root / "tables" / "facts.json")
+    known = [*facts["experiment"]["datasets"], "paper"]
+    if name not in known:
+        raise HarnessError(f"report '{name}': expected one of {', '.join(known)}")
     summary = pd.read_csv(root / "tables" / "summary.csv")
     data = _paper(root) if name == "paper" else _dataset(root, name, facts, summary)
     data["budget"] = budget_lines(root)

@@ -1,11 +1,17 @@
-"""Bad configuration ends in one clear line, before any job."""
+"""Bad configuration ends in one clear line, before any job; shipped ones are whole."""
 
+import json
 import re
+import shlex
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from harness.method import parse_settings
+from methods import load_method
 from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
 
 
@@ -18,6 +24,7 @@ from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
         ('datasets={"squad": {"max_new_tokens": 4, "longest_prompt": 9}}', "squad"),
         ('experiment="../away"', "does not match"),
         ("device=tpu", "does not match"),
+        ('models={"mini": {"methods": {"nope": {}}}}', "models.mini.methods: 'nope', expected one"),
     ],
 )
 def test_a_bad_key_or_value_is_named(change: str, expected: str) -> None:
@@ -53,11 +60,60 @@ def test_every_shipped_config_is_valid(name: str) -> None:
     assert Path(ROOT / "workflows/config" / name).read_text().startswith("#")
 
 
+def _config(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / f"workflows/config/{name}.yaml").read_text())
+
+
+PAPER = ("all", "-n", "--configfile", "workflows/config/paper.yaml")
+
+
+def test_the_paper_s_experiment_is_planned_whole_and_names_nothing_of_mini() -> None:
+    done = snakemake(ROOT, *PAPER, "--forceall", "--printshellcmds")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    told = done.stdout + done.stderr
+    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):", told, re.M))
+    assert jobs["session"] == 18  # two models, three sets, three sessions
+    assert jobs["train_method"] == 4
+    assert "stand_in" not in jobs
+    assert "pretrain_target" not in jobs
+    for word in ("mini-target", "stand_ins/", '"path"'):
+        assert word not in told, word
+    assert "meta-llama/Llama-2-13b-chat-hf" in told, "control: commands are shown"
+    (command,) = (line for line in told.splitlines() if " check --methods " in line)
+    llama, vicuna = (json.loads(word) for word in shlex.split(command) if word.startswith("{"))
+    assert llama.pop("self_speculative")["skip_set"] == "llama-2-13b-chat"
+    assert "skip_set" not in vicuna.pop("self_speculative")
+    assert llama["firp"] == vicuna["firp"]
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-7b"])
+def test_the_settings_of_real_targets_are_their_methods(name: str) -> None:
+    """And FIRP's last pseudo state passes half of the layers, which only the target knows."""
+    config = _config(name)
+    layers = {"paper": 40, "paper-7b": 32}[name]
+    for model in config["models"].values():
+        for method, common in config["methods"].items():
+            given = {**(common or {}), **model.get("methods", {}).get(method, {})}
+            settings = parse_settings(method, load_method(method), given)
+            if method == "firp":
+                assert settings.layout.entry_layers == (layers // 2,) * 3
+        assert re.fullmatch("[0-9a-f]{40}", model["revision"])
+
+
+def test_the_smaller_targets_get_the_larger_ones_experiment() -> None:
+    large, small = _config("paper"), _config("paper-7b")
+    for config in (large, small):
+        for key in ("experiment", "title", "models"):
+            assert config.pop(key) is not None
+        config["methods"].pop("firp").pop("entry_layers")
+        config["methods"]["lookahead"]["sizes"].sort()
+    large_firp, small_firp = (_config(name)["methods"]["firp"] for name in ("paper", "paper-7b"))
+    assert {**large_firp, "entry_layers": 0} == {**small_firp, "entry_layers": 0}
+    assert large == small
+
+
 def test_mini_precise_is_mini_with_more_questions_and_sessions() -> None:
-    mini, precise = (
-        yaml.safe_load((ROOT / f"workflows/config/{name}.yaml").read_text())
-        for name in ("mini", "mini-precise")
-    )
+    mini, precise = _config("mini"), _config("mini-precise")
     assert precise["sessions"] > mini["sessions"]
     for name, spec in mini["datasets"].items():
         count = precise["datasets"][name]["stand_in"].pop("test")

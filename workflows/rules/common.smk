@@ -33,6 +33,13 @@ GPUS = 0 if config["device"] == "cpu" else 1
 ALONE = "--exclusive"
 MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
 
+for _model, _spec in config["models"].items():
+    for _name in _spec.get("methods", {}):
+        if _name not in METHODS:
+            raise WorkflowError(
+                f"models.{_model}.methods: '{_name}', expected one of methods: {', '.join(METHODS)}"
+            )
+
 
 wildcard_constraints:
     model="|".join(MODELS),
@@ -62,7 +69,8 @@ def model_folder(model):
 
 def model_spec(wildcards):
     """JSON for --model."""
-    spec = {k: v for k, v in config["models"][wildcards.model].items() if k != "pretrain"}
+    kept = ("path", "hub", "revision", "chat", "attention")
+    spec = {k: v for k, v in config["models"][wildcards.model].items() if k in kept}
     spec |= {"dtype": config["dtype"], "device": config["device"]}
     if model_folder(wildcards.model):
         spec["path"] = model_folder(wildcards.model)
@@ -151,9 +159,15 @@ def caps():
     return as_json({name: spec["max_new_tokens"] for name, spec in config["datasets"].items()})
 
 
+def settings_for(model, method):
+    """A method's configured settings, with a model's own in place of them."""
+    own = config["models"][model].get("methods", {})
+    return (config["methods"].get(method) or {}) | own.get(method, {})
+
+
 def method_settings(wildcards):
     """A method's settings; in a sweep, with the variant's in place of the configured ones."""
-    settings = config["methods"].get(wildcards.method) or {}
+    settings = settings_for(wildcards.model, wildcards.method)
     if "variant" in wildcards.keys():
         settings = settings | config["sweeps"][wildcards.method][int(wildcards.variant)]
     return settings
@@ -176,13 +190,18 @@ def budget(wildcards):
     return f"--budget {config['budget']}" if "budget" in config else ""
 
 
-def curve_methods():
+def curve_methods(wildcards):
     """JSON for --methods of the draft size curve."""
-    return as_json({name: config["methods"].get(name) or {} for name in CURVE["methods"]})
+    return as_json({name: settings_for(wildcards.model, name) for name in CURVE["methods"]})
 
 
-def all_methods():
-    return as_json({name: settings or {} for name, settings in config["methods"].items()})
+def methods_of(model):
+    """JSON for --methods: every arm with its settings for a model."""
+    return as_json({name: settings_for(model, name) for name in METHODS})
+
+
+def all_methods(wildcards):
+    return methods_of(wildcards.model)
 
 
 def method_results(wildcards):

@@ -24,13 +24,13 @@ rule session:
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        methods=all_methods(),
+        methods=all_methods,
         options=session_options,
         folders=f"{ROOT}/methods/{{model}}",
     shell:
         "python -m harness --threads {params.torch_threads} session --model {params.model:q} --methods {params.methods:q}"
         " --options {params.options:q} --prompts {input.prompts} --warmup {input.warmup}"
-        " --folders {params.folders} --out {output.rows} 2>&1 | tee {log}"
+        " --folders {params.folders:q} --out {output.rows} 2>&1 | tee {log}"
 
 
 # Clocks inside steps cost time, so that this is a pass of its own, on tune prompts.
@@ -52,14 +52,14 @@ rule profile:
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        methods=all_methods(),
+        methods=all_methods,
         caps=caps(),
         profiled=PROFILED,
         folders=f"{ROOT}/methods/{{model}}",
     shell:
         "python -m harness --threads {params.torch_threads} profile --model {params.model:q} --methods {params.methods:q}"
         " --prompts {input.prompts} --caps {params.caps:q} --count {params.profiled}"
-        " --folders {params.folders} --out {output} 2>&1 | tee {log}"
+        " --folders {params.folders:q} --out {output} 2>&1 | tee {log}"
 
 
 # What a forward costs is the target's alone: no method's setting repeats it.

@@ -12,7 +12,7 @@ rule check_methods:
     conda:
         "../../environment.yml"
     params:
-        methods=all_methods(),
+        methods=list(dict.fromkeys(map(methods_of, MODELS))),
     shell:
         "python -m harness check --methods {params.methods:q} --out {output} 2>&1 | tee {log}"
 
@@ -66,7 +66,7 @@ rule draft_size_curve:
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        methods=curve_methods(),
+        methods=curve_methods,
         largest=max(CURVE["sizes"]),
         timed=CURVE["timed"],
         caps=caps(),
@@ -76,7 +76,7 @@ rule draft_size_curve:
         "python -m harness --threads {params.torch_threads} curve --methods {params.methods:q}"
         " --largest {params.largest} --timed {params.timed} --model {params.model:q} --train-answers {input.train}"
         " --tune-answers {input.tune} --prompts {input.prompts} --caps {params.caps:q}"
-        " --seed {params.seed} --folders {params.folders} --out {output} 2>&1 | tee {log}"
+        " --seed {params.seed} --folders {params.folders:q} --out {output} 2>&1 | tee {log}"
 
 
 rule tune_method:

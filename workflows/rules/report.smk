@@ -65,7 +65,7 @@ rule tables:
         experiment=experiment_facts(),
         root=results_root,
     shell:
-        "python -m harness tables --experiment {params.experiment:q} --root {params.root} 2>&1 | tee {log}"
+        "python -m harness tables --experiment {params.experiment:q} --root {params.root:q} 2>&1 | tee {log}"
 
 
 rule figures:
@@ -82,7 +82,7 @@ rule figures:
     params:
         root=results_root,
     shell:
-        "python -m harness figures --root {params.root} > {log} 2>&1"
+        "python -m harness figures --root {params.root:q} > {log} 2>&1"
 
 
 rule report:
@@ -102,7 +102,7 @@ rule report:
     params:
         root=results_root,
     shell:
-        "python -m harness report --root {params.root} --name {wildcards.name} --out {output} > {log} 2>&1"
+        "python -m harness report --root {params.root:q} --name {wildcards.name} --out {output} > {log} 2>&1"
 
 
 # reports/<name>.pdf is the copy for the configured experiment, which its page 1 names.

@@ -1,0 +1,113 @@
+"""Names and texts of a config reach paths and shells unharmed, or are refused in one line."""
+
+import copy
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from harness.__main__ import main
+from harness.files import Name
+from tests.workflow.test_smoke import ROOT, copy_project, snakemake
+
+SCHEMA = yaml.safe_load((ROOT / "workflows/config/schema.yaml").read_text())
+MINI = yaml.safe_load((ROOT / "workflows/config/mini.yaml").read_text())
+BAD = (
+    *("../away", "/etc", ".", "..", ".hidden", "-rf", "a b", "a/b", "a'b", 'a"b', "a;b", "a|b"),
+    *("$(touch canary)", "`touch canary`", "a\n", "a\nb", "", "é", "a" * 65, "{wildcards}", "a*"),
+)
+# What stands unquoted in shell commands: numbers, and paths made of names.
+PLAIN = set("torch_threads seed budget cap largest timed profiled records first".split())
+
+
+def renamed(where: str, name: str) -> dict[str, Any]:
+    """mini with ``name`` as its experiment, or in place of the first key of a part."""
+    config = copy.deepcopy(MINI)
+    if where == "experiment":
+        config["experiment"] = name
+    elif where == "draft_sizes":
+        config["draft_sizes"]["methods"][0] = name
+    elif where == "models.methods":
+        config["models"]["mini"]["methods"] = {name: {}}
+    else:
+        config[where][name] = config[where].pop(list(config[where])[-1])
+    return config
+
+
+@pytest.mark.parametrize(
+    "where",
+    "experiment models datasets methods sweeps draft_sizes models.methods".split(),
+)
+def test_no_bad_name_passes_the_schema(where: str) -> None:
+    check = jsonschema.Draft202012Validator(SCHEMA)
+    check.validate(MINI)
+    for name in BAD:
+        assert not check.is_valid(renamed(where, name)), name
+    if where != "datasets":
+        assert check.is_valid(renamed(where, "Good-name_2")), "control"
+    assert not check.is_valid(renamed("experiment", "reference")), "where committed runs are"
+
+
+def test_the_command_line_s_names_are_the_schema_s() -> None:
+    named = TypeAdapter(Name)
+    named.validate_python("Good-name_2")
+    for name in BAD:
+        with pytest.raises(ValidationError):
+            named.validate_python(name)
+
+
+@pytest.mark.parametrize("name", ["../away", "$(touch canary)", "a\nb"])
+def test_bad_names_on_the_command_line_end_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    facts = {"experiment": "x", "models": [name], "datasets": {"xsum": {}}, "methods": []}
+    labels = {"experiment": "x", "model": name, "dataset": "xsum", "session": 1}
+    options = {"labels": labels, "seed": 1, "max_new_tokens": 2, "warmup": 1}
+    files = [f"--{part}={tmp_path / part}" for part in ("prompts", "warmup", "folders", "out")]
+    method = ["--method", name, "--settings", "{}", "--model", "{}", f"--folder={tmp_path / 'f'}"]
+    answers = [f"--{split}-answers={tmp_path / split}" for split in ("train", "tune")]
+    for command in (
+        ["tables", "--experiment", json.dumps(facts), "--root", str(tmp_path)],
+        ["session", "--model", "{}", "--methods", "{}", "--options", json.dumps(options), *files],
+        ["train", *method, *answers],
+        ["check", "--methods", json.dumps({name: {}}), "--out", str(tmp_path / "checked.json")],
+        ["stand-in", "--dataset", name, "--split=test", "--count=1", f"--out={tmp_path / 's'}"],
+    ):
+        assert main(command) == 2, command
+        shown = capsys.readouterr().err.rstrip("\n").removeprefix("error: ")
+        assert shown.replace(name, "NAME").count("\n") == 0, command
+        assert name in shown or repr(name)[1:-1] in shown, command
+    assert not list(tmp_path.iterdir())
+
+
+def shell_words(rules: str) -> set[str]:
+    """Parameters that a rules file puts into shell commands unquoted."""
+    return set(re.findall(r"\{params\.(\w+)\}", rules))
+
+
+def test_every_text_of_a_config_is_quoted_in_shell_commands() -> None:
+    for file in sorted((ROOT / "workflows/rules").glob("*.smk")):
+        assert shell_words(file.read_text()) <= PLAIN, file.name
+    assert shell_words('shell: "x --settings {params.settings}"') == {"settings"}, "control"
+
+
+def test_a_setting_that_is_a_command_is_not_run(tmp_path: Path) -> None:
+    """Through the shell of a real rule."""
+    folder, canary = tmp_path / "project", tmp_path / "canary"
+    copy_project(folder)
+    text = f"$(touch {canary})`touch {canary}`'\"; touch {canary} #"
+    config = {**MINI, "methods": {**MINI["methods"], "firp": {"feed": text}}}
+    (folder / "own.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(folder, "results/mini/checked.json", "--configfile", "own.yaml")
+    assert done.returncode != 0
+    said = {one for one in (done.stdout + done.stderr).splitlines() if one.startswith("error:")}
+    assert said == {f"error: firp feed: '{text}', expected real or previous"}
+    assert not canary.exists()
+    subprocess.run(["bash", "-c", f"true {text}"], check=False, capture_output=True)
+    assert canary.exists(), "control: unquoted, it runs"
