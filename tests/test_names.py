@@ -101,7 +101,7 @@ def test_a_setting_that_is_a_command_is_not_run(tmp_path: Path) -> None:
     """Through the shell of a real rule."""
     folder, canary = tmp_path / "project", tmp_path / "canary"
     copy_project(folder)
-    text = f"$(touch {canary})`touch {canary}`'\"; touch {canary} #"
+    text = f"$(touch {canary})`touch {canary}`'\"'; touch {canary} #"
     config = {**MINI, "methods": {**MINI["methods"], "firp": {"feed": text}}}
     (folder / "own.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(folder, "results/mini/checked.json", "--configfile", "own.yaml")
