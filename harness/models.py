@@ -13,7 +13,7 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import checked, read_json, sha256_bytes, sha256_file
 from harness.hub import commit_of
-from harness.pretrained import read_model, told
+from harness.model_files import read_model, told
 
 _WHOLE_HASH_LIMIT = 2 << 30
 # A mistyped size would be built before the weights can contradict it.

@@ -18,8 +18,8 @@ from harness.errors import HarnessError, out_of_memory
 from harness.files import checked, read_json, replacing_files, sha256_file, write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Answer, Job, Method
+from harness.model_files import read_model, told
 from harness.models import store_by_column
-from harness.pretrained import read_model, told
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 from methods.hf_generate import HfGenerate
