@@ -29,7 +29,11 @@ class Turn:
 
 
 class _RefusedError(Exception):
-    """An arm was refused memory."""
+    """An arm was refused memory; ``said``: by whom."""
+
+    def __init__(self, arm: str, said: str) -> None:
+        super().__init__(arm, said)
+        self.arm, self.said = arm, said
 
 
 class Roster:
@@ -60,7 +64,7 @@ class Roster:
             try:
                 return {arm: self._turn(arm, prompt, request) for arm in running}
             except _RefusedError as refused:
-                self._leave(*refused.args, prompt)
+                self._leave(refused.arm, refused.said, prompt)
             self.warm_up(self._warmup)
 
     def _turn(self, arm: str, prompt: Prompt, request: Request) -> Turn:
