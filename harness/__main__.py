@@ -4,15 +4,21 @@ python -m harness session --help
 """
 
 import argparse
+import json
 import sys
+import time
 
 from harness.cli import analysis, engine, methods, prompts, targets
 from harness.errors import HarnessError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; bad input ends in one line on stderr and exit code 2, Ctrl-C in 130."""
+    """Run one subcommand; the last line on stdout is JSON: what ran, where it wrote, seconds.
+
+    Bad input ends in one line on stderr and exit code 2, Ctrl-C in 130.
+    """
     options = _parser().parse_args(arguments)
+    started = time.monotonic()
     try:
         options.run(options)
     except HarnessError as error:
@@ -22,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(f"{error.filename}: {error.strerror}" if named else str(error), 2)
     except KeyboardInterrupt:
         return _failed("interrupted; the same command goes on from what is on disk", 130)
+    given = vars(options)
+    wrote = next(str(given[name]) for name in ("out", "folder", "root") if name in given)
+    seconds = round(time.monotonic() - started, 1)
+    print(json.dumps({"command": given["command"], "wrote": wrote, "seconds": seconds}))
     return 0
 
 

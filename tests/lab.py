@@ -16,7 +16,7 @@ import torch
 from harness.analysis.tables import write_tables
 from harness.data.prompts import Prompt, hash_ids, write_prompts
 from harness.decoder import Request, collect
-from harness.engine.audit import audit, not_finite
+from harness.engine.audit import audit, finite
 from harness.engine.drafter import Context, Drafter, Needs
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -113,7 +113,7 @@ def _measure(lab: Lab, root: Path) -> None:
         parameters=1,
         detokenise=str,
         audit=partial(audit, target()),
-        not_finite=partial(not_finite, target()),
+        finite=partial(finite, target()),
     )
     out = root / "runs/tiny/gsm8k/session-1.jsonl"
     run_session(plan, out, {}, lambda rows: None)

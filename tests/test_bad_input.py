@@ -184,3 +184,13 @@ def test_projections_that_were_changed_or_miscounted(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(HarnessError, match=r"tensors .* expected"):
         load(folder, 32)
+
+
+def test_good_input_ends_in_a_line_for_machines(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "checked.json"
+    assert main(["check", "--methods", '{"lookahead": {}}', "--out", str(out)]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["command"], told["wrote"]) == ("check", str(out))
+    assert told["seconds"] >= 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.commands.arms import Arms, arm_folder, build_decoders
 from harness.data.prompts import read_prompts, shard_of
-from harness.engine.audit import audit, not_finite
+from harness.engine.audit import audit, finite
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
@@ -61,7 +61,7 @@ def measure_session(
         labels={**labels, "fingerprint": fingerprint(facts)},
         detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
         audit=partial(audit, target),
-        not_finite=partial(not_finite, target),
+        finite=partial(finite, target),
         parameters=sum(p.numel() for p in target.model.parameters()),
     )
     header = {

@@ -35,13 +35,15 @@ def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[s
 
 
 @torch.inference_mode()
-def not_finite(target: Target, ids: Sequence[int], answer: Sequence[int]) -> int | None:
-    """First place in ``answer`` to ``ids`` for which the model's own logits hold NaN or +inf."""
+def finite(target: Target, ids: Sequence[int], answer: Sequence[int]) -> bool:
+    """Whether the model's own logits for the tokens of ``answer`` to ``ids`` are numbers.
+
+    It cannot be told for which of them: in attention a NaN of one row reaches rows before it.
+    """
     batch = torch.tensor([[*ids, *answer[:-1]]], device=target.device)
     own = target.model(input_ids=batch, use_cache=False, logits_to_keep=len(answer)).logits[0]
     # -inf is a choice ruled out, as softmax and argmax take it
-    wrong = ~(own < math.inf).all(-1)
-    return int(wrong.int().argmax()) if bool(wrong.any()) else None
+    return bool((own < math.inf).all())
 
 
 @torch.inference_mode()

@@ -39,7 +39,7 @@ class Plan:
     # after these tokens, what the target thinks of the baseline's next token and of the arm's
     audit: Callable[[tuple[int, ...], int, int], dict[str, float]]
     # place in an answer at which the target's logits are no numbers, if any
-    not_finite: Callable[[tuple[int, ...], list[int]], int | None]
+    finite: Callable[[tuple[int, ...], list[int]], bool]
 
     def request(self, prompt: Prompt) -> Request:
         """The same request for every arm."""
@@ -140,11 +140,9 @@ def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None
             continue
         seen.add(tuple(tokens))
         with named(f"{name}, prompt {prompt.prompt_id}"):
-            place = plan.not_finite(prompt.input_ids, tokens)
-            if place is not None:
+            if not plan.finite(prompt.input_ids, tokens):
                 raise HarnessError(
-                    f"the target's logits for token {place + 1} of the answer are NaN or infinite, "
-                    "expected numbers"
+                    "the target's logits for the answer are NaN or infinite, expected numbers"
                 )
 
 

@@ -15,7 +15,7 @@ import torch
 from harness.analysis.tables import write_tables
 from harness.data.prompts import write_prompts
 from harness.decoder import Decoder, Request, StepRecord
-from harness.engine.audit import audit, not_finite
+from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -67,7 +67,7 @@ def plan(arms: dict[str, Decoder], target: Target, session: int = 1, warmup: int
         parameters=1,
         detokenise=str,
         audit=partial(audit, target),
-        not_finite=partial(not_finite, target),
+        finite=partial(finite, target),
     )
 
 
@@ -186,8 +186,8 @@ def test_logits_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> No
     assert TOKEN in asked.input_ids
     engine = EngineDecoder(target, Drafter())
     said = (
-        "^autoregressive, prompt gsm8k-2-1: the target's logits for token 1 of the answer are NaN "
-        "or infinite, expected numbers$"
+        "^autoregressive, prompt gsm8k-2-1: the target's logits for the answer are NaN or "
+        "infinite, expected numbers$"
     )
     poisonous = dataclasses.replace(
         plan({"again": engine, "autoregressive": engine}, target), prompts=[asked]
@@ -204,11 +204,11 @@ def test_a_target_that_says_no_numbers_at_all_is_refused() -> None:
         Target(model.eval())
 
 
-def test_the_place_of_the_first_bad_logit() -> None:
+def test_a_bad_logit_within_an_answer() -> None:
     target = poisoned(math.nan)
-    assert not_finite(target, [10, 11, 12], [13, 14, 15]) is None
-    assert not_finite(target, [10, 11, 12], [13, TOKEN, 15]) == 2
-    assert not_finite(target, [10, 11, 12], [13, TOKEN]) is None, "nothing follows it"
+    assert finite(target, [10, 11, 12], [13, 14, 15])
+    assert not finite(target, [10, 11, 12], [13, TOKEN, 15])
+    assert finite(target, [10, 11, 12], [13, TOKEN]), "nothing follows it"
 
 
 def experiment(root: Path, at: int | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 
 from harness.data.prompts import Prompt, hash_ids
 from harness.decoder import Decoder, Request, StepRecord
-from harness.engine.audit import audit, not_finite
+from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -67,7 +67,7 @@ def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_p
         parameters=0,
         detokenise=str,
         audit=partial(audit, target),
-        not_finite=partial(not_finite, target),
+        finite=partial(finite, target),
     )
     called: list[list[dict]] = []
     run_session(plan, tmp_path / "session-1.jsonl", {}, called.append)

@@ -12,7 +12,7 @@ from harness.commands.prompts import Split, freeze_prompts
 from harness.commands.session import SessionFiles, measure_session
 from harness.commands.stand_in import make_stand_in
 from harness.data.prompts import Prompt, hash_ids, shard_of
-from harness.engine.audit import audit, not_finite
+from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -60,7 +60,7 @@ def test_the_shards_together_hold_every_question_once_with_all_turns_and_arms(
             parameters=0,
             detokenise=str,
             audit=partial(audit, target),
-            not_finite=partial(not_finite, target),
+            finite=partial(finite, target),
         )
         mine = _rows(plan, tmp_path / f"shard-{shard}.jsonl")
         places = Counter((row["arm"], row["order"]) for row in mine)

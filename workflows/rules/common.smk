@@ -282,8 +282,8 @@ def methods_folder(wildcards, input):
 def engine_subject(wildcards):
     """--shape or --model of an engine benchmark; a name that is both is the shape's."""
     if wildcards.bench in config["engine"]["shapes"]:
-        return f"--shape {wildcards.bench}"
-    return f"--model {engine_folder(wildcards.bench)}"
+        return ["--shape", wildcards.bench]
+    return ["--model", engine_folder(wildcards.bench)]
 
 
 def engine_folder(model):
@@ -307,6 +307,6 @@ def engine_files(wildcards):
 def engine_grid():
     """What an engine benchmark times, as options of the command line."""
     spec = config["engine"]
-    lists = [f"--{key} {','.join(map(str, spec[key]))}" for key in ("rows", "contexts")]
-    counts = [f"--{key} {spec[key]}" for key in ("repeats", "rounds", "tokens")]
-    return " ".join([*lists, *counts, *([] if spec["compile"] else ["--no-compile"])])
+    lists = [f"--{key}={','.join(map(str, spec[key]))}" for key in ("rows", "contexts")]
+    counts = [f"--{key}={spec[key]}" for key in ("repeats", "rounds", "tokens")]
+    return [*lists, *counts, *([] if spec["compile"] else ["--no-compile"])]

@@ -30,10 +30,10 @@ rule bench_engine:
     params:
         torch_threads=config["threads"],
         subject=engine_subject,
-        where=f"--dtype {config['dtype']} --device {config['device']}",
+        where=["--dtype", config["dtype"], "--device", config["device"]],
         grid=engine_grid(),
     shell:
-        "python -m harness --threads {params.torch_threads} engine {params.subject} {params.where} {params.grid}"
+        "python -m harness --threads {params.torch_threads} engine {params.subject:q} {params.where:q} {params.grid:q}"
         " --out $(dirname {output.measured}) 2>&1 | tee {log}"
 
 
