@@ -38,7 +38,7 @@ class Plan:
     detokenise: Callable[[list[int]], str]
     # after these tokens, what the target thinks of the baseline's next token and of the arm's
     audit: Callable[[tuple[int, ...], int, int], dict[str, float]]
-    # place in an answer at which the target's logits are no numbers, if any
+    # whether the target's logits for an answer to a prompt are numbers
     finite: Callable[[tuple[int, ...], list[int]], bool]
 
     def request(self, prompt: Prompt) -> Request:
