@@ -85,5 +85,5 @@ def test_a_checkpoint_that_is_cut_off_is_told_and_not_used(
         refused(capsys, training_arguments(tmp_path), code=130)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     assert main(training_arguments(tmp_path)) == 0
-    said = f"firp training: {checkpoint} is not whole, starting anew\n"
-    assert capsys.readouterr().out == said
+    said = f"firp training: {checkpoint} is not whole, starting anew"
+    assert capsys.readouterr().out.splitlines()[:-1] == [said]

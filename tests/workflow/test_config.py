@@ -130,7 +130,7 @@ def test_the_engine_benchmark_is_a_target_of_its_own() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     listed = done.stdout + done.stderr
     assert set(re.findall(r"rule (\w+):", listed)) == {"engine", "bench_engine", "predict_speedups"}
-    given = "--shape tiny --dtype float32 --device cpu --rows 1,4 --contexts 16 --repeats 2"
+    given = "--shape tiny --dtype float32 --device cpu --rows=1,4 --contexts=16 --repeats=2"
     assert given in listed
     assert "bench_engine" not in snakemake(ROOT, "-n", "--forceall", *SMOKE).stdout
 
