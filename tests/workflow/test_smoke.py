@@ -17,6 +17,7 @@ from pypdf import PdfReader
 
 from harness.presentation.wording import name_of
 from methods import METHODS
+from tests.workflow.killing import kill_once_measured, whole_prompts
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -197,6 +198,29 @@ def test_another_budget_prepares_every_method_again(finished: Path) -> None:
     prepared = set(re.findall(r"wildcards: model=mini, method=(\w+)", listed))
     assert prepared == {name for name, known in METHODS.items() if known.trained or known.tuned}
     assert "rule answer:" not in listed
+
+
+def test_snakemake_killed_with_its_session_runs_on(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder)
+    runs = folder / "results/smoke/runs/mini/mtbench"
+    for file in runs.iterdir():
+        file.unlink()
+    asked = ("results/smoke/runs/mini/mtbench/session-1.jsonl", *SMOKE[1:])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", *asked],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    before = kill_once_measured(process, runs / ".session-1.jsonl.journal")
+    assert snakemake(folder, "--unlock", *asked).returncode == 0
+    again = snakemake(folder, *asked)
+    assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
+    final = (runs / "session-1.jsonl").read_bytes()
+    assert final.startswith(whole_prompts(before))
 
 
 def test_an_edited_template_re_runs_reports_only(finished: Path) -> None:
