@@ -70,18 +70,28 @@ class _Streamer(BaseStreamer):
 
 
 class HfGenerate(EmittingDecoder):
-    """``model.generate`` at its defaults, greedy; ``options`` are passed on to it."""
+    """``model.generate`` at its defaults, greedy; ``options`` are passed on to it.
 
-    def __init__(self, target: Target, options: dict[str, Any]) -> None:
+    ``presized``: a static cache gets as many slots as the engine's own, which are made for the
+    longest request. Left to itself it grows with the requests: a step's cost would depend on the
+    order of prompts, and each growth would compile anew in the middle of a timed answer.
+    """
+
+    def __init__(self, target: Target, options: dict[str, Any], *, presized: bool = False) -> None:
         self._model: Any = target.model
         self._device = target.device
         self._options = options
-        self._per_token = target.arena.bytes_per_slot
+        self._arena = target.arena
+        self._presized = presized
         self._longest = 0
 
     def extra_bytes(self) -> int:
-        """Its own cache at the longest sequence seen."""
-        return self._per_token * self._longest
+        """Its own cache at the longest sequence seen; a static one has all its slots at once."""
+        return self._arena.bytes_per_slot * self._longest
+
+    def _slots(self, needed: int) -> dict[str, int]:
+        """Option for the number of slots."""
+        return {"max_cache_len": max(needed, self._arena.capacity)} if self._presized else {}
 
     @contextmanager
     def _watch(self, streamer: _Streamer) -> Iterator[None]:
@@ -102,7 +112,9 @@ class HfGenerate(EmittingDecoder):
             raise HarnessError("hf_generate is a greedy arm; expected temperature 0")
         ids = torch.tensor([request.prompt_ids], device=self._device)
         stops = sorted(request.stop_ids)
-        self._longest = max(self._longest, ids.shape[1] + request.max_new_tokens)
+        needed = ids.shape[1] + request.max_new_tokens
+        slots = self._slots(needed)
+        self._longest = max(self._longest, needed, *slots.values())
         streamer = _Streamer(request, emit)
         with plain_generation(self._model), self._watch(streamer):
             self._model.generate(
@@ -113,13 +125,16 @@ class HfGenerate(EmittingDecoder):
                 eos_token_id=stops or None,
                 pad_token_id=stops[0] if stops else 0,
                 streamer=streamer,
+                **slots,
                 **self._options,
             )
 
 
 def with_cache(target: Target, cache: str) -> HfGenerate:
     """generate with that cache; nothing is passed for the dynamic one, which is its default."""
-    return HfGenerate(target, {} if cache == "dynamic" else {"cache_implementation": cache})
+    if cache == "dynamic":
+        return HfGenerate(target, {})
+    return HfGenerate(target, {"cache_implementation": cache}, presized=True)
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
@@ -137,6 +152,7 @@ def tune(job: Job) -> None:
     settings: Settings = job.settings
     decoders = {cache: with_cache(job.target, cache) for cache in CACHES}
     requests = job.requests[: settings.tuning_requests]
+    job.target.begin(max(len(r.prompt_ids) + r.max_new_tokens for r in requests))
     seconds = dict.fromkeys(CACHES, 0.0)
     for decoder in decoders.values():
         run_timed(decoder, requests[0], job.target.device)  # warm-up

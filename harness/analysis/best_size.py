@@ -42,13 +42,13 @@ class StepCost:
         """How a tree can be run: pseudo rows ride along, or have a forward of their own."""
         return ("combined", TWO_PASS) if self.entries else ("",)
 
-    def step_ms(self, way: str, sizes: np.ndarray) -> np.ndarray:
+    def step_ms(self, way: str, sizes: np.ndarray, depths: np.ndarray) -> np.ndarray:
         """[N] milliseconds of a step for each number of drafts.
 
-        A tree of n drafts is taken to be as deep as it can be, min(n, K), and runs so many of the K
-        pseudo rows: at every node, or once in a forward of their own.
+        ``depths`` [N]: levels of the trees of ``sizes`` drafts. A tree runs as many of the K pseudo
+        rows: at every node, or once in a forward of their own.
         """
-        deep = np.minimum(sizes, len(self.entries))
+        deep = np.minimum(depths, len(self.entries))
         nodes, context = 1 + sizes, np.full(len(sizes), self.context)
         if way == TWO_PASS:
             return self.forward(nodes, context) + self.second_ms(deep) + self.drafting
@@ -82,7 +82,8 @@ def best_sizes(
         if BASELINE not in cost.outside:
             continue
         baseline = StepCost(cost.forward, context, cost.outside[BASELINE], [])
-        baseline_ms = baseline.step_ms("", np.zeros(1, dtype=int))[0]
+        none = np.zeros(1, dtype=int)
+        baseline_ms = baseline.step_ms("", none, none)[0]
         for name, sizes in mine.groupby("method", sort=False):
             method = _method(root / "methods" / model / name, cost, context)
             found = _best(sizes.reset_index(drop=True), method, baseline_ms)
@@ -105,7 +106,8 @@ def _method(folder: Path, cost: ModelCost, context: float) -> StepCost:
 def _best(curve: pd.DataFrame, method: StepCost, baseline_ms: float) -> dict[str, object]:
     """The line of one method; ``curve`` holds its sizes."""
     sizes = curve["draft_size"].to_numpy()
-    by_way = pd.DataFrame({way: method.step_ms(way, sizes) for way in method.ways()})
+    depths = curve["depth"].to_numpy()
+    by_way = pd.DataFrame({way: method.step_ms(way, sizes, depths) for way in method.ways()})
     step = by_way.min(axis=1)
     speedup = curve["predicted_acceptance_length"] * baseline_ms / step
     best, timed = speedup.idxmax(), curve["speedup"].dropna()

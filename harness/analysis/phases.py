@@ -36,7 +36,7 @@ def _read(root: Path, models: Sequence[str]) -> Iterator[pd.DataFrame]:
     for model in models:
         file = root / "profile" / f"{model}.csv"
         if file.is_file():
-            raw = pd.read_csv(file)
+            raw = pd.read_csv(file).drop(columns="fingerprint", errors="ignore")
             yield raw.assign(model=model, dataset=raw.get("dataset", ""))
 
 

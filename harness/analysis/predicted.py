@@ -123,7 +123,9 @@ def predict(measured: Measured, accepted: list[Accepted]) -> pd.DataFrame:
 
 def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) -> dict[str, Any]:
     entries = [min(cost.layers - 1, round(share * cost.layers)) for share in one.pseudo_from]
-    step = StepCost(cost, context, 0.0, entries).step_ms(one.passes, np.array([one.rows - 1]))[0]
+    drafts = np.array([one.rows - 1])
+    # which drafts hang on which is not told: a chain as far as there are pseudo rows
+    step = StepCost(cost, context, 0.0, entries).step_ms(one.passes, drafts, drafts)[0]
     plain = cost(np.array([1]), np.array([context]))[0]
     return {
         "kind": KIND,

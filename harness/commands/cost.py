@@ -11,9 +11,10 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import replacing
 from harness.measure.cost import ROWS, VerifyForward, time_forwards
+from harness.measure.machine import fingerprint, machine
 from harness.models import ModelSpec, load_target
 
-COLUMNS = ("rows", "context", "seconds", "repeats", "layers")
+COLUMNS = ("rows", "context", "seconds", "repeats", "layers", "fingerprint")
 CONTEXTS, REPEATS = 4, 30
 
 
@@ -29,12 +30,11 @@ def write_cost(spec: ModelSpec, prompts: Sequence[Path], caps: dict[str, int], o
     text = itertools.cycle(itertools.chain.from_iterable(r.prompt_ids for r in requests))
     forward = VerifyForward(target, list(itertools.islice(text, contexts[-1] + 1)))
     found = time_forwards(forward, contexts, REPEATS)
+    same = (REPEATS, len(target.layers), fingerprint(machine(target.device)))
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
-        rows.writerows(
-            [*cell, seconds, REPEATS, len(target.layers)] for cell, seconds in found.items()
-        )
+        rows.writerows([*cell, seconds, *same] for cell, seconds in found.items())
 
 
 def _longest(target: Target) -> int | None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from harness.commands.methods import MethodStep, TuneData, method_job
 from harness.errors import HarnessError
 from harness.files import replacing
+from harness.measure.machine import fingerprint, machine
 from harness.measure.trials import Trial, time_trials
 from harness.models import ModelSpec
 
 COLUMNS = (
     "method draft_size predicted_acceptance_length requests acceptance_length speedup "
-    "rows_per_step setting"
+    "rows_per_step setting depth fingerprint"
 ).split()
 
 
@@ -56,7 +57,11 @@ def write_curve(
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
-        rows.writerows([*place, *_figures(trial)] for place, trial in shown.items())
+        here = fingerprint(machine(job.target.device))
+        rows.writerows(
+            [*place, *_figures(trial), trial.setting["depth"], here]
+            for place, trial in shown.items()
+        )
 
 
 def _figures(trial: Trial) -> list[object]:

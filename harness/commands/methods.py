@@ -17,6 +17,7 @@ from harness.decoder import Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import read_json, sha256_file, sha256_json, write_json
+from harness.measure.machine import fingerprint, machine
 from harness.method import Job, Method, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
 
@@ -69,6 +70,7 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
         "training_seconds": trained,
         "tuning_seconds": round(earlier + time.monotonic() - job.started, 1),
         "budget_seconds": step.budget,
+        "fingerprint": fingerprint(machine(job.target.device)),
     }
     write_json(step.folder / SPENT, spent)
 

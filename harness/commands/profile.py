@@ -14,6 +14,7 @@ from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
 from harness.errors import first_line, named, out_of_memory
 from harness.files import replacing
+from harness.measure.machine import fingerprint, machine
 from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
@@ -27,6 +28,7 @@ COLUMNS = (
     "decode_seconds",
     PREFILL,
     *PHASES,
+    "fingerprint",
 )
 
 
@@ -48,12 +50,17 @@ def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> N
     target = load_target(spec)
     decoders = build_decoders(target, arms, watched.folders)
     sets = _requests(watched, stop_ids(target, load_tokenizer(spec)))
+    here = fingerprint(machine(target.device))
     lines = []
     for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):
         with named(f"profile of {name}"):
             try:
                 lines += [
-                    [dataset, name, len(requests), *_profile(decoder, requests, target.device)]
+                    [
+                        *(dataset, name, len(requests)),
+                        *_profile(decoder, requests, target.device),
+                        here,
+                    ]
                     for dataset, requests in sets.items()
                 ]
             except Exception as error:

@@ -68,11 +68,14 @@ def measure_session(
         "options": sha256_json([options, {n: given for n, (_, given) in arms.items()}]),
         "prompts": sha256_file(files.prompts),
         "weights": target.weights_hash,
+        "model_config": sha256_json(target.config.to_dict()),
+        "stops": sorted(stops),
         "methods": {name: _folder_hash(arm_folder(files.folders, name)) for name in sorted(arms)},
         "commit": commit(),
         "sources": source_hash(),
         "model": asdict(spec),
         "machine": facts,
+        "packages": packages(),
     }
     run_session(
         plan, files.out, header, lambda rows: _write_provenance(files.out, header, plan, arms, rows)
@@ -85,7 +88,6 @@ def _write_provenance(
     provenance = {
         **header,
         "dtype": header["model"]["dtype"],
-        "packages": packages(),
         "lossless": {name: method.lossless for name, (method, _) in arms.items()},
         "reference": {name: method.reference for name, (method, _) in arms.items()},
         "parameters": plan.parameters,

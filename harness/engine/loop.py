@@ -97,7 +97,9 @@ class EngineDecoder(Decoder):
             layout = _layout(tree, extra, target.device)
             remember(self._layouts, key, layout)
         groups = (group,) if extra is None else (group, *extra.groups)
-        return Block(groups, layout, key)
+        block = Block(groups, layout, key)
+        target.build_masks(block)
+        return block
 
 
 def _layout(tree: Tree, extra: ExtraRows | None, device: torch.device) -> BlockLayout:

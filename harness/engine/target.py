@@ -174,16 +174,25 @@ class Target:
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         return hidden
 
+    def build_masks(self, block: Block) -> None:
+        """Have the masks of a block ready before its forward, which else builds them itself."""
+        for window in dict.fromkeys(self.windows):
+            if len(block.layout.visible) > 1 or window is not None:
+                self._block_mask(block, window)
+
     def _mask(self, block: Block, index: int, context: int, rows: int) -> Tensor | None:
         window = self.windows[index]
         if rows == 1 and (window is None or context < window):
             return None  # one row sees all that the arena returns
+        return self._block_mask(block, window).view(context, rows)
+
+    def _block_mask(self, block: Block, window: int | None) -> BlockMask:
         key = (block.key, window)
         found = self._masks.get(key)
         if found is None:
             found = BlockMask(block.layout, self.arena.capacity, window, self.dtype)
             remember(self._masks, key, found)
-        return found.view(context, rows)
+        return found
 
     def _check_against_model(self) -> None:
         """Refuse a model whose own forward is not what driving its layers gives."""

@@ -39,7 +39,8 @@ class Calibration:
 def calibrate(target: Target, prompt: tuple[int, ...], longest: int, file: Path) -> Calibration:
     """Measure behind ``prompt``, or read what an earlier search of this target measured
     on this machine."""
-    key = sha256_json([target.weights_hash, longest, fingerprint(machine(target.device))])
+    here = fingerprint(machine(target.device))
+    key = sha256_json([target.weights_hash, str(target.dtype), longest, here])
     if file.is_file() and (known := read_json(file)).pop("key", None) == key:
         return Calibration(**{**known, "verify": tuple(known["verify"])})
     layers = len(target.layers)

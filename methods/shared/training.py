@@ -19,6 +19,7 @@ from tqdm import tqdm
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.errors import HarnessError
 from harness.files import replacing, sha256_json
+from harness.measure.machine import source_hash
 from harness.method import Answer, Job
 from methods.shared.accuracy import Measured, Predict, measure
 from methods.shared.sequences import batch_sequences
@@ -258,6 +259,8 @@ def _job_key(job: Job) -> str:
             "seed": job.seed,
             "seconds": job.seconds,
             "target": job.target.weights_hash,
+            "dtype": str(job.target.dtype),
+            "sources": source_hash(),
             "data": job.data_hash,
         }
     )

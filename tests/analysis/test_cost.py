@@ -214,21 +214,38 @@ def test_without_a_profile_nothing_is_predicted(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "tables/best_draft_size.csv").empty
 
 
-def _best(root: Path, setting: dict, entries: list[int], lengths: list[float]) -> pd.Series:
-    """What is said of a method with such predicted lengths; size 2 was timed."""
+def _best(
+    root: Path, setting: dict, entries: list[int], lengths: list[float], deepest: int = 4
+) -> pd.Series:
+    """What is said of a method with such predicted lengths; size 2 was timed.
+
+    Trees are chains, those of more than ``deepest`` drafts branch at their end.
+    """
     experiment = _experiment(root)
     experiment["draft_sizes"] = {"methods": ["fast"], "sizes": [1]}
     write_json(root / "methods/small/fast/config.json", {"layout": {"entry_layers": entries}})
     write_json(root / "methods/small/fast/setting.json", setting)
     lines = [
-        f"fast,{size},{length},{'4,1.4' if size == 2 else ','}"
+        f"fast,{size},{length},{'4,1.4' if size == 2 else ','},{min(size, deepest)}"
         for size, length in enumerate(lengths, start=1)
     ]
-    header = "method,draft_size,predicted_acceptance_length,requests,speedup"
+    header = "method,draft_size,predicted_acceptance_length,requests,speedup,depth"
     _write_csv(root / "curve/small.csv", header, lines)
     write_tables(experiment, root)
     (line,) = pd.read_csv(root / "tables/best_draft_size.csv").to_dict("records")
     return pd.Series(line)
+
+
+def test_a_tree_has_the_pseudo_rows_of_its_own_depth(tmp_path: Path) -> None:
+    lengths = [1.1, 1.2, 1.3, 9.0]
+    steps = []
+    for deepest in (1, 4):
+        root = tmp_path / str(deepest)
+        root.mkdir()
+        setting = {"passes": "combined", "depth": 4}
+        found = _best(root, setting, [2, 2, 2, 2], lengths, deepest)
+        steps.append(found["predicted_step_ms"])
+    assert steps[0] < steps[1]
 
 
 # Mean context of an autoregressive step: 20 steps from the prompt's 30 tokens on.
