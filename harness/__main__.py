@@ -9,13 +9,13 @@ import sys
 import time
 
 from harness.cli import analysis, engine, methods, prompts, targets
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line, out_of_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand; the last line on stdout is JSON: what ran, where it wrote, seconds.
 
-    Bad input ends in one line on stderr and exit code 2, Ctrl-C in 130.
+    Bad input and too little memory end in one line on stderr and exit code 2, Ctrl-C in 130.
     """
     options = _parser().parse_args(arguments)
     started = time.monotonic()
@@ -26,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         named = error.filename is not None and error.strerror
         return _failed(f"{error.filename}: {error.strerror}" if named else str(error), 2)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return _failed(f"{options.command}: out of memory: {first_line(error)}", 2)
     except KeyboardInterrupt:
         return _failed("interrupted; the same command goes on from what is on disk", 130)
     given = vars(options)

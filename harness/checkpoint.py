@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from harness.files import replacing
+from harness.errors import out_of_memory
+from harness.files import replacing, set_aside
 
 
 def save_checkpoint(file: Path, key: str, state: dict[str, Any]) -> None:
@@ -16,15 +17,20 @@ def save_checkpoint(file: Path, key: str, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(file: Path, key: str, what: str) -> dict[str, Any] | None:
-    """The state that was saved under ``key``; None, and a line that says why, for any other."""
+    """The state that was saved under ``key``, on the CPU; None, and a line that says why, for any
+    other, which is set aside.
+    """
     if not file.is_file():
         return None
     try:
-        state: Any = torch.load(file, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        state: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        if out_of_memory(error):
+            raise
         print(f"{what}: {file} is not whole, starting anew")
         return None
     if not isinstance(state, dict) or state.get("key") != key:
-        print(f"{what}: {file} is of another configuration, starting anew")
+        aside = set_aside(file)
+        print(f"{what}: {file} is of another configuration, set aside as {aside.name}")
         return None
     return state

@@ -44,8 +44,8 @@ class StepRecord:
     """What one forward of the target committed.
 
     ``draft_size`` counts the draft tokens verified, root excluded; ``rows`` all rows of the verify
-    forward; ``path`` holds the draft nodes accepted (indices into the tree, no root), without
-    those that the stop or the cap rule cuts off.
+    forward; ``path`` holds the draft nodes accepted (indices into the tree, no root), at most one
+    fewer than tokens: where the answer ends in an accepted draft, that one is missing too.
     """
 
     tokens: tuple[int, ...]

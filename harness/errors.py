@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# What torch's allocators say in errors of no kind of their own.
+_REFUSED = (
+    *("can't allocate memory", "not enough memory"),
+    *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+)
+
 
 class HarnessError(Exception):
     """Bad input or an impossible request; the command line prints it as one line and exits 2.
@@ -41,7 +47,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether Python, torch's CPU allocator or a device refused memory."""
     # By name: what only analyses rows imports no torch.
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    refused = "can't allocate memory" in str(error) or "not enough memory" in str(error)
-    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or (
-        isinstance(error, RuntimeError) and refused
-    )
+    refused = isinstance(error, RuntimeError) and any(word in str(error) for word in _REFUSED)
+    return refused or bool(kinds & {"MemoryError", "OutOfMemoryError"})

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -36,9 +37,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync(path.parent)
     except Exception as error:
         _name(error, temporary, path)
         raise
@@ -57,13 +58,35 @@ def replacing_files(folder: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         yield temporary
-        for file in sorted(temporary.iterdir()):
+        files = sorted(temporary.iterdir())
+        for file in files:
+            _sync(file)
+        for file in files:
             os.replace(file, folder / file.name)
+        _sync(folder)
     except Exception as error:
         _name(error, temporary, folder)
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Return when a file's bytes, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a file that is in the way to a hidden name beside it that no other has; returns it."""
+    stem = path.name.removeprefix(".")
+    names = (path.with_name(f".{stem}.{number}.aside") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    return aside
 
 
 def _name(error: Exception, temporary: Path, path: Path) -> None:
@@ -111,7 +134,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise HarnessError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of what is no UTF-8, and of numbers of thousands of digits
         raise HarnessError(f"{path}: expected JSON, found {error}") from None
 
 
@@ -126,13 +149,14 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         raise HarnessError(f"{path}: no such file")
     rows = []
     try:
-        lines = path.read_text().splitlines()
+        # not splitlines: JSON may hold line separators of Unicode
+        lines = path.read_text().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise HarnessError(f"{path}: expected UTF-8 text, found {error}") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise HarnessError(f"{path} line {number}: expected JSON, found {error}") from None
         if not isinstance(row, dict):
             raise HarnessError(f"{path} line {number}: expected an object, found {line[:40]!r}")

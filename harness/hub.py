@@ -6,7 +6,7 @@ from functools import lru_cache
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 LOGIN = (
     "a gated or private model needs its terms accepted and your own login (`hf auth login`, or "
@@ -39,5 +39,4 @@ def _why(error: Exception) -> str:
         return "no such model, or none that your login may see"
     if isinstance(error, RevisionNotFoundError):
         return "no such revision"
-    lines = str(error).strip().splitlines() or [""]
-    return f"could not be loaded: {type(error).__name__}: {lines[0]}"
+    return f"could not be loaded: {type(error).__name__}: {first_line(error)}"

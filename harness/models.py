@@ -1,5 +1,7 @@
 """Loading a target and its tokenizer from a local folder or the hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from harness.engine.target import Target
-from harness.errors import HarnessError
+from harness.errors import HarnessError, out_of_memory
 from harness.files import checked, read_json, sha256_bytes, sha256_file
 from harness.hub import commit_of
 from harness.model_files import read_model, told
@@ -50,6 +52,8 @@ class ModelSpec:
             raise HarnessError(f"model {self}: expected exactly one of path and hub")
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise HarnessError(f"dtype: '{self.dtype}', expected float32, bfloat16 or float16")
+        if self.attention not in ("sdpa", "eager"):  # other names may fetch code from the hub
+            raise HarnessError(f"attention: '{self.attention}', expected sdpa or eager")
 
     @property
     def where(self) -> str:
@@ -74,27 +78,43 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
 
 def load_target(spec: ModelSpec) -> Target:
-    """The model on its device in its dtype, ready to be driven by the engine.
+    """The model on its device in its dtype, ready to be driven by the engine."""
+    spec = spec.pinned()
+    model = load_model(spec)
+    with _wrong_files(spec):
+        return Target(model, weights_hash(spec))
+
+
+def load_model(spec: ModelSpec) -> Any:
+    """The model on its device in its dtype.
 
     Every weight comes from the files: a missing, unknown or differently shaped one is an error.
     """
     _require_folder(spec)
     require_device(spec.device)
-    spec = spec.pinned()
-    try:
+    with _wrong_files(spec):
         model = read_model(
             spec.where,
             revision=spec.revision,
             dtype=getattr(torch, spec.dtype),
             attn_implementation=spec.attention,
         )
-        model = model.to(spec.device)
+        model = model.to(spec.device).eval()
         if spec.device == "cpu":
             store_by_column(model)
-        return Target(model, weights_hash(spec))
+        return model
+
+
+@contextmanager
+def _wrong_files(spec: ModelSpec) -> Iterator[None]:
+    """A config may hold anything, and layers fail in their own ways: one line for all of them."""
+    try:
+        yield
     except HarnessError:
         raise
-    except Exception as error:  # a config may hold anything, and layers fail in their own ways
+    except Exception as error:
+        if out_of_memory(error):
+            raise
         raise HarnessError(f"model '{spec.where}': {told(error)}") from error
 
 

@@ -14,12 +14,11 @@ import torch
 
 from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
-from harness.errors import HarnessError, out_of_memory
+from harness.errors import HarnessError
 from harness.files import checked, read_json, replacing_files, sha256_file, write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Answer, Job, Method
-from harness.model_files import read_model, told
-from harness.models import store_by_column
+from harness.models import ModelSpec, load_model
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 from methods.hf_generate import HfGenerate
@@ -92,23 +91,19 @@ def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     where = settings.pretrained or str(folder / MODEL)
     if not settings.pretrained:
         _check_own(target, folder)
+    spec = ModelSpec(
+        path=where, dtype=str(target.dtype).removeprefix("torch."), device=str(target.device)
+    )
     try:
-        assistant = read_model(where, dtype=target.dtype)
-    except HarnessError:
-        raise
-    except Exception as error:  # files of a model are wrong in many ways
-        if out_of_memory(error):
-            raise
-        raise HarnessError(f"hf_assisted: draft model '{where}': {told(error)}") from error
+        assistant = load_model(spec)
+    except HarnessError as error:
+        raise HarnessError(f"hf_assisted: draft {error}") from error
     vocab = assistant.config.vocab_size
     if vocab != target.config.vocab_size:
         raise HarnessError(
             f"hf_assisted: draft model '{where}' has {vocab} tokens, expected "
             f"{target.config.vocab_size}, the target's"
         )
-    assistant = assistant.to(target.device).eval()
-    if target.device.type == "cpu":
-        store_by_column(assistant)
     return assistant
 
 

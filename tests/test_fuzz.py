@@ -16,7 +16,7 @@ from harness.analysis.rows import load_rows
 from harness.cli.common import parse_arms, parse_spec
 from harness.data.answer_files import read_answer_file
 from harness.data.answers import read_answers
-from harness.data.prompts import read_prompts
+from harness.data.prompts import hash_ids, read_prompts
 from harness.data.questions import Source, load_questions
 from harness.engine.target import Target
 from harness.method import parse_settings
@@ -38,9 +38,11 @@ PROMPT = {
     "turn": 1,
     "text": "a",
     "input_ids": [1, 2],
-    "sha256": "x",
+    "sha256": hash_ids([1, 2]),
     "reference": "b",
 }
+ANSWER = {"prompt_id": "p", "prompt_ids": [1, 2], "answer_ids": [3, 4]}
+SETTING = {"policy": "static", "drafts": 2, "depth": 1, "paths": [[0], [1]], "passes": "combined"}
 QUESTIONS = {
     "mtbench": {"question_id": 1, "category": "math", "turns": ["a", "b"], "reference": ["c"]},
     "gsm8k": {"question": "how many", "answer": "2 #### 2"},
@@ -86,6 +88,13 @@ def _with_file(data: bytes, name: str, read: Any) -> bool:
         return parsed_or_refused(lambda: read(path))
 
 
+def _chosen(path: Path) -> None:
+    """The last line as a setting."""
+    (path.parent / "setting.json").write_bytes((path.read_bytes().splitlines() or [b""])[-1])
+    read_setting(path.parent, ("passes",))[0].build()
+    read_values(path.parent, ("drafts",))
+
+
 def documents(document: Any) -> st.SearchStrategy[bytes]:
     """JSON lines: two of the document, one of them changed; or its bytes damaged."""
     changed = mutated(document).map(lambda one: lines([document, one]))
@@ -93,6 +102,10 @@ def documents(document: Any) -> st.SearchStrategy[bytes]:
 
 
 def test_the_documents_that_are_broken_below_are_whole() -> None:
+    assert _with_file(lines([PROMPT]), "p.jsonl", read_prompts)
+    assert _with_file(lines([ANSWER]), "a.jsonl", read_answers)
+    assert _with_file(lines([SETTING]), "s.jsonl", _chosen)
+    assert not _with_file(lines([PROMPT, PROMPT]), "p.jsonl", read_prompts), "twice the same"
     assert _with_file(lines([ROW]), "r.jsonl", lambda path: load_rows([path]))
     assert _with_file(lines([PUBLISHED]), "a.jsonl", lambda path: read_answer_file("run", path))
     for dataset, record in QUESTIONS.items():
@@ -110,13 +123,19 @@ def test_question_files(dataset: str, data: st.DataObject) -> None:
 
 
 @quickly
-@given(documents(PROMPT))
+@given(mutated(PROMPT).map(lambda one: lines([PROMPT | {"prompt_id": "xsum-0-1"}, one])))
 def test_prompt_files(data: bytes) -> None:
     _with_file(data, "p.jsonl", read_prompts)
 
 
 @quickly
-@given(documents({"prompt_id": "p", "prompt_ids": [1, 2], "answer_ids": [3, 4]}))
+@given(damaged(lines([PROMPT])))
+def test_damaged_prompt_files(data: bytes) -> None:
+    _with_file(data, "p.jsonl", read_prompts)
+
+
+@quickly
+@given(documents(ANSWER))
 def test_answers_of_the_target(data: bytes) -> None:
     _with_file(data, "a.jsonl", read_answers)
 
@@ -170,6 +189,9 @@ MEASURED = {
     "name": "toy",
     "dtype": "float32",
     "layers": 4,
+    "hidden_size": 8,
+    "vocabulary": 50,
+    "bytes": {"weights": 1000},
     "machine": {"device": "cpu"},
     "forwards": [{"rows": rows, "context": 9, "seconds": [0.1, 0.2]} for rows in (1, 4)],
 }
@@ -207,16 +229,10 @@ def test_the_costs_and_acceptance_that_are_broken_above_are_whole(tmp_path: Path
     assert len(predict(read_measured(costs), read_profile(profile))) == 1
 
 
-SETTING = {"policy": "static", "drafts": 2, "depth": 1, "paths": [[0], [1]], "passes": "combined"}
-
-
 @quickly
 @given(documents(SETTING))
 def test_a_chosen_setting(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "setting.json").write_bytes(data.splitlines()[-1] if data else b"")
-        parsed_or_refused(lambda: read_setting(Path(folder), ("passes",))[0].build())
-        parsed_or_refused(lambda: read_values(Path(folder), ("drafts",)))
+    _with_file(data, "s.jsonl", _chosen)
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,20 @@ for spec in map(json.loads, sys.argv[1:]):
 LOGIN = "needs its terms accepted and your own login (`hf auth login`, or HF_TOKEN)"
 
 
-def lines(endpoint: str, cache: Path, *specs: dict) -> list[str]:
+def served(folder: Path) -> Path:
+    """A tiny model with a .bin file, as the hub has it."""
+    model = tiny_model("llama")
+    save_tokenizer(folder)
+    model.config.save_pretrained(folder)
+    state = {name: value.half() for name, value in model.state_dict().items()}
+    torch.save(state, folder / "pytorch_model.bin")
+    return folder
+
+
+def lines(endpoint: str, cache: Path, *specs: dict, **variables: str) -> list[str]:
     environment = {
         **{k: v for k, v in os.environ.items() if "proxy" not in k.lower()},
+        **variables,
         **{"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"},
         **{"HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_ETAG_TIMEOUT": "2"},
     }
@@ -43,11 +54,7 @@ def lines(endpoint: str, cache: Path, *specs: dict) -> list[str]:
 
 
 def test_a_hub_s_models(tmp_path: Path) -> None:
-    folder, model = tmp_path / "served", tiny_model("llama")
-    save_tokenizer(folder)
-    model.config.save_pretrained(folder)
-    state = {name: value.half() for name, value in model.state_dict().items()}
-    torch.save(state, folder / "pytorch_model.bin")
+    folder = served(tmp_path / "served")
     with serving(folder) as (endpoint, asked):
         found = lines(
             endpoint,
@@ -67,9 +74,24 @@ def test_a_hub_s_models(tmp_path: Path) -> None:
     assert all(line.endswith(LOGIN) for line in found[2:])
     assert len(found) == 6
     assert any(path.endswith("pytorch_model.bin") for path in asked)
-    assert not [path for path in asked if "POST" in path or "discussions" in path], (
-        "nobody is asked to convert the .bin file"
-    )
+    assert not conversion(asked)
+
+
+def conversion(asked: list[str]) -> list[str]:
+    """What transformers asks the hub before it has a service convert a .bin file."""
+    return [path for path in asked if any(w in path for w in ("POST", "discussions", "/commits/"))]
+
+
+def test_nobody_is_asked_to_convert_a_bin_file(tmp_path: Path) -> None:
+    folder = served(tmp_path / "served")
+    seen = {}
+    for disabled in ("1", "0"):
+        with serving(folder) as (endpoint, asked):
+            cache = tmp_path / f"cache-{disabled}"
+            lines(endpoint, cache, {"hub": MODEL}, DISABLE_SAFETENSORS_CONVERSION=disabled)
+        seen[disabled] = conversion(asked)
+    assert not seen["1"]
+    assert seen["0"], "control: transformers asks"
 
 
 def test_a_hub_that_is_not_there(tmp_path: Path) -> None:

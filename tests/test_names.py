@@ -24,6 +24,8 @@ BAD = (
 )
 # What stands unquoted in shell commands: numbers, and paths made of names.
 PLAIN = set("torch_threads seed budget cap largest timed profiled records first".split())
+# Inputs whose paths are made of names, which the schema checks.
+PLAIN |= set("prompts first_turns warmup train tune measured".split())
 
 
 def renamed(where: str, name: str) -> dict[str, Any]:
@@ -87,8 +89,8 @@ def test_bad_names_on_the_command_line_end_in_one_line(
 
 
 def shell_words(rules: str) -> set[str]:
-    """Parameters that a rules file puts into shell commands unquoted."""
-    return set(re.findall(r"\{params\.(\w+)\}", rules))
+    """Parameters and inputs that a rules file puts into shell commands unquoted."""
+    return set(re.findall(r"\{(?:params|input)\.(\w+)\}", rules))
 
 
 def test_every_text_of_a_config_is_quoted_in_shell_commands() -> None:

@@ -95,12 +95,16 @@ def _nodes(mine: pd.DataFrame) -> list[Line]:
 
 
 def _decode_steps(mine: pd.DataFrame) -> list[tuple[str, int, list[int]]]:
-    """(question, draft size, accepted nodes) of every step after the first."""
+    """(question, draft size, accepted nodes) of every step between an answer's first and last.
+
+    The first is the prefill's. The last is cut off by the stop or cap rule: what it would have
+    accepted beyond is not known.
+    """
     columns = mine[["question_id", "step_draft_size", "step_path"]]
     return [
         (question, drafts, path)
         for question, sizes, paths in columns.itertuples(index=False, name=None)
-        for drafts, path in zip(sizes[1:], paths[1:], strict=True)
+        for drafts, path in zip(sizes[1:-1], paths[1:-1], strict=True)
     ]
 
 

@@ -1,4 +1,5 @@
-"""The smallest difference that a run can tell, from its A/A pair, and a check by planting one.
+"""The smallest slowdown, equal on every question, that a run can tell: from its A/A pair, and
+checked by planting one. Methods that gain more on some questions than on others need more.
 
 The pair's own rows are drawn again, sessions and questions with replacement, with the pair made
 equal on the whole: once as it is, once with one of the two slowed by twice that difference.
@@ -45,7 +46,8 @@ def _share_told(timed: pd.DataFrame, found: LogRatio, slowed: float) -> float:
     told = 0
     for _ in range(RUNS):
         drawn = log_ratio(_drawn_again(pair, rng), BASELINE, AGAIN)
-        told += drawn.p_value < 0.05 and (drawn.estimate < 0 or not slowed)
+        differs = abs(drawn.estimate) > drawn.half_width
+        told += differs and (drawn.estimate < 0 or not slowed)
     return told / RUNS
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from harness.files import read_json, read_jsonl, sha256_file
 
 LOOP_LIMIT = 0.10
 AA_BAND = (0.97, 1.03)
+_SAME = ("sources", "dtype", "machine", "packages", "lossless", "reference")
+_SAME_IN_MODEL = ("model", "weights", "model_config", "stops", "methods")
+_SAME_IN_SET = ("prompts",)
 
 
 def page_one(
@@ -28,17 +32,17 @@ def page_one(
     return {
         "experiment": experiment,
         "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
-        "questions": _per_dataset(summary, "questions"),
+        "questions": {cell: int(group["questions"].max()) for cell, group in _by_cell(summary)},
         "dropped_questions": {
-            dataset: sum(
-                read_json(root / "prompts" / model / f"{dataset}.dropped.json")["dropped_questions"]
-                for model in experiment["models"]
-            )
+            f"{model}/{dataset}": read_json(root / "prompts" / model / f"{dataset}.dropped.json")[
+                "dropped_questions"
+            ]
+            for model in experiment["models"]
             for dataset in experiment["datasets"]
         },
         "looping": {
-            str(dataset): bool(group["loop_rate"].gt(LOOP_LIMIT).any())
-            for dataset, group in baseline.groupby("dataset")
+            cell: bool(group["loop_rate"].gt(LOOP_LIMIT).any())
+            for cell, group in _by_cell(baseline)
         },
         "a_a": {
             f"{model}/{dataset}": {
@@ -53,18 +57,44 @@ def page_one(
     }
 
 
-def common_provenance(files: list[Path]) -> dict[str, Any]:
-    """The sessions' common provenance: code, methods, machine and dtype must not have changed."""
-    found = [read_json(file.with_suffix(".provenance.json")) for file in files]
-    for key in ("commit", "sources", "dtype", "machine", "packages", "lossless", "reference"):
-        values = {json.dumps(one[key], sort_keys=True) for one in found}
-        if len(values) > 1:
-            raise HarnessError(f"sessions differ in {key}: {sorted(values)}; expected one value")
-    return found[0]
+def common_provenance(root: Path, files: list[Path]) -> dict[str, Any]:
+    """The sessions' common provenance, ``parameters`` by model.
+
+    Code, machine and dtype must not have changed between them; nor the weights and what methods
+    learnt between those of one model, nor the prompts between those of one data set.
+    """
+    found = {file: read_json(file.with_suffix(".provenance.json")) for file in files}
+    models = {file: file.relative_to(root / "runs").parts[0] for file in files}
+    sets = {file: "/".join(file.relative_to(root / "runs").parts[:2]) for file in files}
+    _require_one(found, dict.fromkeys(files, "all"), _SAME)
+    _require_one(found, models, _SAME_IN_MODEL)
+    _require_one(found, sets, _SAME_IN_SET)
+    return found[files[0]] | {
+        "commit": ", ".join(dict.fromkeys(one["commit"] for one in found.values())),
+        "parameters": {models[file]: found[file]["parameters"] for file in files},
+    }
 
 
-def _per_dataset(summary: pd.DataFrame, column: str) -> dict[str, int]:
-    return {str(name): int(group[column].max()) for name, group in summary.groupby("dataset")}
+def _require_one(
+    found: dict[Path, dict[str, Any]], groups: dict[Path, str], keys: tuple[str, ...]
+) -> None:
+    """Each of ``keys`` has one value in all files of a group."""
+    for key in keys:
+        seen: dict[str, set[str]] = {}
+        for file, group in groups.items():
+            value = json.dumps(found[file].get(key), sort_keys=True)
+            seen.setdefault(group, set()).add(value)
+        for group, values in seen.items():
+            if len(values) > 1:
+                raise HarnessError(
+                    f"sessions of {group} differ in {key}: {sorted(values)}; expected one value "
+                    "(snakemake's --forcerun session measures all of them again)"
+                )
+
+
+def _by_cell(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (model, dataset), group in summary.groupby(["model", "dataset"]):
+        yield f"{model}/{dataset}", group
 
 
 def _plain(value: float) -> float | None:

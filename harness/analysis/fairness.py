@@ -1,12 +1,14 @@
 """What must hold for a comparison to be called fair, each checked on rows, settings or logs."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis.facts import AA_BAND, LOOP_LIMIT
 from harness.analysis.rows import AGAIN, BASELINE
+from harness.files import read_json
 
 MARGIN = 1.1  # of the budget: steps are planned, not cut off
 QUIET = 0.02  # of all cores' time in a session may go to others than the measured process
@@ -44,6 +46,39 @@ def _check(what: str, holds: bool | None, detail: str) -> Check:
     return {"what": what, "holds": holds, "detail": detail}
 
 
+def timed_together(root: Path, rows: pd.DataFrame) -> Check:
+    """Costs, profile, curve and tuning explain rows only if they were timed where the rows were."""
+    elsewhere, untold = [], []
+    for model, cell in rows.groupby("model"):
+        here = set(cell["fingerprint"])
+        for file in _timed_files(root, str(model)):
+            found = _fingerprints(file)
+            name = f"{model}, {file.parent.name}"
+            untold += [] if found else [name]
+            elsewhere += [name] if found - here else []
+    what = "tuning, costs, profile and curve were timed on the sessions' machine"
+    if elsewhere:
+        return _check(what, False, f"not so: {'; '.join(elsewhere)}")
+    return _check(what, None if untold else True, f"untold: {'; '.join(untold)}" if untold else "")
+
+
+def _timed_files(root: Path, model: str) -> list[Path]:
+    tables = [root / kind / f"{model}.csv" for kind in ("cost", "profile", "curve")]
+    return [
+        *sorted((root / "methods" / model).glob("*/spent.json")),
+        *(file for file in tables if file.is_file()),
+    ]
+
+
+def _fingerprints(file: Path) -> set[str]:
+    """Of the machines that a file's seconds are of; empty where it does not tell."""
+    if file.suffix == ".json":
+        found = read_json(file).get("fingerprint")
+        return {found} if found else set()
+    table = pd.read_csv(file)
+    return set(table["fingerprint"]) if "fingerprint" in table else set()
+
+
 def _within_cap(experiment: dict[str, Any], rows: pd.DataFrame) -> Check:
     caps = {name: spec["max_new_tokens"] for name, spec in experiment["datasets"].items()}
     over = rows[rows["tokens"] > rows["dataset"].map(caps)]
@@ -55,8 +90,16 @@ def _ends(experiment: dict[str, Any], rows: pd.DataFrame) -> Check:
     """No answer goes on after a token that ended another; those that end at the cap reach it."""
     caps = rows["dataset"].map({n: d["max_new_tokens"] for n, d in experiment["datasets"].items()})
     stopped = rows[rows["stop_reason"] == "stop"]
-    stops = {ids[-1] for ids in stopped["output_ids"]}
-    late = rows["output_ids"].map(lambda ids: not stops.isdisjoint(ids[:-1]))
+    stops = {
+        model: {ids[-1] for ids in mine["output_ids"]} for model, mine in stopped.groupby("model")
+    }
+    late = pd.Series(
+        [
+            not stops.get(model, set()).isdisjoint(ids[:-1])
+            for model, ids in zip(rows["model"], rows["output_ids"], strict=True)
+        ],
+        index=rows.index,
+    )
     short = (rows["stop_reason"] != "stop") & (rows["tokens"] != caps)
     wrong = rows[late | short]
     told = f"{len(wrong)} answers, of {', '.join(sorted(set(wrong['arm'])))}" if len(wrong) else ""
@@ -106,7 +149,7 @@ def _quiet(rows: pd.DataFrame) -> Check:
 
 def _again(summary: pd.DataFrame) -> Check:
     """Sets without an interval (one session, or looping answers) are not judged."""
-    what = "A/A: autoregressive decoding is as fast as itself, within 3 %"
+    what = "A/A: the interval of autoregressive decoding against itself is inside [0.97, 1.03]"
     again = summary[summary["method"] == AGAIN].dropna(subset=["speedup_ci_low"])
     if again.empty:
         return _check(what, None, "no interval")

@@ -20,11 +20,12 @@ from harness.files import checked, read_json
 
 KIND = "prediction"
 COLUMNS = (
-    "kind method passes tokens_per_step rows widest_timed context ar_forward_ms step_ms "
-    "relative_step predicted_speedup target dtype device acceptance_of acceptance_on source"
+    "kind method passes tokens_per_step rows widest_timed context ar_forward_ms draft_weights_ms "
+    "step_ms relative_step predicted_speedup target dtype device acceptance_of acceptance_on source"
 ).split()
 Rows = Annotated[float, Field(ge=1, le=100_000)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+Many = Annotated[int, Field(ge=1, le=10**15)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -34,7 +35,8 @@ class Accepted:
     """What a method committed per step, where, and who says so.
 
     ``rows``: root, drafts and window rows of its verify forward, all through all layers; a mean may
-    be broken. ``pseudo_from``: for FIRP, the share of the stack below which each of the K pseudo
+    be broken. ``heads``: Medusa's, each with a vocabulary matrix of its own behind ``head_layers``
+    square ones. ``pseudo_from``: for FIRP, the share of the stack below which each of the K pseudo
     rows is not yet there; ``passes``: whether these ride along or have a forward of their own.
     """
 
@@ -48,6 +50,8 @@ class Accepted:
     source: Text
     pseudo_from: list[Share] = field(default_factory=list)
     passes: Literal["", "combined", "two_pass"] = ""
+    heads: Annotated[int, Field(ge=0, le=1000)] = 0
+    head_layers: Annotated[int, Field(ge=0, le=1000)] = 0
 
     def __post_init__(self) -> None:
         if bool(self.pseudo_from) != bool(self.passes):
@@ -74,6 +78,10 @@ class _Forward(TypedDict):
     seconds: Annotated[list[Annotated[float, Field(gt=0, lt=1e6)]], Field(min_length=1)]
 
 
+class _Bytes(TypedDict):
+    weights: Many
+
+
 class _Machine(TypedDict):
     device: str
     gpu: NotRequired[str]
@@ -85,6 +93,9 @@ class Measured(TypedDict):
     name: str
     dtype: str
     layers: Count
+    hidden_size: Count
+    vocabulary: Many
+    bytes: _Bytes
     machine: _Machine
     forwards: Annotated[list[_Forward], Field(min_length=1)]
 
@@ -108,9 +119,9 @@ def read_measured(path: Path) -> Measured:
 def predict(measured: Measured, accepted: list[Accepted]) -> pd.DataFrame:
     """One line per acceptance figure and timed context.
 
-    Predicted speedup: tokens per step times a forward of one row, over the step's forwards. What a
-    step does beside them, drafting above all, counts for nothing, so that methods with costly
-    drafters come out too well.
+    Predicted speedup: tokens per step times a forward of one row, over the step's forwards and its
+    draft weights, which take as long to read as the target's own. Whatever else a step does counts
+    for nothing.
     """
     cost = _forward_cost(measured)
     lines = [
@@ -123,10 +134,11 @@ def predict(measured: Measured, accepted: list[Accepted]) -> pd.DataFrame:
 
 def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) -> dict[str, Any]:
     entries = [min(cost.layers - 1, round(share * cost.layers)) for share in one.pseudo_from]
+    plain = cost(np.array([1]), np.array([context]))[0]
+    drafting = plain * _draft_weights(measured, one) / measured["bytes"]["weights"]
     drafts = np.array([one.rows - 1])
     # which drafts hang on which is not told: a chain as far as there are pseudo rows
-    step = StepCost(cost, context, 0.0, entries).step_ms(one.passes, drafts, drafts)[0]
-    plain = cost(np.array([1]), np.array([context]))[0]
+    step = StepCost(cost, context, drafting, entries).step_ms(one.passes, drafts, drafts)[0]
     return {
         "kind": KIND,
         "method": one.method,
@@ -136,6 +148,7 @@ def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) ->
         "widest_timed": int(cost.rows[-1]),
         "context": context,
         "ar_forward_ms": plain,
+        "draft_weights_ms": drafting,
         "step_ms": step,
         "relative_step": step / plain,
         "predicted_speedup": one.tokens_per_step * plain / step,
@@ -146,6 +159,18 @@ def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) ->
         "acceptance_on": one.data,
         "source": one.source,
     }
+
+
+def _draft_weights(measured: Measured, one: Accepted) -> float:
+    """Bytes of the weights that a step's drafting reads beside the target's forwards.
+
+    FIRP's are a projection for each pseudo state and once more the target's head, over their rows.
+    """
+    hidden, vocabulary = measured["hidden_size"], measured["vocabulary"]
+    count = one.heads * (one.head_layers * hidden**2 + hidden * vocabulary)
+    if one.pseudo_from:
+        count += len(one.pseudo_from) * hidden**2 + hidden * vocabulary
+    return count * (4 if measured["dtype"] == "float32" else 2)
 
 
 def _forward_cost(measured: Measured) -> ForwardCost:

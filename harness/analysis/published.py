@@ -38,7 +38,7 @@ def pairs_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     names = list(dict.fromkeys(rows["run"]))
     lines = [_pair(rows, *pair) for pair in combinations(names, 2)]
-    columns = ["run", "other", "questions", "same_texts", "same_tokens", "times_as_fast"]
+    columns = ["run", "other", "questions", "same_texts", "same_token_counts", "times_as_fast"]
     columns += ["ci_low", "ci_high", "geometric_mean", "mean_of_rates"]
     return pd.DataFrame(lines, columns=columns)
 

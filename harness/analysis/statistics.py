@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
+
+_LEAST_P = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +43,26 @@ class LogRatio:
     sessions: int
     questions: int
 
-    @property
-    def half_width(self) -> float:
-        """95 % half-width: t over sessions and t over questions, added in quadrature."""
+    def half(self, p: float) -> float:
+        """Half-width that chance alone exceeds with probability ``p``; NaN where nothing tells.
+
+        t over sessions and t over questions, added in quadrature.
+        """
         if self.sessions < 2 or self.questions < 2:
             return math.nan
         return math.hypot(
-            _t(self.sessions) * self.se_session, _t(self.questions) * self.se_question
+            _t(self.sessions, p) * self.se_session, _t(self.questions, p) * self.se_question
         )
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval."""
+        return self.half(0.05)
 
     @property
     def detectable(self) -> float:
         """Log ratio that a test at 5 % finds in four runs of five, at this spread."""
-        if self.sessions < 2:
-            return math.nan
-        power = float(stats.t.ppf(0.8, self.sessions - 1))
-        return (_t(self.sessions) + power) * math.hypot(self.se_session, self.se_question)
+        return self.half(0.05) + self.half(0.4)
 
     @property
     def interval(self) -> Interval:
@@ -66,13 +72,13 @@ class LogRatio:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, against a ratio of 1, with the sessions' degrees of freedom."""
-        if self.sessions < 2 or math.isnan(self.se_question):
-            return math.nan
-        se = math.hypot(self.se_session, self.se_question)
-        if se == 0:
-            return 0.0 if self.estimate else 1.0
-        return float(2 * stats.t.sf(abs(self.estimate) / se, self.sessions - 1))
+        """Two-sided, against a ratio of 1: that of the interval whose bound is 1."""
+        gap = abs(self.estimate)
+        if gap == 0 or math.isnan(self.half_width):
+            return 1.0 if gap == 0 else math.nan
+        if self.half(_LEAST_P) <= gap:
+            return _LEAST_P
+        return float(optimize.brentq(lambda p: self.half(p) - gap, _LEAST_P, 1.0))
 
 
 def per_question(rows: pd.DataFrame, seconds: str = "decode_seconds") -> pd.DataFrame:
@@ -103,9 +109,9 @@ def log_ratio(cell: pd.DataFrame, baseline: str, arm: str) -> LogRatio:
     return LogRatio(estimate, spread / math.sqrt(sessions), se_question, sessions, questions)
 
 
-def _t(count: int) -> float:
-    """Factor of a 95 % interval from ``count`` observations."""
-    return float(stats.t.ppf(0.975, count - 1))
+def _t(count: int, p: float = 0.05) -> float:
+    """Factor of a two-sided interval from ``count`` observations, 95 % by default."""
+    return float(stats.t.isf(p / 2, count - 1))
 
 
 def question_interval(base: pd.DataFrame, other: pd.DataFrame | None = None) -> Interval:

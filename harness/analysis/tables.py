@@ -13,7 +13,7 @@ from harness.analysis.detectable import detectable
 from harness.analysis.divergences import divergences
 from harness.analysis.draft_sizes import curves, reach
 from harness.analysis.facts import common_provenance, frozen_prompts, page_one
-from harness.analysis.fairness import checklist
+from harness.analysis.fairness import checklist, timed_together
 from harness.analysis.phases import phases
 from harness.analysis.preparation import preparation
 from harness.analysis.rows import BASELINE, load_failures, load_rows, session_files
@@ -29,7 +29,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
     files = session_files(root, experiment)
     rows, failures = load_rows(files), load_failures(files)
-    provenance = common_provenance(files)
+    provenance = common_provenance(root, files)
     out = root / "tables"
     prompts = frozen_prompts(root, rows)
     lossy = [arm for arm, kept in provenance["lossless"].items() if not kept]
@@ -83,7 +83,10 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
             f"{line['model']}/{line['dataset']}": float(line["detectable"])
             for _, line in told.iterrows()
         },
-        "checklist": checklist(experiment, rows, summary, prepared),
+        "checklist": [
+            *checklist(experiment, rows, summary, prepared),
+            timed_together(root, rows),
+        ],
         "divergences": differing["cause"].value_counts().to_dict(),
     }
     write_json(out / "facts.json", facts)

@@ -25,8 +25,13 @@ def parse_json(text: str, what: str) -> Any:
     """The value of a JSON argument."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise HarnessError(f"{what}: expected JSON, found {text[:60]!r} ({error})") from None
+
+
+def parse_caps(text: str) -> dict[str, int]:
+    """New tokens at most, by data set, of a JSON argument."""
+    return checked(dict[str, int], parse_json(text, "--caps"), "--caps")
 
 
 def parse_arms(text: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Timing the engine itself, and predicting speedups from what was timed."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ def add(commands: Any) -> None:
     add("--model", type=Path, help="a model's folder instead of a shape")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     add("--device", default="cpu")
+    add("--attention", default="sdpa", choices=("sdpa", "eager"), help="of a model")
     add("--rows", default="1,2,4,8,16,32,64,128", help="of the forwards")
     add("--contexts", default="128,512,2048", help="tokens in the cache")
     add("--repeats", default=15, type=int, help="timings of each forward")
@@ -33,6 +35,7 @@ def add(commands: Any) -> None:
 def _engine(options: argparse.Namespace) -> None:
     from harness.commands.engine import bench_engine, model_subject, random_subject
     from harness.measure.engine import Grid
+    from harness.models import ModelSpec
 
     if (options.shape is None) == (options.model is None):
         raise HarnessError("engine: expected exactly one of --shape and --model")
@@ -50,7 +53,8 @@ def _engine(options: argparse.Namespace) -> None:
     if options.model is None:
         subject = random_subject(options.shape, options.layers, *where)
     else:
-        subject = model_subject(options.model, *where)
+        spec = ModelSpec(path=str(options.model), dtype=options.dtype, device=options.device)
+        subject = model_subject(replace(spec, attention=options.attention))
     bench_engine(subject, grid, options.out, compiled=not options.no_compile)
 
 

@@ -7,7 +7,14 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from harness.cli.common import command, parse_arms, parse_json, parse_spec, use_threads
+from harness.cli.common import (
+    command,
+    parse_arms,
+    parse_caps,
+    parse_json,
+    parse_spec,
+    use_threads,
+)
 from harness.files import Name, checked
 
 
@@ -104,7 +111,7 @@ def _method_step(options: argparse.Namespace, run: Any) -> None:
     step = MethodStep(
         options.method, method, settings, options.folder, options.seed, options.budget
     )
-    caps = parse_json(options.caps, "--caps")
+    caps = parse_caps(options.caps)
     data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
     run(parse_spec(options.model), step, data)
 
@@ -130,7 +137,7 @@ def _curve(options: argparse.Namespace) -> None:
         MethodStep(name, method, settings, options.folders / name, options.seed)
         for name, (method, settings) in parse_arms(options.methods).items()
     ]
-    caps = parse_json(options.caps, "--caps")
+    caps = parse_caps(options.caps)
     data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
     sizes = Sizes(options.largest, options.timed)
     write_curve(parse_spec(options.model), steps, data, sizes, options.out)
@@ -140,7 +147,7 @@ def _profile(options: argparse.Namespace) -> None:
     from harness.commands.profile import Watched, write_profile
 
     use_threads(options.threads)
-    caps = parse_json(options.caps, "--caps")
+    caps = parse_caps(options.caps)
     watched = Watched(options.prompts, caps, options.folders, options.count)
     write_profile(parse_spec(options.model), parse_arms(options.methods), watched, options.out)
 
@@ -149,7 +156,7 @@ def _cost(options: argparse.Namespace) -> None:
     from harness.commands.cost import write_cost
 
     use_threads(options.threads)
-    caps = parse_json(options.caps, "--caps")
+    caps = parse_caps(options.caps)
     write_cost(parse_spec(options.model), options.prompts, caps, options.out)
 
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness.cli.common import command, parse_json, parse_spec, use_threads
+from harness.cli.common import command, parse_caps, parse_json, parse_spec, use_threads
+from harness.files import checked
 
 
 def add(commands: Any) -> None:
@@ -32,7 +33,7 @@ def add(commands: Any) -> None:
 def _split(text: str) -> Any:
     from harness.commands.prompts import Split
 
-    return Split(**parse_json(text, "--split"))
+    return checked(Split, parse_json(text, "--split"), "--split", strict=False)
 
 
 def _first_turns(options: argparse.Namespace) -> None:
@@ -54,5 +55,5 @@ def _answer(options: argparse.Namespace) -> None:
     from harness.commands.prompts import answer_prompts
 
     use_threads(options.threads)
-    caps = parse_json(options.caps, "--caps")
+    caps = parse_caps(options.caps)
     answer_prompts(parse_spec(options.model), options.prompts, caps, options.out)

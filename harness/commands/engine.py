@@ -23,7 +23,14 @@ from harness.files import write_json
 from harness.measure.bandwidth import BUFFER, copy_rates, weight_bytes
 from harness.measure.cost import VerifyForward, sample_forwards
 from harness.measure.engine import Grid, time_rounds
-from harness.measure.machine import commit, device_state, machine, packages, source_hash
+from harness.measure.machine import (
+    Disturbance,
+    commit,
+    device_state,
+    machine,
+    packages,
+    source_hash,
+)
 from harness.models import ModelSpec, load_target
 from harness.presentation.engine import show_engine
 from harness.shapes import find_shape, random_target
@@ -52,10 +59,11 @@ def random_subject(shape: str, layers: int | None, dtype: str, device: str) -> S
     return Subject(name, random_target(sizes, dtype, device), "random, seed 0", dtype)
 
 
-def model_subject(folder: Path, dtype: str, device: str) -> Subject:
+def model_subject(spec: ModelSpec) -> Subject:
     """A model from a local folder."""
-    target = load_target(ModelSpec(path=str(folder), dtype=dtype, device=device))
-    return Subject(folder.resolve().name, target, f"sha256 {target.weights_hash}", dtype)
+    target = load_target(spec)
+    name = Path(spec.where).resolve().name
+    return Subject(name, target, f"sha256 {target.weights_hash}", spec.dtype)
 
 
 def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool = True) -> None:
@@ -72,6 +80,7 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
     _check_context(target, grid)
     target.begin(grid.slots)  # once: growing inside a decode would charge whoever comes first
     facts = _facts(subject) | {"grid": asdict(grid)}
+    disturbance = Disturbance()
     before = copy_rates(target.device)
     forwards = _forwards(target, grid)
     decodes, left_out = _decodes(target, grid, compiled)
@@ -83,6 +92,7 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
         "forwards": forwards,
         "decodes": decodes,
         "left_out": left_out,
+        "disturbance": disturbance.seconds(),
         "state_after": device_state(target.device),
     }
 
@@ -93,7 +103,10 @@ def _facts(subject: Subject) -> dict[str, Any]:
         "name": subject.name,
         "weights": subject.weights,
         "dtype": subject.dtype,
+        "attention": target.config._attn_implementation,
         "layers": len(target.layers),
+        "hidden_size": target.hidden_size,
+        "vocabulary": target.config.vocab_size,
         "parameters": sum(p.numel() for p in target.model.parameters()),
         "bytes": {
             "weights": weight_bytes(target.model),

@@ -1,9 +1,10 @@
 """Keeping what an experiment measured: small enough to commit, enough to analyse again."""
 
 import gzip
+import zlib
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.files import replacing
 
 # Everything small; weights, generated data and logs can be made again.
@@ -54,6 +55,15 @@ def unpack(kept: Path, root: Path) -> None:
         if file.is_file():
             packed = file.suffix == ".gz"
             name = root / file.relative_to(kept)
-            data = gzip.decompress(file.read_bytes()) if packed else file.read_bytes()
+            data = _unpacked(file) if packed else file.read_bytes()
             with replacing(name.with_suffix("") if packed else name) as temporary:
                 temporary.write_bytes(data)
+
+
+def _unpacked(file: Path) -> bytes:
+    try:
+        return gzip.decompress(file.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise HarnessError(
+            f"{file}: expected a whole gzip file, found {first_line(error)}"
+        ) from None

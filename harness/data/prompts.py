@@ -9,15 +9,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
 from harness.data.chat import Message, prompt_ids
 from harness.data.questions import Question
 from harness.errors import HarnessError
-from harness.files import read_jsonl, sha256_json, write_json, write_jsonl
+from harness.files import TokenId, checked, read_jsonl, sha256_json, write_json, write_jsonl
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One frozen prompt; ``sha256`` is that of the token ids."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     prompt_id: str
     question_id: str
@@ -25,7 +29,7 @@ class Prompt:
     category: str
     turn: int
     text: str
-    input_ids: tuple[int, ...]
+    input_ids: tuple[TokenId, ...]
     sha256: str
     reference: str | None
 
@@ -121,15 +125,13 @@ def write_prompts(path: Path, prompts: Sequence[Prompt], dropped: int) -> None:
 
 def read_prompts(path: Path) -> list[Prompt]:
     """Read prompts and check each against its hash."""
-    prompts = []
+    prompts: dict[str, Prompt] = {}
     for number, row in enumerate(read_jsonl(path), start=1):
-        try:
-            prompt = Prompt(**{**row, "input_ids": tuple(row["input_ids"])})
-        except (KeyError, TypeError) as error:
-            raise HarnessError(f"{path} line {number}: not a prompt ({error})") from None
+        where = f"{path} line {number}"
+        prompt = checked(Prompt, row, where, strict=False)
         if hash_ids(prompt.input_ids) != prompt.sha256:
-            raise HarnessError(
-                f"{path} line {number}: sha256 {prompt.sha256[:12]} is not that of its input_ids"
-            )
-        prompts.append(prompt)
-    return prompts
+            raise HarnessError(f"{where}: sha256 {prompt.sha256[:12]} is not that of its input_ids")
+        if prompt.prompt_id in prompts:
+            raise HarnessError(f"{where}: prompt_id {prompt.prompt_id} again, expected each once")
+        prompts[prompt.prompt_id] = prompt
+    return list(prompts.values())

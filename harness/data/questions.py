@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from pydantic import ConfigDict
 
 from harness.data.chat import SUMMARISE
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 # Reading a question file takes a moment; a bar for it only hides what matters in the logs.
 datasets.disable_progress_bars()
@@ -30,6 +31,8 @@ class Source:
 
     ``skip`` and ``first`` cut the split; ``name`` / ``revision`` / ``split`` are the hub's.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     path: str | None = None
     hub: str | None = None
@@ -124,8 +127,7 @@ def _root(error: BaseException) -> str:
     """First line of the innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _text(value: Any, column: str) -> str:

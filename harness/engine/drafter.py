@@ -11,10 +11,9 @@ committed. Whatever it does, the output is the target's own.
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from harness.engine.masks import BlockLayout
+from harness.engine.masks import causal_layout
 from harness.engine.target import Block, RowGroup, Sublayer, Target
 from harness.engine.tree import ROOT_ONLY, Tree
 
@@ -69,9 +68,7 @@ class Context:
         They go to the slots past the committed length, after ``ahead`` draft tokens run before,
         and are overwritten by the next verify forward. ``keep`` names the sublayers to run.
         """
-        device = self.target.device
-        visible = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-        layout = BlockLayout(visible, torch.arange(len(ids), device=device))
+        layout = causal_layout(len(ids), self.target.device)
         group = RowGroup(0, len(ids), lambda _: self.target.embed(ids))
         block = Block((group,), layout, key=("draft", len(ids)))
         return self.target.forward(block, ahead=ahead, keep=keep)[0]

@@ -7,6 +7,7 @@ the distance to the block, so it is right-aligned as well.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -58,6 +59,17 @@ def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> N
     cache[key] = value
 
 
+def aligned(mask: Tensor) -> Tensor:
+    """An equal mask whose rows start at multiples of 8 elements, as the attention kernels of CUDA
+    want half precision ones: a view starts wherever the committed tokens end.
+    """
+    *_, rows, columns = mask.shape
+    wide = mask.new_empty(1, 1, rows, -(-columns // 8) * 8)
+    wide[..., :columns] = mask
+    return wide[..., :columns]
+
+
+@lru_cache(maxsize=64)
 def causal_layout(rows: int, device: torch.device) -> BlockLayout:
     """Rows in order, each seeing itself and those before: a prompt, or a chain."""
     visible = torch.ones(rows, rows, dtype=torch.bool).tril()

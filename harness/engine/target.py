@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.arena import Arena
-from harness.engine.masks import BlockLayout, BlockMask, causal_layout, remember
+from harness.engine.masks import BlockLayout, BlockMask, aligned, causal_layout, remember
 from harness.errors import HarnessError
 
 # (layer, "attention" | "mlp")
@@ -72,6 +72,8 @@ class Target:
         self.arena = Arena(len(self.layers), *_kv_shape(self.config), self.dtype, self.device)
         self.windows = _windows(self.config, len(self.layers))
         self._masks: dict[tuple[Any, int | None], BlockMask] = {}
+        self._aligns_masks = self.device.type == "cuda" and self.dtype != torch.float32
+        self._drives_sublayers = False
         self._cos = self._sin = torch.empty(0)
         with torch.inference_mode():
             self._check_against_model()
@@ -99,7 +101,8 @@ class Target:
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
         """Run and commit prompt tokens into an empty arena; returns states entering ``capture``."""
         if not ids:
-            return {layer: torch.empty(1, 0, self.hidden_size) for layer in capture}
+            empty = torch.empty(1, 0, self.hidden_size, dtype=self.dtype, device=self.device)
+            return dict.fromkeys(capture, empty)
         rows = len(ids)
         group = RowGroup(0, rows, lambda _: self.embed(ids))
         # sdpa without a mask is causal and fast, and right because the arena is empty; eager
@@ -184,7 +187,8 @@ class Target:
         window = self.windows[index]
         if rows == 1 and (window is None or context < window):
             return None  # one row sees all that the arena returns
-        return self._block_mask(block, window).view(context, rows)
+        mask = self._block_mask(block, window).view(context, rows)
+        return aligned(mask) if self._aligns_masks else mask
 
     def _block_mask(self, block: Block, window: int | None) -> BlockMask:
         key = (block.key, window)
@@ -193,6 +197,31 @@ class Target:
             found = BlockMask(block.layout, self.arena.capacity, window, self.dtype)
             remember(self._masks, key, found)
         return found
+
+    def require_sublayers(self) -> None:
+        """Refuse a model whose layers are more than attention and MLP, each behind its norm, added
+        to what enters; empties the arena.
+        """
+        if self._drives_sublayers:
+            return
+        ids = [(7 * i) % self.config.vocab_size for i in range(4)]
+        self.begin(len(ids))
+        group = RowGroup(0, len(ids), lambda _: self.embed(ids))
+        block = Block((group,), causal_layout(len(ids), self.device), key=("check", len(ids)))
+        every = {(i, kind) for i in range(len(self.layers)) for kind in ("attention", "mlp")}
+        try:
+            with torch.inference_mode():
+                whole, parts = (self.forward(block, keep=keep)[0] for keep in (None, every))
+            same = torch.allclose(whole, parts, rtol=1e-2, atol=1e-2 * float(whole.abs().max()))
+        except AttributeError:
+            same = False
+        if not same:
+            raise HarnessError(
+                f"model type '{self.config.model_type}': its layers are not an attention and an "
+                "MLP behind a norm each, expected such (llama, mistral, qwen2, qwen3) where "
+                "sublayers are to be skipped"
+            )
+        self._drives_sublayers = True
 
     def _check_against_model(self) -> None:
         """Refuse a model whose own forward is not what driving its layers gives."""

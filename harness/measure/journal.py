@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import replacing
+from harness.files import replacing, set_aside
 
 Row = dict[str, Any]
 
@@ -74,6 +74,8 @@ class Journal:
             return os.path.samestat(os.fstat(stream.fileno()), self._path.stat())
         except (BlockingIOError, FileNotFoundError):
             return False
+        except OSError as error:  # a file system without locks
+            raise OSError(error.errno, f"lock: {error.strerror}", str(self._path)) from error
 
     def _append(self, data: bytes) -> None:
         """All of ``data``, or an error that names the file; a torn end is cut off by the next."""
@@ -107,8 +109,7 @@ class Journal:
             print(f"{self._final}: resuming after {len(self.done)} prompts")
 
     def _set_aside(self) -> None:
-        aside = self._path.with_name(self._path.name + f".{os.getpid()}.aside")
-        os.replace(self._path, aside)
+        aside = set_aside(self._path)
         assert self._stream is not None
         self._stream.close()
         print(f"{self._final}: a journal of other inputs was set aside as {aside.name}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+_AFTERWARDS = ("analysis", "presentation")  # of the harness
 _STAT = Path("/proc/stat")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _PACKAGES = ("torch", "transformers", "datasets", "medusa-llm", "pandas", "numpy", "snakemake")
@@ -115,12 +116,16 @@ def commit() -> str:
 
 
 def source_hash() -> str:
-    """Hash of the harness' and the methods' sources and the trees they read, committed or not."""
+    """Hash of the sources that rows and timings come from, committed or not: the harness, but what
+    it does with finished rows, the methods, and the trees that they read.
+    """
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     for folder in ("harness", "methods"):
         kinds = ("*.py", "*.txt")
         for file in sorted(file for kind in kinds for file in (root / folder).rglob(kind)):
+            if file.relative_to(root).parts[1] in _AFTERWARDS:
+                continue
             digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 

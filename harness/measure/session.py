@@ -101,17 +101,16 @@ def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> li
     rows = [{**_labels(plan, prompt), **failure} for failure in failures]
     for place, (name, turn) in enumerate(turns.items()):
         with named(f"{name}, prompt {prompt.prompt_id}"):
-            outcome = _outcome(turn.run, request)
-        row = {
-            **_labels(plan, prompt),
-            "arm": name,
-            "order": place,
-            **outcome,
-            "text": plan.detokenise(turn.run.tokens),
-            "divergence": _divergence(plan, prompt.input_ids, truth, turn.run.tokens),
-            "device_state": turn.state,
-            "extra_bytes": plan.arms[name].extra_bytes(),
-        }
+            row = {
+                **_labels(plan, prompt),
+                "arm": name,
+                "order": place,
+                **_outcome(turn.run, request),
+                "text": plan.detokenise(turn.run.tokens),
+                "divergence": _divergence(plan, prompt.input_ids, truth, turn.run.tokens),
+                "device_state": turn.state,
+                "extra_bytes": plan.arms[name].extra_bytes(),
+            }
         rows.append(row)
     return rows
 

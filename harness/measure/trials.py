@@ -32,7 +32,8 @@ class Trial:
     requests.
 
     ``setting`` is what ``setting.json`` will hold if it wins; ``predicted`` an acceptance length
-    foretold from rank traces, if any; ``default`` marks the setting that the method's authors use.
+    foretold from rank traces, if any; ``default`` marks the setting that the method's authors use,
+    or where they name none for such a target, the plainest.
     """
 
     setting: dict[str, Any]

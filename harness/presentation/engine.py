@@ -54,7 +54,8 @@ def show_predictions(table: pd.DataFrame, out: Path) -> str:
     caption = (
         f"**{KIND.capitalize()}, nothing here was decoded.** Acceptance from elsewhere, as each "
         f"line says, times forwards of `{first['target']}` timed in {first['dtype']} on "
-        f"{first['device']}. Drafting and all else beside the forwards counts for nothing. Steps "
+        f"{first['device']}. Drafting counts as the time to read its weights, all else beside the "
+        "forwards for nothing. Steps "
         f"of more than {first['widest_timed']} rows go on as the widest two timed ones do."
     )
     text = f"{caption}\n\n{_markdown(head, lines)}\n"
@@ -69,17 +70,29 @@ def _caption(measured: dict[str, Any]) -> str:
     return " ".join(
         [
             f"**{measured['name']}**: {measured['parameters'] / 1e6:,.1f} M parameters, "
-            f"{measured['layers']} layers, weights {measured['weights']}; {measured['dtype']} on "
+            f"{measured['layers']} layers, weights {measured['weights']}; {measured['dtype']}, "
+            f"{measured['attention']} attention, on "
             f"{where}, torch {facts['torch']}, commit {measured['commit'][:12]}.",
             f"Copies: {measured['copy']['rate'] / 1e9:,.1f} GB/s, read and written bytes counted.",
             f"A step reads {measured['bytes']['weights'] / 1e6:,.1f} MB of weights and "
             f"{measured['bytes']['per_token'] / 1e3:,.1f} kB a token in the cache.",
             f"Medians of {grid['rounds']} rounds of {grid['tokens']} tokens and of "
             f"{grid['repeats']} forwards, with the lowest and the highest.",
+            "Contexts were decoded one after the other, so the machine's drift is between them; "
+            "ratios to autoregressive decoding are within a round.",
+            *_disturbed(measured["disturbance"]),
             f"FIRP: {STEP_ONLY}.",
             *left_out,
         ]
     )
+
+
+def _disturbed(seconds: dict[str, float]) -> list[str]:
+    """What others took of the cores meanwhile, where the system tells."""
+    if not seconds.get("cores_seconds"):
+        return []
+    taken = seconds["others_seconds"] + seconds["stolen_seconds"]
+    return [f"Others took {100 * max(0.0, taken) / seconds['cores_seconds']:.1f} % of the cores."]
 
 
 def _steps(steps: pd.DataFrame) -> str:

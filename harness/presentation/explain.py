@@ -77,15 +77,18 @@ def slower_lines(mine: pd.DataFrame) -> list[str]:
 
 
 def _slower(name: str, line: pd.Series) -> str:
+    step = f"a step of {number(line['rows_per_step'], 1)} rows"
+    cost = f"costs {number(line['step_cost'], 2)} times an autoregressive one there"
+    slower = f"{name} is slower than autoregressive decoding in this engine"
+    if not line["draft_size"] > 0:
+        return f"{slower}: it commits one token a step, and {step} {cost}."
     drafting = ""
     if line["draft_share"] > 0:
         share = number(100 * line["draft_share"], 0, " %")
         drafting = f"; on the tune split, {share} of its decode time is spent in the drafter"
     return (
-        f"{name} is slower than autoregressive decoding: it commits "
-        f"{number(line['acceptance_length'], 2)} tokens a step, and a step of "
-        f"{number(line['rows_per_step'], 1)} rows costs {number(line['step_cost'], 2)} times an "
-        f"autoregressive one{drafting}."
+        f"{slower}: it commits {number(line['acceptance_length'], 2)} tokens a step, and {step} "
+        f"{cost}{drafting}."
     )
 
 

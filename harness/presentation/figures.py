@@ -143,7 +143,7 @@ def _phases(root: Path) -> Figure | None:
     figure, panels = _panels(list(dict.fromkeys(table["model"])), table["method"].nunique())
     for model, axis in panels.items():
         mine = table[table["model"] == model].set_index("method")
-        mine = mine.loc[_order(table["method"])]
+        mine = mine.loc[_order(mine.index.to_series())]
         left = pd.Series(0.0, index=mine.index)
         for part, colour in zip(parts, sns.color_palette("colorblind"), strict=False):
             width = mine[f"{part}_ms"].fillna(0.0)

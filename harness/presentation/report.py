@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import typst
 
+from harness.analysis.preparation import prepared_as
 from harness.errors import HarnessError
 from harness.files import read_json, replacing
 from harness.presentation.explain import (
@@ -21,7 +22,7 @@ from harness.presentation.explain import (
     slower_lines,
     speed_rows,
 )
-from harness.presentation.verdicts import verdicts
+from harness.presentation.verdicts import remarks, verdicts
 from harness.presentation.wording import DATASETS, name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
@@ -44,8 +45,8 @@ def write_report(root: Path, name: str, out: Path) -> None:
     if name not in known:
         raise HarnessError(f"report '{name}': expected one of {', '.join(known)}")
     summary = pd.read_csv(root / "tables" / "summary.csv")
-    data = _paper(root) if name == "paper" else _dataset(root, name, facts, summary)
-    data["budget"] = budget_lines(root)
+    data = _paper(root, summary) if name == "paper" else _dataset(root, name, facts, summary)
+    data["remarks"] = [*remarks(facts), *budget_lines(root)]
     data["best_sizes"] = best_size_lines(root)
     data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
     data["figures"] = {
@@ -75,14 +76,20 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
         "stand_in": experiment["stand_in"],
         "models": len(experiment["models"]),
         "setup": [
-            ["Target", f"{', '.join(experiment['models'])}: {facts['parameters']:,} parameters"],
+            [
+                "Target",
+                ", ".join(f"{of}: {n:,} parameters" for of, n in facts["parameters"].items()),
+            ],
             ["Hardware", f"{where}; {experiment['dtype']}"],
             ["Software", ", ".join(f"{k} {v}" for k, v in packages.items())],
             [
                 "Sessions",
                 f"{sessions}; all arms in each, random balanced order",
             ],
-            ["Token choice", "greedy, batch size 1, one cap and one stop rule for all arms"],
+            [
+                "Token choice",
+                "greedy (typical acceptance: lossy), batch size 1, one cap and one stop rule",
+            ],
             ["Commit", facts["commit"][:12] + ("-dirty" if "dirty" in facts["commit"] else "")],
         ],
         "verdicts": verdicts(facts),
@@ -96,8 +103,8 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
     mine = summary[summary["dataset"] == name]
     return {
         "name": DATASETS[name],
-        "questions": facts["questions"][name],
-        "dropped": facts["dropped_questions"][name],
+        "questions": _each_model(facts["questions"], name),
+        "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
         "main": [_main_row(*pair) for pair in named(mine)],
         "guards": [_guard_row(*pair) for pair in named(mine)],
@@ -107,11 +114,19 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "prepared": prepared_rows(root, mine),
         "reach": reach_rows(root),
         "sizes": size_rows(root),
-        "learnt": _method_csv(root, "learnt.csv"),
-        "trials": _trials(root),
+        "learnt": _method_csv(root, facts, "learnt.csv"),
+        "trials": _trials(root, facts),
         "definitions": definition_rows(root, name),
-        "setting": _settings(root, list(mine["method"])),
+        "setting": _settings(root, facts),
     }
+
+
+def _each_model(found: dict[str, int], dataset: str) -> str:
+    """A figure of a data set: one number, or a model each where they differ."""
+    mine = {cell.split("/")[0]: n for cell, n in found.items() if cell.split("/")[1] == dataset}
+    if len(set(mine.values())) == 1:
+        return str(next(iter(mine.values())))
+    return ", ".join(f"{model} {n}" for model, n in mine.items())
 
 
 def _main_row(name: str, line: pd.Series) -> list[str]:
@@ -154,38 +169,51 @@ def _guard_row(name: str, line: pd.Series) -> list[str]:
     ]
 
 
-def _method_csv(root: Path, name: str, method: str = "firp") -> list[list[str]]:
+def _prepared(root: Path, facts: dict[str, Any], name: str) -> dict[tuple[str, str], Path]:
+    """(method, model) -> that file of its training or tuning, of what the experiment names."""
+    experiment = facts["experiment"]
+    methods = dict.fromkeys(map(prepared_as, experiment["methods"]))
+    files = {
+        (method, model): root / "methods" / model / method / name
+        for method in methods
+        for model in experiment["models"]
+    }
+    return {place: file for place, file in files.items() if file.is_file()}
+
+
+def _method_csv(
+    root: Path, facts: dict[str, Any], name: str, method: str = "firp"
+) -> list[list[str]]:
     """Rows of a method's CSV over all models, the model first; the header is the first row."""
-    files = sorted((root / "methods").glob(f"*/{method}/{name}"))
-    rows: list[list[str]] = []
-    for file in files:
-        table = pd.read_csv(file, dtype=str).fillna("–")
-        if not rows:
-            rows.append(["model", *(column.replace("_", " ") for column in table)])
-        rows += [[file.parents[1].name, *line] for line in table.to_numpy().tolist()]
-    return rows
+    tables = [
+        pd.read_csv(file, dtype=str).assign(model=model)
+        for (of, model), file in _prepared(root, facts, name).items()
+        if of == method
+    ]
+    if not tables:
+        return []
+    table = pd.concat(tables).fillna("–")
+    table = table[["model", *table.columns.drop("model")]]
+    return [[column.replace("_", " ") for column in table], *table.to_numpy().tolist()]
 
 
-def _trials(root: Path) -> list[dict[str, Any]]:
+def _trials(root: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Per tuned method, the fastest trials over all models; one method may show more of them."""
-    methods = sorted({file.parent.name for file in root.glob("methods/*/*/trials.csv")})
+    methods = sorted({method for method, _ in _prepared(root, facts, "trials.csv")})
     shown = 10 if len(methods) == 1 else 4
     found = []
     for method in methods:
-        rows = _method_csv(root, "trials.csv", method)
+        rows = _method_csv(root, facts, "trials.csv", method)
         rate = rows[0].index("speedup")
         best = sorted(rows[1:], key=lambda row: -float(row[rate]))[:shown]
         found.append({"method": name_of(method), "rows": [rows[0], *best]})
     return found
 
 
-def _settings(root: Path, methods: list[str]) -> list[str]:
-    """One line per model and method on what tuning chose."""
+def _settings(root: Path, facts: dict[str, Any]) -> list[str]:
+    """One line per method and model on what tuning chose."""
     lines = []
-    for file in sorted(root.glob("methods/*/*/setting.json")):
-        model, method = file.parents[1].name, file.parent.name
-        if method not in methods:
-            continue
+    for (method, model), file in _prepared(root, facts, "setting.json").items():
         plain = {k: v for k, v in read_json(file).items() if isinstance(v, str | int | float)}
         told = ", ".join(
             f"{key.replace('_', ' ')} {str(value).replace('_', '-')}"
@@ -195,22 +223,40 @@ def _settings(root: Path, methods: list[str]) -> list[str]:
     return lines
 
 
-def _paper(root: Path) -> dict[str, Any]:
+def _paper(root: Path, summary: pd.DataFrame) -> dict[str, Any]:
     tables = []
     for name, (caption, digits) in _TABLES.items():
-        table = pd.read_csv(root / "tables" / f"{name}.csv")
-        header = ["method", *table.columns[1:]]
+        table = pd.read_csv(root / "tables" / f"{name}.csv").set_index("method")
+        cells = table.map(lambda value, digits=digits: number(value, digits))
+        if name == "speedup":
+            cells += _intervals(summary, cells)
+        header = ["method", *(_set_name(cell, summary) for cell in cells)]
         body = [
-            [name_of(row[0]), *(number(value, digits) for value in row[1:])]
-            for row in table.to_numpy().tolist()
+            [name_of(method), *row]
+            for method, row in zip(cells.index, cells.to_numpy().tolist(), strict=True)
         ]
         tables.append({"caption": caption, "rows": [header, *body]})
     published = pd.read_csv(PUBLISHED, dtype=str).fillna("")
     rows = [list(published.columns), *published.to_numpy().tolist()]
     return {
-        "name": "the paper's tables",
+        "name": "all question sets",
         "tables": tables,
         "reach": reach_rows(root),
         "sizes": size_rows(root),
         "published": rows,
     }
+
+
+def _intervals(summary: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Intervals as text in the shape of ``cells``, methods x model/dataset; empty without one."""
+    told = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    for _, line in summary.dropna(subset=["speedup_ci_low"]).iterrows():
+        interval = f" [{line['speedup_ci_low']:.2f}, {line['speedup_ci_high']:.2f}]"
+        told.loc[line["method"], f"{line['model']}/{line['dataset']}"] = interval
+    return told
+
+
+def _set_name(cell: str, summary: pd.DataFrame) -> str:
+    """Of a model/dataset; the model is named where there are several."""
+    model, dataset = cell.split("/")
+    return DATASETS[dataset] if summary["model"].nunique() == 1 else f"{model}, {DATASETS[dataset]}"

@@ -1,13 +1,13 @@
-"""What page 1 says of a run, one line each: A/A, losslessness, the package as a twin, loops."""
+"""What a report says of a run, one line each: A/A, losslessness, the package as a twin, loops."""
 
 from typing import Any
 
-from harness.presentation.wording import DATASETS, name_of
+from harness.presentation.wording import name_of
 
 
 def verdicts(facts: dict[str, Any]) -> list[str]:
-    """What page 1 says about A/A, losslessness and loops."""
-    lines = [*_failures(facts["failures"]), _a_a_verdict(facts), *_detectable(facts)]
+    """What stands above the main table: failures, A/A, losslessness and loops."""
+    lines = [*_failures(facts["failures"]), _a_a_verdict(facts)]
     differing = sum(facts["divergences"].values())
     lines.append(
         "Lossless: every answer of every arm, the lossy ones left out, is token-identical to "
@@ -17,14 +17,18 @@ def verdicts(facts: dict[str, Any]) -> list[str]:
         + ", ".join(f"{count} {cause}" for cause, count in facts["divergences"].items())
         + "; listed in divergences.csv."
     )
-    lines += _twin_verdict(facts["twins"])
-    looping = [DATASETS[d] for d, found in facts["looping"].items() if found]
+    looping = [cell for cell, found in facts["looping"].items() if found]
     if looping:
         lines.append(
             f"More than 10 % of the answers loop on {', '.join(looping)}: "
             "no speedup is shown there."
         )
     return lines
+
+
+def remarks(facts: dict[str, Any]) -> list[str]:
+    """What stands below it: what noise hides, and the package beside the engine."""
+    return [*_detectable(facts), *_twin_verdict(facts["twins"])]
 
 
 def _failures(found: list[dict[str, Any]]) -> list[str]:
@@ -41,7 +45,7 @@ def _a_a_verdict(facts: dict[str, Any]) -> str:
     """Where autoregressive decoding is as fast as itself; elsewhere nothing is ranked."""
     told = []
     for cell, found in facts["a_a"].items():
-        if facts["looping"][cell.split("/")[1]]:
+        if facts["looping"][cell]:
             told.append(f"{cell} not computed, the answers loop; methods are not ranked")
         elif found["low"] is None:
             told.append(f"{cell} one session gives no interval; methods are not ranked")
@@ -57,8 +61,8 @@ def _detectable(facts: dict[str, Any]) -> list[str]:
     if not found:
         return []
     return [
-        "With the A/A pair's noise, a difference that is told in four runs of five: "
-        f"{', '.join(found)}."
+        "With the A/A pair's noise, a slowdown of all questions alike that is told in four runs of "
+        f"five: {', '.join(found)}. Where questions gain differently, intervals are wider."
     ]
 
 

@@ -1,7 +1,7 @@
 """FIRP's only trained parameters: one linear map per future step, and how they are kept on disk.
 
 Source: Wu et al., "FIRP: Faster LLM inference via future intermediate representation prediction"
-(arXiv 2410.20488). What the paper does not disclose is an option here; see ``Layout``.
+(arXiv 2410.20488). What is not known of the paper is an option here; see ``Layout``.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,9 +1,10 @@
-"""FIRP's settings: what the paper leaves open, as options with defaults.
+"""FIRP's settings: what is not known of the paper, as options with defaults.
 
-The paper discloses none of them (K, layers, input of step k, tree, learning rate, data), so the
-defaults are ours, for ``mini``'s target of six layers: results/reference/mini/sweep/ compares
-others by loss, accuracy and speed (`snakemake sweep`). Entering at layer 1 predicts best and costs
-most, layer 5 the other way round; 3 is between, and a rate of 8e-3 ends lowest there.
+K, layers, the input of step k, tree, learning rate and data were not at hand (README, "How close to
+the paper"), so the defaults are ours, for ``mini``'s target of six layers:
+results/reference/mini/sweep/ compares others by loss, accuracy and speed (`snakemake sweep`).
+Entering at layer 1 predicts best and costs most, layer 5 the other way round; 3 is between, and a
+rate of 8e-3 ends lowest there.
 """
 
 from dataclasses import dataclass

@@ -6,8 +6,10 @@ that is accepted whole still commits the token after it.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
 from harness.engine.target import RowGroup, Target
@@ -43,12 +45,8 @@ class LookaheadDrafter(Drafter):
 
     def extra_rows(self, tree: Tree) -> ExtraRows | None:
         """The window: its rows see the root and each other, never a guess."""
-        nodes, tokens = len(tree.tokens), self.window.tokens
-        sizes = tuple(map(len, self.window.levels))
-        between, positions = layout(sizes)
-        visible = torch.zeros(len(tokens), nodes + len(tokens), dtype=torch.bool)
-        visible[:, 0] = True
-        visible[:, nodes:] = between
+        tokens, sizes = self.window.tokens, tuple(map(len, self.window.levels))
+        visible, positions = _window_rows(len(tree.tokens), sizes)
         group = RowGroup(0, len(tokens), lambda _: self._target.embed(tokens))
         return ExtraRows((group,), visible, positions, key=("lookahead", sizes))
 
@@ -63,6 +61,16 @@ class LookaheadDrafter(Drafter):
         if self._from_prompt:
             fresh = len(outcome.tokens) + self._ngram - 1
             self.pool.add_text(context.tokens[-fresh:], self._ngram)
+
+
+@lru_cache(maxsize=512)
+def _window_rows(nodes: int, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """What window rows see of ``nodes`` tree rows and of each other, and their positions."""
+    between, positions = layout(sizes)
+    visible = torch.zeros(len(between), nodes + len(between), dtype=torch.bool)
+    visible[:, 0] = True
+    visible[:, nodes:] = between
+    return visible, positions
 
 
 def trie(root: int, guesses: Sequence[NGram]) -> Tree:

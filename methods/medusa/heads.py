@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 from harness.files import checked, read_json, replacing, sha256_file, write_json
 from methods.shared.weights import load_strictly, read_tensors
 
@@ -123,13 +123,21 @@ def save(heads: Heads, folder: Path, base_model: str, provenance: dict[str, Any]
     write_json(folder / CONFIG, config)
 
 
-def load(folder: Path, vocab_projection: Tensor, target_hash: str | None = None) -> Heads:
+def load(
+    folder: Path,
+    vocab_projection: Tensor,
+    target_hash: str | None = None,
+    count: int | None = None,
+) -> Heads:
     """Read heads, ours or published; count and shapes must be those of config and target.
 
     ``vocab_projection`` [V, H] is the target's; ``target_hash`` identifies its weights and is
-    compared where the config names one, as ours do.
+    compared where the config names one, as ours do. ``count`` stands for the config's number of
+    heads: published configs say 2 beside files of 5.
     """
     config = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
+    if count is not None:
+        config["medusa_num_heads"] = count
     tensors = _read(folder)
     # Before any is made: a wrong number could ask for more than the memory holds.
     for key, place in (("medusa_num_heads", 0), ("medusa_num_layers", 1)):
@@ -161,7 +169,7 @@ def _read(folder: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(folder / PICKLED, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise HarnessError(f"{folder / PICKLED}: expected a file of tensors ({reason})") from None
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise HarnessError(f"{folder / PICKLED}: {type(found).__name__}, expected named tensors")

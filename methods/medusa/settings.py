@@ -15,8 +15,9 @@ class MedusaSettings(TrainingSettings):
     """Heads, training and tuning of Medusa.
 
     ``loss``: cross-entropy to the answers' tokens, as Medusa-1 trains, or KL to the target's
-    distributions. ``pretrained``: folder of published heads, used as they are. ``templates``:
-    published trees that the tuning tries beside the calibrated ones, the authors' default first.
+    distributions. ``pretrained``: folder of ``heads`` published heads, used as they are.
+    ``templates``: published trees that the tuning tries beside the calibrated ones, the authors'
+    default first.
     """
 
     step_decay: float = 0.8

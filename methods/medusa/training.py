@@ -38,7 +38,7 @@ def train(job: Job) -> None:
     projection: Tensor = job.target.model.lm_head.weight.detach()
     name = str(getattr(job.target.config, "_name_or_path", ""))
     if settings.pretrained:
-        heads = load(Path(settings.pretrained), projection)
+        heads = load(Path(settings.pretrained), projection, count=settings.heads)
         save(
             heads,
             job.folder,

@@ -32,10 +32,11 @@ class TypicalAcceptance:
         # 1e-5: as upstream guards the logarithm, so that thresholds agree to the last digit
         entropy = -(probabilities * (probabilities + 1e-5).log()).sum(-1)
         threshold = (self.alpha * (-entropy).exp()).clamp_max(self.threshold)
-        parents = torch.tensor(tree.shape.parents[1:], device=logits.device)
-        tokens = torch.tensor(tree.tokens[1:], device=logits.device)
+        places = torch.tensor([tree.shape.parents[1:], tree.tokens[1:]], device=logits.device)
+        parents, tokens = places
         own = probabilities[parents, tokens]
-        passes, scores = (own > threshold[parents]).tolist(), own.log().tolist()
+        # one read of both: on a GPU each waits for the device
+        passes, scores = torch.stack([(own > threshold[parents]).to(own), own.log()]).tolist()
         best, reached = [0], {0: ([0], 0.0)}
         best_score = 0.0
         for node, parent in enumerate(tree.shape.parents[1:], start=1):

@@ -2,26 +2,28 @@
 
 import statistics
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from harness.decoder import Request
 from harness.engine.drafter import Context
-from harness.engine.target import Sublayer, Target
+from harness.engine.target import Sublayer
 from harness.files import read_json, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine
 from harness.measure.timing import synchronise
-from methods.self_speculative.drafter import kept
+from harness.method import Job
+from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 
 REPEATS = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Seconds, medians: a draft of no sublayer (embedding, head, host work), one attention, one
-    MLP, and a full forward of 1, 2, .. rows.
+    """Seconds, medians: a draft of no sublayer (embedding, head, choice, host work), one attention,
+    one MLP, and a full forward of 1, 2, .. rows.
     """
 
     draft_base: float
@@ -36,36 +38,48 @@ class Calibration:
 
 
 @torch.inference_mode()
-def calibrate(target: Target, prompt: tuple[int, ...], longest: int, file: Path) -> Calibration:
-    """Measure behind ``prompt``, or read what an earlier search of this target measured
-    on this machine."""
+def calibrate(job: Job, longest: int, file: Path) -> Calibration:
+    """Measure half-way through the answer to a tune prompt of middling length, or read what an
+    earlier search of this target measured on this machine.
+    """
+    target = job.target
     here = fingerprint(machine(target.device))
     key = sha256_json([target.weights_hash, str(target.dtype), longest, here])
     if file.is_file() and (known := read_json(file)).pop("key", None) == key:
         return Calibration(**{**known, "verify": tuple(known["verify"])})
     layers = len(target.layers)
-    target.begin(len(prompt) + longest + 1)
-    target.prefill(prompt[:-1])
-    context = Context(target, list(prompt), longest + 1)
     attention = frozenset((i, "attention") for i in range(layers))
     mlp = kept(layers, attention)
+    rule = ExitRule(longest, threshold=0.0)  # never stops early
+    drafters = {keep: SkipDrafter(target, keep, rule) for keep in (frozenset(), attention, mlp)}
+    prompt = _middle_of_an_answer(job.requests)
+    target.begin(len(prompt) + longest + 1)
+    target.prefill(prompt[:-1])
+    context = Context(target, prompt, longest + 1)
 
-    def draft(keep: frozenset[Sublayer]) -> Callable[[], object]:
-        return lambda: target.logits(context.forward([prompt[-1]], keep=keep)[0]).argmax().item()
+    def draft_seconds(keep: frozenset[Sublayer]) -> float:
+        return _median(lambda: drafters[keep].draft(context), target.device) / longest
 
     def verify(rows: int) -> Callable[[], object]:
         ids = [prompt[-1]] * rows
         return lambda: target.logits(context.forward(ids)[0]).argmax().item()
 
-    base = _median(draft(frozenset()), target.device)
+    base = draft_seconds(frozenset())
     found = Calibration(
         base,
-        (_median(draft(attention), target.device) - base) / layers,
-        (_median(draft(mlp), target.device) - base) / layers,
+        (draft_seconds(attention) - base) / layers,
+        (draft_seconds(mlp) - base) / layers,
         tuple(_median(verify(rows), target.device) for rows in range(1, longest + 2)),
     )
     write_json(file, asdict(found) | {"key": key})
     return found
+
+
+def _middle_of_an_answer(requests: Sequence[Request]) -> list[int]:
+    """A prompt of middling length and half as many tokens more as its answer may have."""
+    request = sorted(requests, key=lambda request: len(request.prompt_ids))[len(requests) // 2]
+    ids = list(request.prompt_ids)
+    return ids + (ids * request.max_new_tokens)[: request.max_new_tokens // 2]
 
 
 def _median(run: Callable[[], object], device: torch.device) -> float:

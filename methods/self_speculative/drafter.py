@@ -7,6 +7,8 @@ draft's own confidence falls below a threshold that follows the acceptance rate 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import torch
+
 from harness.engine.drafter import Context, Drafter, Needs, Outcome
 from harness.engine.target import Sublayer, Target
 from harness.engine.tree import Tree, chain
@@ -65,6 +67,7 @@ class SkipDrafter(Drafter):
     """
 
     def __init__(self, target: Target, keep: Collection[Sublayer], rule: ExitRule) -> None:
+        target.require_sublayers()
         self._target, self._rule = target, rule
         self._keep = frozenset(keep)
         self._threshold = AdaptiveThreshold(rule)
@@ -82,9 +85,11 @@ class SkipDrafter(Drafter):
             hidden = context.forward(tokens[-1:], ahead=len(tokens) - 1, keep=self._keep)
             logits = self._target.logits(hidden[0, -1:]).float()
             best = logits.max(-1)
-            confidence = float((best.values - logits.logsumexp(-1)).exp())
-            tokens.append(int(best.indices))
-            if confidence < self._threshold.value:
+            confidence = (best.values - logits.logsumexp(-1)).exp()
+            # both in one read: on a GPU each waits for the device
+            sure, token = torch.cat([confidence.double(), best.indices.double()]).tolist()
+            tokens.append(int(token))
+            if sure < self._threshold.value:
                 break  # the unsure token is verified all the same
         return Tree(chain(len(tokens) - 1), tokens)
 

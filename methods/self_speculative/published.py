@@ -19,7 +19,7 @@ def _layers(text: str) -> list[int]:
     return found
 
 
-# Layers are 0-based; all three models have 40.
+LAYERS = 40  # of all three models; numbers below start at 0
 PUBLISHED = {
     "llama-2-13b": _set("3 5 6 8 10 11 14 15 18 22-31 33-37", "6 9 10 11 15 24 25 27 28 35"),
     "llama-2-13b-chat": _set("7-11 14 15 18 22-24 26-38", "7 10 11 14 27 30 32 33 37 38"),

@@ -10,8 +10,9 @@ import fcntl
 import math
 import time
 import warnings
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from harness.files import replacing, sha256_json
 from harness.method import Job
 from methods.self_speculative.cost import Calibration
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
+from methods.self_speculative.published import LAYERS as PUBLISHED_LAYERS
+from methods.self_speculative.published import PUBLISHED
 
 SECONDS = "seconds"
 _WAITING = optuna.trial.TrialState.WAITING
@@ -35,7 +38,8 @@ _WAITING = optuna.trial.TrialState.WAITING
 @dataclass(frozen=True, slots=True)
 class Space:
     """What is searched besides the skip set, and how long: ``trials`` at most, and no more once
-    ``patience`` of them in a row found nothing better.
+    ``patience`` of them in a row found nothing better. A trial decodes ``tokens`` at most of each
+    of the first ``requests``.
     """
 
     longest: tuple[int, ...]
@@ -44,6 +48,7 @@ class Space:
     trials: int
     patience: int
     carried: bool = False
+    tokens: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ class Found:
 def search(
     job: Job, calibration: Calibration, space: Space, journal: Path
 ) -> tuple[list[Found], float]:
-    """All trials, the best first, and the seconds of those found in ``journal``, which keeps them.
+    """All points tried, the best first, and the seconds of trials found in ``journal``, which keeps
+    them. A point that the sampler proposes again is not decoded again.
 
     Where the job's seconds are limited, a third of them is left for timing the best; trials of an
     interrupted search count with the seconds that they took.
@@ -84,7 +90,9 @@ def search(
             threshold=trial.suggest_categorical("threshold", space.thresholds),
             carried=space.carried,
         )
-        found = seconds_per_token(job, calibration, kept(layers, skipped), rule, space.requests)
+        found = known.get(_point(trial))
+        if found is None:
+            found = seconds_per_token(job, calibration, kept(layers, skipped), rule, space)
         trial.set_user_attr(SECONDS, time.monotonic() - began)
         return found
 
@@ -100,10 +108,23 @@ def search(
             )
         if len(done) < len(starts) and not study.get_trials(states=(_WAITING,)):
             study.enqueue_trial(starts[len(done)])
+        known = {_point(trial): trial.value for trial in done}
         began = time.monotonic()
-        study.optimize(objective, n_trials=1)
-    found = sorted((_found(trial, layers) for trial in done), key=lambda f: f.seconds_per_token)
-    return found, earlier
+        with _writing(journal):
+            study.optimize(objective, n_trials=1)
+    points = [_found(trial, layers) for trial in _first_of_each(done)]
+    return sorted(points, key=lambda found: found.seconds_per_token), earlier
+
+
+@contextmanager
+def _writing(journal: Path) -> Iterator[None]:
+    """optuna does not name its journal where it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(journal)) from error
 
 
 def write_search(path: Path, found: Sequence[Found]) -> None:
@@ -145,12 +166,28 @@ def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
 
 
+def _point(trial: optuna.trial.BaseTrial) -> tuple[tuple[str, Any], ...]:
+    """What a trial tries."""
+    return tuple(sorted(trial.params.items()))
+
+
+def _first_of_each(done: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+    """Trials in order, without those of a point that was tried before."""
+    return list({_point(trial): trial for trial in reversed(done)}.values())[::-1]
+
+
 def _goes_on(done: list[optuna.trial.FrozenTrial], space: Space) -> bool:
-    """Whether there are trials left, and the best of them is not long past."""
+    """Whether there are trials left, the best of them is not long past, and new points come."""
     if not done:
         return True
-    best = min(range(len(done)), key=lambda i: done[i].value or 0.0)
-    return len(done) < space.trials and len(done) - 1 - best < space.patience
+    points = _first_of_each(done)
+    best = min(range(len(points)), key=lambda i: points[i].value or 0.0)
+    repeats = done[-1].number - points[-1].number
+    return (
+        len(points) < space.trials
+        and len(points) - 1 - best < space.patience
+        and repeats < space.patience
+    )
 
 
 def every_second_attention(layers: int) -> tuple[Sublayer, ...]:
@@ -161,7 +198,8 @@ def every_second_attention(layers: int) -> tuple[Sublayer, ...]:
 def _starts(layers: int, space: Space) -> list[dict[str, Any]]:
     """Sets to begin with: a random one skips half of everything, which no deep model survives.
 
-    Every second attention; every second attention of the middle half; the same with MLPs.
+    Every second attention; every second attention of the middle half; the same with MLPs; the
+    authors' sets for other targets of as many layers.
     """
     starts = []
     middle = range(layers // 4, layers - layers // 4)
@@ -170,6 +208,7 @@ def _starts(layers: int, space: Space) -> list[dict[str, Any]]:
         (middle[::2], ()),
         (middle, ()),
         (middle[::2], middle[1::2]),
+        *(_by_kind(found) for found in PUBLISHED.values() if layers == PUBLISHED_LAYERS),
     ):
         skipped = {"attention": set(attention), "mlp": set(mlp)}
         start: dict[str, Any] = {
@@ -179,6 +218,12 @@ def _starts(layers: int, space: Space) -> list[dict[str, Any]]:
         }
         starts.append(start)
     return starts
+
+
+def _by_kind(skipped: Collection[Sublayer]) -> tuple[list[int], list[int]]:
+    """Layers whose attention, and whose MLP, is skipped."""
+    attention, mlp = ([layer for layer, of in skipped if of == kind] for kind in KINDS)
+    return attention, mlp
 
 
 def _study_name(job: Job, calibration: Calibration, space: Space) -> str:
@@ -193,13 +238,14 @@ def seconds_per_token(
     calibration: Calibration,
     keep: Collection[Sublayer],
     rule: ExitRule,
-    requests: int,
+    space: Space,
 ) -> float:
-    """Foretold decode seconds per token over the first ``requests`` tune requests."""
+    """Foretold decode seconds per token over the space's part of the tune requests."""
     decoder = EngineDecoder(job.target, SkipDrafter(job.target, keep, rule))
     draft, seconds, tokens = calibration.draft(keep), 0.0, 0
-    for request in job.requests[:requests]:
-        _, records = collect(decoder, request)
+    for request in job.requests[: space.requests]:
+        short = replace(request, max_new_tokens=min(space.tokens, request.max_new_tokens))
+        _, records = collect(decoder, short)
         for record in records[1:]:
             seconds += record.draft_size * draft + calibration.verify[record.draft_size]
             tokens += len(record.tokens)

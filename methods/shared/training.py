@@ -72,6 +72,41 @@ class Progress:
     worse: int = 0
 
 
+class Updates:
+    """An optimiser, and the loss scale that float16 targets need: it falls where a gradient
+    overflows, and that update is skipped.
+    """
+
+    def __init__(self, job: Job, learner: Learner, rate: float) -> None:
+        self._parameters = list(learner.module.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self._parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0
+        )
+        self._scaler = torch.amp.GradScaler(
+            job.target.device.type,
+            init_scale=LOSS_SCALE,
+            enabled=job.target.dtype == torch.float16,
+        )
+
+    def apply(self, loss: Tensor) -> None:
+        """One update, its gradient clipped to norm 1."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"optimizer": self.optimizer.state_dict(), "scale": self._scaler.state_dict()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scale"])
+
+
 def train(job: Job, learner: Learner) -> dict[str, Any]:
     """Train, resuming from a checkpoint of the same job; ``learner.module`` ends at its best.
 
@@ -85,17 +120,12 @@ def train(job: Job, learner: Learner) -> dict[str, Any]:
     job.folder.mkdir(parents=True, exist_ok=True)
     for parameter in job.target.model.parameters():
         parameter.requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        learner.module.parameters(),
-        lr=job.settings.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=0.0,
-    )
-    progress = _resume(job, learner, optimizer)
+    updates = Updates(job, learner, job.settings.learning_rate)
+    progress = _resume(job, learner, updates)
     if not progress.total:
         progress.total = _steps_that_fit(job, learner)
         progress.seconds = time.monotonic() - job.started
-    _run(job, learner, optimizer, progress)
+    _run(job, learner, updates, progress)
     learner.module.load_state_dict(progress.best_state)
     _write_curves(job, progress)
     return _provenance(job, learner, progress)
@@ -106,7 +136,7 @@ def finish(job: Job) -> None:
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _run(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def _run(job: Job, learner: Learner, updates: Updates, progress: Progress) -> None:
     """Optimise until the last step, or until the tune loss has stopped falling."""
     settings: TrainingSettings = job.settings
     total = progress.total
@@ -115,29 +145,22 @@ def _run(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, progress:
         _evaluate(job, learner, progress, math.nan)
     with tqdm(total=total, initial=progress.step, desc=learner.name, unit="step") as bar:
         while progress.step < total and progress.worse < settings.patience:
-            for group in optimizer.param_groups:
+            for group in updates.optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(progress.step, total)
-            loss = _step(job, learner, optimizer, progress.step)
+            loss = _step(job, learner, updates, progress.step)
             progress.step += 1
             bar.update()
             if progress.step % settings.evaluate_every == 0 or progress.step == total:
                 row = _evaluate(job, learner, progress, loss)
                 progress.seconds = time.monotonic() - started
                 bar.set_postfix(loss=f"{loss:.3f}", tune=f"{row['tune_loss']:.3f}")
-                _save_checkpoint(job, learner.module, optimizer, progress)
+                _save_checkpoint(job, learner.module, updates, progress)
 
 
-def _step(job: Job, learner: Learner, optimizer: torch.optim.Optimizer, step: int) -> float:
+def _step(job: Job, learner: Learner, updates: Updates, step: int) -> float:
     """One update; returns the batch's loss in nats per predicted position."""
-    optimizer.zero_grad(set_to_none=True)
     loss = _loss(job, learner, step)
-    scale = LOSS_SCALE if job.target.dtype == torch.float16 else 1.0
-    (loss * scale).backward()
-    for parameter in learner.module.parameters():
-        if parameter.grad is not None:
-            parameter.grad /= scale
-    nn.utils.clip_grad_norm_(learner.module.parameters(), 1.0)
-    optimizer.step()
+    updates.apply(loss)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise HarnessError(
@@ -156,7 +179,8 @@ def _loss(job: Job, learner: Learner, step: int) -> Tensor:
     _, losses = learner.predict(batch)
     weights = settings.step_decay ** torch.arange(learner.steps, device=batch.ids.device)
     weighted = losses * weights[:, None] * batch.valid
-    return weighted.sum() / (weights[:, None] * batch.valid).sum()
+    # answers of one token predict nothing
+    return weighted.sum() / (weights[:, None] * batch.valid).sum().clamp_min(1e-6)
 
 
 def _steps_that_fit(job: Job, learner: Learner) -> int:
@@ -168,7 +192,7 @@ def _steps_that_fit(job: Job, learner: Learner) -> int:
     settings: TrainingSettings = job.settings
     if job.seconds is None:
         return settings.training_steps
-    still = torch.optim.AdamW(learner.module.parameters(), lr=0.0, weight_decay=0.0)
+    still = Updates(job, learner, rate=0.0)
     _step(job, learner, still, 0)  # the first is slower
     started = time.monotonic()
     for step in range(1, PROBES + 1):
@@ -221,6 +245,11 @@ def _sorted_within(order: list[int], window: int, key: Callable[[int], int]) -> 
 def _evaluate(job: Job, learner: Learner, progress: Progress, loss: float) -> dict[str, float]:
     """Measure on the tune split, add a row to the curves, keep the best parameters."""
     result = _measure(job, learner)
+    if not math.isfinite(result.loss):
+        raise HarnessError(
+            f"{learner.name} training: tune loss is {result.loss} at step {progress.step}, "
+            "expected a number"
+        )
     row = {
         "step": float(progress.step),
         "seconds": round(progress.seconds, 1),
@@ -266,25 +295,23 @@ def _job_key(job: Job) -> str:
     )
 
 
-def _save_checkpoint(
-    job: Job, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
+def _save_checkpoint(job: Job, module: nn.Module, updates: Updates, progress: Progress) -> None:
     state = {
         "progress": asdict(progress),
         "module": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **updates.state(),
     }
     save_checkpoint(job.folder / CHECKPOINT, _job_key(job), state)
 
 
-def _resume(job: Job, learner: Learner, optimizer: torch.optim.Optimizer) -> Progress:
+def _resume(job: Job, learner: Learner, updates: Updates) -> Progress:
     """Progress of an interrupted run of this very job, else a fresh one."""
     what = f"{learner.name} training"
     state = load_checkpoint(job.folder / CHECKPOINT, _job_key(job), what)
     if state is None:
         return Progress()
     learner.module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
+    updates.resume(state)
     return Progress(**state["progress"])
 
 

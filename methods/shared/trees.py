@@ -1,8 +1,9 @@
 """Which drafts to verify: trees grown from rank traces, or built anew at each step.
 
-FIRP's distribution at depth d does not depend on the tokens before it, so a tree is a set of rank
-paths: node (r_1, ..., r_d) carries the r_d-th best token of step d. A rank trace records, for each
-position of the target's own answers, the rank that each step gave to the token that really came.
+For methods whose distribution at depth d does not depend on the drafts before it (FIRP's steps and
+Medusa's heads: a step, below, is either). So a tree is a set of rank paths: node (r_1, ..., r_d)
+carries the r_d-th best token of step d. A rank trace records, for each position of the target's own
+answers, the rank that each step gave to the token that really came.
 """
 
 import heapq
@@ -23,7 +24,7 @@ Trace = Sequence[RankPath]
 
 
 class TreePolicy(ABC):
-    """Turns pseudo logits into the next tree."""
+    """Turns the logits of all steps into the next tree."""
 
     max_depth: int
     max_nodes: int

@@ -15,8 +15,9 @@ def _rows(paths: dict[str, list[list[int]]], drafts: int = 3, arm: str = "arm") 
                 "dataset": "d",
                 "arm": arm,
                 "question_id": question,
-                "step_draft_size": [0, *[drafts] * len(steps)],
-                "step_path": [[], *steps],
+                # the last step, cut off by the end of the answer, tells nothing
+                "step_draft_size": [0, *[drafts] * len(steps), drafts],
+                "step_path": [[], *steps, [1]],
                 "draft_total": drafts * len(steps),
             }
             for question, steps in paths.items()

@@ -28,6 +28,7 @@ def _measured(**change: Any) -> dict[str, Any]:
     ]
     machine = {"device": "cpu", "cpu": "a CPU"}
     place = {"name": "toy", "dtype": "float32", "layers": 6, "machine": machine}
+    place |= {"hidden_size": 10, "vocabulary": 100, "bytes": {"weights": 100_000}}
     return place | {"forwards": forwards} | change
 
 
@@ -53,11 +54,26 @@ def test_pseudo_rows_cost_from_where_they_enter(tmp_path: Path) -> None:
         line = Accepted("firp", "M", "D", 4.0, 5, "a source", [share] * 4, passes)  # type: ignore[arg-type]
         return _predicted(tmp_path, line)["step_ms"][32]
 
+    # Four projections of 10 x 10 and a head of 10 x 100, of the 25,000 weights that take 10 ms.
+    drafting = 10 * (4 * 100 + 1000) / 25_000
     # Layers 0-2 run 5 rows at a rate of 12 ms, layers 3-5 25 rows at 20 ms.
-    assert of("combined", 0.5) == pytest.approx((3 * 12 + 3 * 20) / 6)
-    assert of("combined", 2 / 6) == pytest.approx((2 * 12 + 4 * 20) / 6)
+    assert of("combined", 0.5) == pytest.approx((3 * 12 + 3 * 20) / 6 + drafting)
+    assert of("combined", 2 / 6) == pytest.approx((2 * 12 + 4 * 20) / 6 + drafting)
     # The tree alone, then 4 rows (11.5 ms) through the upper half.
-    assert of("two_pass", 0.5) == pytest.approx(12 + 11.5 / 2)
+    assert of("two_pass", 0.5) == pytest.approx(12 + 11.5 / 2 + drafting)
+
+
+def test_each_of_medusa_s_heads_is_read(tmp_path: Path) -> None:
+    def of(dtype: str, **heads: int) -> pd.Series:
+        line = Accepted("medusa", tokens_per_step=2.2, rows=5, **PLACE, **heads)
+        return _predicted(tmp_path, line, dtype=dtype).loc[32]
+
+    assert of("float32")["step_ms"] == pytest.approx(12), "control: no heads"
+    found = of("float32", heads=3, head_layers=2)
+    assert found["draft_weights_ms"] == pytest.approx(10 * 3 * (200 + 1000) / 25_000)
+    assert found["step_ms"] == pytest.approx(12 + found["draft_weights_ms"])
+    half = of("float16", heads=3, head_layers=2)
+    assert half["draft_weights_ms"] == pytest.approx(found["draft_weights_ms"] / 2)
 
 
 def test_every_line_is_marked_and_names_its_source(
@@ -93,6 +109,11 @@ def test_the_mini_profile_holds_what_was_measured() -> None:
         assert line.tokens_per_step == round(kept["acceptance_length"], 2)
         rows = line.rows * (1 + len(line.pseudo_from))
         assert rows == pytest.approx(kept["rows_per_step"], abs=0.051)
+    medusa = ROOT / "results/reference/mini/methods/mini/medusa/config.json"
+    sizes = json.loads(medusa.read_text())
+    made = (sizes["medusa_num_heads"], sizes["medusa_num_layers"])
+    for line in lines:
+        assert (line.heads, line.head_layers) == (made if line.method == "medusa" else (0, 0))
     firp = json.loads((ROOT / "results/reference/mini/methods/mini/firp/config.json").read_text())
     entries = [layer / 6 for layer in firp["layout"]["entry_layers"]]
     for line in lines:

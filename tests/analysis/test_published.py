@@ -79,7 +79,7 @@ def test_rates_and_paired_ratios(tmp_path: Path) -> None:
     assert runs.loc["slow", "ci_low"] < 8 * 40 / seconds < runs.loc["slow", "ci_high"]
     (pair,) = pairs_table(rows).to_dict("records")
     assert pair["questions"] == 7, "those that both answered"
-    assert (pair["same_texts"], pair["same_tokens"]) == (1, 1)
+    assert (pair["same_texts"], pair["same_token_counts"]) == (1, 1)
     assert 1.75 < pair["ci_low"] < pair["times_as_fast"] < pair["ci_high"] < 2.05
     assert pair["geometric_mean"] == pytest.approx((2.0**4 * 1.8**3) ** (1 / 7))
     rates = [

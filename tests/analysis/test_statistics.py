@@ -1,6 +1,7 @@
 """Speedups on hand-made rows whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,14 @@ import pytest
 
 from harness.analysis.coverage import WORLDS, coverage
 from harness.analysis.quality import equivalence, gsm8k_answer, is_right, loops, rouge2
-from harness.analysis.statistics import holm, log_ratio, per_question, question_ratio, ranks
+from harness.analysis.statistics import (
+    LogRatio,
+    holm,
+    log_ratio,
+    per_question,
+    question_ratio,
+    ranks,
+)
 
 
 def rows(factors: dict[str, float], sessions: int = 5, questions: int = 20) -> pd.DataFrame:
@@ -61,6 +69,21 @@ def test_session_spread_widens_the_interval_though_questions_agree() -> None:
     drifting.loc[slow, "decode_seconds"] *= 1.1
     widths = [log_ratio(per_question(frame), "ar", "x").half_width for frame in (steady, drifting)]
     assert widths[1] > 3 * widths[0]
+
+
+@pytest.mark.parametrize("spread", [(0.02, 0.01), (0.0, 0.01), (0.01, 0.0)])
+def test_a_p_value_and_an_interval_say_the_same(spread: tuple[float, float]) -> None:
+    for p in (0.2, 0.05, 1e-4):
+        found = LogRatio(0.0, *spread, sessions=5, questions=18)
+        found = replace(found, estimate=-found.half(p))
+        assert found.p_value == pytest.approx(p, rel=1e-6)
+    assert replace(found, estimate=0.0).p_value == 1
+    assert replace(found, estimate=9.0).p_value < 1e-5
+
+
+def test_without_an_interval_there_is_no_p_value() -> None:
+    assert math.isnan(LogRatio(0.1, math.nan, 0.01, 1, 18).p_value)
+    assert math.isnan(LogRatio(0.1, 0.01, math.nan, 5, 1).p_value)
 
 
 def test_ranks_count_the_significantly_faster() -> None:

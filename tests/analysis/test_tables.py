@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from harness.analysis.draft_sizes import reach
-from harness.analysis.rows import load_rows
+from harness.analysis.fairness import timed_together
+from harness.analysis.rows import load_rows, session_files
 from harness.analysis.tables import write_tables
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
-from harness.files import write_json
+from harness.files import read_json, write_json
 from harness.presentation.figures import write_figures
 
 ARMS = ("autoregressive", "autoregressive_again", "fast")
@@ -117,8 +118,36 @@ def test_two_models_keep_their_own_figures(tmp_path):
     summary = pd.read_csv(tmp_path / "tables/summary.csv")
     assert list(summary["method"]) == [*ARMS, *ARMS]
     facts = json.loads((tmp_path / "tables/facts.json").read_text())
-    assert facts["dropped_questions"] == {"gsm8k": 2}
+    assert facts["dropped_questions"] == {"small/gsm8k": 1, "large/gsm8k": 1}
+    assert facts["parameters"] == {"small": 1, "large": 1}
     assert set(facts["a_a"]) == {"small/gsm8k", "large/gsm8k"}
+
+
+@pytest.mark.parametrize("key", ["weights", "methods", "prompts"])
+def test_sessions_of_one_model_had_one_target(tmp_path, key):
+    experiment = _write_experiment(tmp_path, {"small": 2.0, "large": 3.0})
+    for file in tmp_path.glob("runs/large/**/*.provenance.json"):
+        write_json(file, read_json(file) | {key: "its own"})
+    write_tables(experiment, tmp_path)  # control: models differ in them
+    file = next(tmp_path.glob("runs/small/**/*.provenance.json"))
+    write_json(file, read_json(file) | {key: "another"})
+    with pytest.raises(HarnessError, match=f"sessions of small.* differ in {key}"):
+        write_tables(experiment, tmp_path)
+
+
+def test_whether_costs_and_rows_are_of_one_machine_is_told(tmp_path):
+    experiment = _write_experiment(tmp_path, {"small": 2.0})
+    write_tables(experiment, tmp_path)
+    rows = load_rows(session_files(tmp_path, experiment))
+    (here,) = set(rows["fingerprint"])
+    spent = tmp_path / "methods/small/fast/spent.json"
+    for fingerprint, holds in (
+        ({"fingerprint": here}, True),
+        ({}, None),
+        ({"fingerprint": "other"}, False),
+    ):
+        write_json(spent, {"tuning_seconds": 1.0} | fingerprint)
+        assert timed_together(tmp_path, rows)["holds"] is holds
 
 
 def test_counts_leave_the_prefill_token_out(tmp_path):
@@ -437,3 +466,17 @@ def test_an_arm_that_the_project_does_not_know_is_drawn(tmp_path):
     drawn = json.loads((tmp_path / "figures/done.json").read_text())
     assert {"speedup", "question_speedup", "acceptance"} <= set(drawn)
     assert "<!-- fast -->" in (tmp_path / "figures/speedup.svg").read_text()
+
+
+def test_an_arm_that_one_model_s_profile_left_out_is_drawn_of_the_other(tmp_path):
+    experiment = _write_experiment(tmp_path, {"small": 2.0, "large": 3.0})
+    counts = "dataset,method,requests,decode_steps,timed_seconds,decode_seconds"
+    head = f"{counts},prefill,draft,tree,forward,choose,commit"
+    for model, arms in (("small", ARMS), ("large", ARMS[:2])):
+        file = tmp_path / "profile" / f"{model}.csv"
+        file.parent.mkdir(exist_ok=True)
+        lines = [f"gsm8k,{arm},1,10,1.0,1.0,0.1,0.1,0.1,0.5,0.1,0.1" for arm in arms]
+        file.write_text("\n".join([head, *lines]) + "\n")
+    write_tables(experiment, tmp_path)
+    write_figures(tmp_path)
+    assert "phases" in json.loads((tmp_path / "figures/done.json").read_text())

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.__main__ import main
+from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.files import sha256_file
 from harness.measure import roster
 from methods.shared import training
@@ -87,3 +89,31 @@ def test_a_checkpoint_that_is_cut_off_is_told_and_not_used(
     assert main(training_arguments(tmp_path)) == 0
     said = f"firp training: {checkpoint} is not whole, starting anew"
     assert capsys.readouterr().out.splitlines()[:-1] == [said]
+
+
+def test_a_checkpoint_of_another_training_is_set_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "checkpoint.pt"
+    save_checkpoint(file, "a", {"step": 1})
+    save_checkpoint(tmp_path / "same.pt", "a", {"step": 1})
+    assert load_checkpoint(file, "b", "training") is None
+    assert (
+        "of another configuration, set aside as .checkpoint.pt.1.aside" in capsys.readouterr().out
+    )
+    assert not file.exists()
+    kept = load_checkpoint(tmp_path / ".checkpoint.pt.1.aside", "a", "training")
+    assert kept == load_checkpoint(tmp_path / "same.pt", "a", "training")
+
+
+def test_too_little_memory_is_not_a_torn_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / "checkpoint.pt", "a", {"step": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "load", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_checkpoint(tmp_path / "checkpoint.pt", "a", "training")

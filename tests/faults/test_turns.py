@@ -252,7 +252,7 @@ def test_tables_and_report_say_which_arm_failed(tmp_path: Path) -> None:
         told = pd.read_csv(tables / f"{name}.csv").set_index("method")["tiny/gsm8k"]
         assert told["failing"] == "failed: out of memory"
     facts = json.loads((tables / "facts.json").read_text())
-    facts["looping"] = {"gsm8k": False}
+    facts["looping"] = {"tiny/gsm8k": False}
     assert verdicts(facts)[0] == (
         "failing FAILED on tiny/gsm8k: out of memory, first in session 2, prompt gsm8k-2-1; no "
         "figures of it are shown there."

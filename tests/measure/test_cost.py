@@ -63,10 +63,13 @@ def test_the_median_of_repeats_in_an_order_of_its_own(monkeypatch: pytest.Monkey
 def test_the_command_writes_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "REPEATS", 2)
     prompts, out = tmp_path / "gsm8k.jsonl", tmp_path / "cost/mini.csv"
-    fields: dict = dict.fromkeys("prompt_id question_id category text reference".split(), "x")
+    fields: dict = dict.fromkeys("question_id category text reference".split(), "x")
     fields |= {"dataset": "gsm8k", "turn": 1}
     texts = (list(range(11)), list(range(21)))
-    lines = [fields | {"input_ids": ids, "sha256": hash_ids(ids)} for ids in texts]
+    lines = [
+        fields | {"prompt_id": str(len(ids)), "input_ids": ids, "sha256": hash_ids(ids)}
+        for ids in texts
+    ]
     prompts.write_text("".join(json.dumps(line) + "\n" for line in lines))
     model = json.dumps({"path": str(ROOT / "workflows/resources/mini-target")})
     given = ["--model", model, "--prompts", str(prompts), "--caps", '{"gsm8k": 20}']

@@ -46,6 +46,35 @@ def job(target: Target, folder: Path) -> Job:
     return Job(target, SETTINGS, folder, 0, own, own, requests)
 
 
+def test_a_gradient_that_overflows_is_skipped_and_the_scale_falls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llama").__class__(tiny_model("llama").config).to(torch.float16)
+    own = job(Target(model), tmp_path)
+    maps = Projections(SETTINGS.layout, own.target.hidden_size)
+    learner = training.Learner("firp", maps, Streams(own.target, maps).predict, 2)
+    updates = training.Updates(own, learner, rate=0.1)
+    before = [p.clone() for p in maps.parameters()]
+    loss = training._loss
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_loss", lambda *given: 1e30 * loss(*given))
+        training._step(own, learner, updates, 0)
+    assert all(torch.equal(p, was) for p, was in zip(maps.parameters(), before, strict=True))
+    assert updates.state()["scale"]["scale"] == training.LOSS_SCALE / 2
+    training._step(own, learner, updates, 0)
+    assert not any(torch.equal(p, was) for p, was in zip(maps.parameters(), before, strict=True))
+
+
+def test_a_tune_loss_that_is_no_number_ends_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = training._measure
+    monkeypatch.setattr(training, "_measure", lambda *a: replace(measure(*a), loss=float("nan")))
+    with pytest.raises(HarnessError, match="firp training: tune loss is nan at step 0, expected"):
+        train(job(Target(tiny_model("llama")), tmp_path))
+    assert not (tmp_path / training.CHECKPOINT).exists()
+
+
 def test_training_lowers_the_loss_and_leaves_the_target_alone(tmp_path: Path) -> None:
     target = Target(tiny_model("llama"))
     before = {n: p.clone() for n, p in target.model.named_parameters()}
@@ -108,8 +137,8 @@ def test_small_gradients_survive_a_float16_target(
         target.model.requires_grad_(False)
         maps = Projections(SETTINGS.layout, target.hidden_size)
         learner = training.Learner("firp", maps, Streams(target, maps).predict, 2)
-        still = torch.optim.SGD(maps.parameters(), lr=0.0)
-        training._step(replace(work, target=target), learner, still, 0)
+        own = replace(work, target=target)
+        training._step(own, learner, training.Updates(own, learner, rate=0.0), 0)
         return torch.cat([p.grad.flatten() for p in maps.parameters() if p.grad is not None])
 
     exact = gradient(torch.float32, 1.0)

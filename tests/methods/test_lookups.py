@@ -12,7 +12,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.measure.timing import run_timed
 from methods.hf_assisted import HfAssisted
-from methods.hf_generate import HfGenerate
+from methods.hf_generate import HfGenerate, with_cache
 from methods.hf_prompt_lookup import Settings, build
 from methods.prompt_lookup import Lookup
 from tests.models import VOCAB, tiny_model
@@ -49,6 +49,26 @@ def test_the_last_occurrence() -> None:
     assert Lookup(2, 2, "rightmost").find(tokens) == [4, 1]
     assert Lookup(2, 2).find([1, 2, 3]) == []
     assert Lookup(2, 2).find([1]) == []
+
+
+def test_a_static_cache_has_one_size_for_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target(tiny_model("llama"))
+    made = []
+    prepare = target.model._prepare_static_cache
+    monkeypatch.setattr(
+        target.model,
+        "_prepare_static_cache",
+        lambda *a, **k: made.append(k["max_cache_len"]) or prepare(*a, **k),
+    )
+    static = {"cache_implementation": "static"}
+    for arm in (with_cache(target, "static"), HfGenerate(target, static)):
+        target.begin(100)
+        for cap in (3, 9):
+            request = Request(PROMPT, cap, frozenset())
+            truth, _ = collect(EngineDecoder(target, Drafter()), request)
+            assert collect(arm, request)[0] == truth
+    assert made[:2] == [128, 128]
+    assert made[2] < made[3] < 128, "control: left to itself"
 
 
 def test_hf_arms_commit_the_targets_own_tokens() -> None:

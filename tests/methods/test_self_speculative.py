@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 from torch import Tensor, nn
@@ -228,3 +229,70 @@ def test_tune_and_decode(tmp_path: Path) -> None:
     for request in job.requests:
         truth, _ = collect(EngineDecoder(job.target, Drafter()), request)
         assert collect(decoder, request)[0] == truth
+
+
+def test_a_point_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two points, and a sampler that proposes nothing else."""
+    module = importlib.import_module("methods.self_speculative.search")
+    decoded = []
+    monkeypatch.setattr(
+        module, "seconds_per_token", lambda *given: decoded.append(given[2:4]) or len(decoded)
+    )
+    starts = module._starts(4, Space((2,), (0.4,), 2, 99, 99))[:2]
+    monkeypatch.setattr(module, "_starts", lambda *_: starts)
+
+    class Stubborn(optuna.samplers.BaseSampler):
+        def infer_relative_search_space(self, study, trial):
+            return {}
+
+        def sample_relative(self, study, trial, search_space):
+            return {}
+
+        def sample_independent(self, study, trial, param_name, param_distribution):
+            return starts[0][param_name]
+
+    monkeypatch.setattr(optuna.samplers, "TPESampler", lambda **_: Stubborn())
+    costs = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4))
+    found, _ = search(_job(tmp_path, 99), costs, Space((2,), (0.4,), 2, 99, 5), tmp_path / "j")
+    assert len(decoded) == len(set(decoded)) == 2
+    assert [one.seconds_per_token for one in found] == [1, 2]
+
+
+def test_a_trial_decodes_no_more_than_its_tokens(tmp_path: Path) -> None:
+    module = importlib.import_module("methods.self_speculative.search")
+    job, keep, rule = _job(tmp_path, 4), kept(4, ()), ExitRule(longest=2, threshold=0.0)
+    costs = Calibration(0.0, 0.0, 0.0, (1.0, 1.0, 1.0))
+    short, whole = (
+        module.seconds_per_token(job, costs, keep, rule, Space((2,), (0.0,), 2, 1, 1, tokens=n))
+        for n in (4, 12)
+    )
+    # 3 tokens in one step; 11 in four, the last of them cut to two
+    assert (short, whole) == (pytest.approx(1 / 3), pytest.approx(4 / 11))
+
+
+def test_sublayers_of_other_layers_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target(tiny_model("llama"))
+    kind = type(target.layers[1])
+    SkipDrafter(Target(tiny_model("llama")), kept(4, SKIPPED), ExitRule())  # control
+    monkeypatch.setattr(kind, "forward", _scaled(kind.forward))
+    with pytest.raises(HarnessError, match="model type 'llama': its layers are not an attention"):
+        SkipDrafter(target, kept(4, SKIPPED), ExitRule())
+
+
+def _scaled(forward):
+    """A layer that does something to its output, as one with a third norm would."""
+    return lambda self, *given, **named: 2 * forward(self, *given, **named)
+
+
+def test_a_target_of_forty_layers_begins_with_the_authors_sets() -> None:
+    module = importlib.import_module("methods.self_speculative.search")
+    space = Space((2,), (0.4,), 2, 9, 9)
+    starts = module._starts(40, space)
+    assert len(starts) == len(module._starts(39, space)) + len(PUBLISHED)
+    skipped = {
+        (layer, kind)
+        for layer in range(40)
+        for kind in ("attention", "mlp")
+        if starts[-1][f"skip {kind} {layer}"]
+    }
+    assert skipped == list(PUBLISHED.values())[-1]

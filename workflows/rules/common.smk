@@ -283,7 +283,9 @@ def engine_subject(wildcards):
     """--shape or --model of an engine benchmark; a name that is both is the shape's."""
     if wildcards.bench in config["engine"]["shapes"]:
         return ["--shape", wildcards.bench]
-    return ["--model", engine_folder(wildcards.bench)]
+    folder = engine_folder(wildcards.bench)
+    attention = config["models"][wildcards.bench].get("attention", "sdpa")
+    return ["--model", folder, "--attention", attention]
 
 
 def engine_folder(model):

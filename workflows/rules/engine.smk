@@ -42,7 +42,15 @@ rule predict_speedups:
     input:
         measured=f"{ROOT}/engine/{{bench}}/engine.json",
         acceptance=ENGINE["acceptance"],
-        code=["harness/analysis/predicted.py", "harness/presentation/engine.py"],
+        code=expand(
+            "harness/{part}.py",
+            part=[
+                "analysis/predicted",
+                "analysis/cost",
+                "analysis/best_size",
+                "presentation/engine",
+            ],
+        ),
     output:
         table=f"{ROOT}/engine/{{bench}}/predicted.csv",
         text=f"{ROOT}/engine/{{bench}}/predicted.md",
@@ -51,5 +59,5 @@ rule predict_speedups:
     conda:
         "../../environment.yml"
     shell:
-        "python -m harness predict --measured {input.measured} --acceptance {input.acceptance}"
+        "python -m harness predict --measured {input.measured} --acceptance {input.acceptance:q}"
         " --out {output.table} 2>&1 | tee {log}"
