@@ -59,7 +59,7 @@ def timed_together(root: Path, rows: pd.DataFrame) -> Check:
     what = "tuning, costs, profile and curve were timed on the sessions' machine"
     if elsewhere:
         return _check(what, False, f"not so: {'; '.join(elsewhere)}")
-    return _check(what, None if untold else True, f"untold: {'; '.join(untold)}" if untold else "")
+    return _check(what, None if untold else True, f"{len(untold)} do not tell" if untold else "")
 
 
 def _timed_files(root: Path, model: str) -> list[Path]:

@@ -135,6 +135,15 @@ def test_the_engine_benchmark_is_a_target_of_its_own() -> None:
     assert "bench_engine" not in snakemake(ROOT, "-n", "--forceall", *SMOKE).stdout
 
 
+def test_the_engine_benchmark_of_a_model_has_the_config_s_attention() -> None:
+    model = '{"mini": {"path": "workflows/resources/mini-target", "attention": "eager"}}'
+    bench = '{"models": ["mini"]}'
+    change = (f"engine={bench}", f"models={model}")
+    done = snakemake(ROOT, "-n", "engine", "--printshellcmds", *SMOKE[1:], "--config", *change)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "--model workflows/resources/mini-target --attention eager" in done.stdout
+
+
 def test_an_engine_benchmark_of_an_unknown_model_is_named() -> None:
     change = 'engine={"models": ["vicuna"]}'
     done = snakemake(ROOT, "-n", "engine", *SMOKE[1:], "--config", change)

@@ -77,7 +77,7 @@ def test_every_arm_is_in_the_summary_with_identical_answers(finished: Path) -> N
 def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) -> None:
     summary = pd.read_csv(finished / "results/smoke/tables/summary.csv")
     pages = PdfReader(finished / "reports" / f"{dataset}.pdf").pages
-    text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
+    text = re.sub(r"\s+", " ", pages[0].extract_text())  # the first page holds the result
     for _, line in summary[summary["dataset"] == dataset].iterrows():
         row = [
             f"{line['tokens_per_second']:,.1f}",
