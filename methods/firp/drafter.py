@@ -19,6 +19,7 @@ from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
 from harness.engine.masks import BlockLayout, remember
 from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import Tree
+from harness.errors import HarnessError
 from methods.firp.projections import Projections
 from methods.shared.trees import TreePolicy
 
@@ -81,6 +82,8 @@ class FirpDrafter(Drafter):
     def __init__(
         self, target: Target, projections: Projections, policy: TreePolicy, passes: str
     ) -> None:
+        if passes not in PASSES:
+            raise HarnessError(f"firp passes: '{passes}', expected {' or '.join(PASSES)}")
         layout = projections.layout
         layout.check_depth(len(target.layers))
         self._target, self._policy = target, policy
