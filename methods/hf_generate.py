@@ -16,7 +16,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from harness.data.answers import plain_generation
 from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
-from harness.engine.target import Target
+from harness.engine.target import SPARE_ROWS, Target
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.measure.timing import run_timed
@@ -72,8 +72,8 @@ class _Streamer(BaseStreamer):
 class HfGenerate(EmittingDecoder):
     """``model.generate`` at its defaults, greedy; ``options`` are passed on to it.
 
-    ``presized``: a static cache gets as many slots as the engine's own, which are made for the
-    longest request. Left to itself it grows with the requests: a step's cost would depend on the
+    ``presized``: a static cache gets the slots that the engine has for the longest request, but for
+    its spare ones. Left to itself it grows with the requests: a step's cost would depend on the
     order of prompts, and each growth would compile anew in the middle of a timed answer.
     """
 
@@ -91,7 +91,9 @@ class HfGenerate(EmittingDecoder):
 
     def _slots(self, needed: int) -> dict[str, int]:
         """Option for the number of slots."""
-        return {"max_cache_len": max(needed, self._arena.capacity)} if self._presized else {}
+        if not self._presized:
+            return {}
+        return {"max_cache_len": max(needed, self._arena.capacity - SPARE_ROWS)}
 
     @contextmanager
     def _watch(self, streamer: _Streamer) -> Iterator[None]:
@@ -152,7 +154,8 @@ def tune(job: Job) -> None:
     settings: Settings = job.settings
     decoders = {cache: with_cache(job.target, cache) for cache in CACHES}
     requests = job.requests[: settings.tuning_requests]
-    job.target.begin(max(len(r.prompt_ids) + r.max_new_tokens for r in requests))
+    longest = max(len(r.prompt_ids) + r.max_new_tokens for r in job.requests)
+    job.target.begin(longest + SPARE_ROWS)
     seconds = dict.fromkeys(CACHES, 0.0)
     for decoder in decoders.values():
         run_timed(decoder, requests[0], job.target.device)  # warm-up

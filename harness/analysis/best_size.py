@@ -106,7 +106,9 @@ def _method(folder: Path, cost: ModelCost, context: float) -> StepCost:
 def _best(curve: pd.DataFrame, method: StepCost, baseline_ms: float) -> dict[str, object]:
     """The line of one method; ``curve`` holds its sizes."""
     sizes = curve["draft_size"].to_numpy()
-    depths = curve["depth"].to_numpy()
+    # curves of older runs do not tell: then as deep as they can be
+    known = curve["depth"] if "depth" in curve else pd.Series(np.nan, curve.index)
+    depths = known.fillna(curve["draft_size"]).to_numpy()
     by_way = pd.DataFrame({way: method.step_ms(way, sizes, depths) for way in method.ways()})
     step = by_way.min(axis=1)
     speedup = curve["predicted_acceptance_length"] * baseline_ms / step

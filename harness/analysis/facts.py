@@ -66,7 +66,7 @@ def common_provenance(root: Path, files: list[Path]) -> dict[str, Any]:
     found = {file: read_json(file.with_suffix(".provenance.json")) for file in files}
     models = {file: file.relative_to(root / "runs").parts[0] for file in files}
     sets = {file: "/".join(file.relative_to(root / "runs").parts[:2]) for file in files}
-    _require_one(found, dict.fromkeys(files, "all"), _SAME)
+    _require_one(found, dict.fromkeys(files, ""), _SAME)
     _require_one(found, models, _SAME_IN_MODEL)
     _require_one(found, sets, _SAME_IN_SET)
     return found[files[0]] | {
@@ -86,8 +86,9 @@ def _require_one(
             seen.setdefault(group, set()).add(value)
         for group, values in seen.items():
             if len(values) > 1:
+                of = group and f" of {group}"
                 raise HarnessError(
-                    f"sessions of {group} differ in {key}: {sorted(values)}; expected one value "
+                    f"sessions{of} differ in {key}: {sorted(values)}; expected one value "
                     "(snakemake's --forcerun session measures all of them again)"
                 )
 

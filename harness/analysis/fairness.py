@@ -1,12 +1,14 @@
 """What must hold for a comparison to be called fair, each checked on rows, settings or logs."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness.analysis.facts import AA_BAND, LOOP_LIMIT
+from harness.analysis.preparation import prepared_as
 from harness.analysis.rows import AGAIN, BASELINE
 from harness.files import read_json
 
@@ -46,12 +48,12 @@ def _check(what: str, holds: bool | None, detail: str) -> Check:
     return {"what": what, "holds": holds, "detail": detail}
 
 
-def timed_together(root: Path, rows: pd.DataFrame) -> Check:
+def timed_together(root: Path, methods: Sequence[str], rows: pd.DataFrame) -> Check:
     """Costs, profile, curve and tuning explain rows only if they were timed where the rows were."""
     elsewhere, untold = [], []
     for model, cell in rows.groupby("model"):
         here = set(cell["fingerprint"])
-        for file in _timed_files(root, str(model)):
+        for file in _timed_files(root, str(model), methods):
             found = _fingerprints(file)
             name = f"{model}, {file.parent.name}"
             untold += [] if found else [name]
@@ -62,12 +64,13 @@ def timed_together(root: Path, rows: pd.DataFrame) -> Check:
     return _check(what, None if untold else True, f"{len(untold)} do not tell" if untold else "")
 
 
-def _timed_files(root: Path, model: str) -> list[Path]:
-    tables = [root / kind / f"{model}.csv" for kind in ("cost", "profile", "curve")]
-    return [
-        *sorted((root / "methods" / model).glob("*/spent.json")),
-        *(file for file in tables if file.is_file()),
+def _timed_files(root: Path, model: str, methods: Sequence[str]) -> list[Path]:
+    tuned = dict.fromkeys(map(prepared_as, methods))
+    files = [
+        *(root / "methods" / model / method / "spent.json" for method in tuned),
+        *(root / kind / f"{model}.csv" for kind in ("cost", "profile", "curve")),
     ]
+    return [file for file in files if file.is_file()]
 
 
 def _fingerprints(file: Path) -> set[str]:
@@ -75,7 +78,7 @@ def _fingerprints(file: Path) -> set[str]:
     if file.suffix == ".json":
         found = read_json(file).get("fingerprint")
         return {found} if found else set()
-    table = pd.read_csv(file)
+    table = pd.read_csv(file, dtype={"fingerprint": str})
     return set(table["fingerprint"]) if "fingerprint" in table else set()
 
 

@@ -37,7 +37,7 @@ def _read(root: Path, models: Sequence[str]) -> Iterator[pd.DataFrame]:
         file = root / "profile" / f"{model}.csv"
         if file.is_file():
             raw = pd.read_csv(file).drop(columns="fingerprint", errors="ignore")
-            yield raw.assign(model=model, dataset=raw.get("dataset", ""))
+            yield raw.assign(model=model)
 
 
 def _table(raw: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

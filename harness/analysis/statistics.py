@@ -72,7 +72,7 @@ class LogRatio:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, against a ratio of 1: that of the interval whose bound is 1."""
+        """Two-sided, against a ratio of 1: the p whose interval just reaches 1, 1e-12 at least."""
         gap = abs(self.estimate)
         if gap == 0 or math.isnan(self.half_width):
             return 1.0 if gap == 0 else math.nan

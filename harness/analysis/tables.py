@@ -85,7 +85,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         },
         "checklist": [
             *checklist(experiment, rows, summary, prepared),
-            timed_together(root, rows),
+            timed_together(root, experiment["methods"], rows),
         ],
         "divergences": differing["cause"].value_counts().to_dict(),
     }

@@ -80,9 +80,10 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
     _check_context(target, grid)
     target.begin(grid.slots)  # once: growing inside a decode would charge whoever comes first
     facts = _facts(subject) | {"grid": asdict(grid)}
-    disturbance = Disturbance()
     before = copy_rates(target.device)
+    disturbance = Disturbance()
     forwards = _forwards(target, grid)
+    disturbed = disturbance.seconds()  # before compilers run in processes of their own
     decodes, left_out = _decodes(target, grid, compiled)
     rates = before + copy_rates(target.device)
     copied = {"buffer": BUFFER[target.device.type], "rate": median(rates), "rates": rates}
@@ -92,7 +93,7 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
         "forwards": forwards,
         "decodes": decodes,
         "left_out": left_out,
-        "disturbance": disturbance.seconds(),
+        "disturbance": disturbed,
         "state_after": device_state(target.device),
     }
 

@@ -1,6 +1,7 @@
 """Keeping what an experiment measured: small enough to commit, enough to analyse again."""
 
 import gzip
+import shutil
 import zlib
 from pathlib import Path
 
@@ -39,14 +40,17 @@ def keep(root: Path, out: Path, *, prompts: bool) -> None:
         packed += [file for pattern in _PROMPTS for file in root.glob(pattern)]
     if out.exists():
         raise HarnessError(f"{out}: exists, expected a new folder")
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # a killed one's
     for file in plain:
-        with replacing(out / file.relative_to(root)) as temporary:
+        with replacing(partial / file.relative_to(root)) as temporary:
             temporary.write_bytes(file.read_bytes())
     for file in packed:
-        name = out / file.relative_to(root)
+        name = partial / file.relative_to(root)
         with replacing(name.with_name(name.name + ".gz")) as temporary:
             # No time in the header: equal rows give equal bytes.
             temporary.write_bytes(gzip.compress(file.read_bytes(), mtime=0))
+    partial.rename(out)
 
 
 def unpack(kept: Path, root: Path) -> None:

@@ -8,15 +8,13 @@ from typing import Any
 from harness.commands.arms import Arms, arm_folder, build_decoders
 from harness.data.prompts import read_prompts, shard_of
 from harness.engine.audit import audit, finite
-from harness.engine.target import Target
+from harness.engine.target import SPARE_ROWS, Target
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
 from harness.measure.journal import Row
 from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
 from harness.measure.session import Plan, run_session
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
-
-SPARE_ROWS = 256  # rows in flight at the most, for any arm
 
 
 @dataclass(frozen=True, slots=True)

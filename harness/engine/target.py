@@ -20,6 +20,8 @@ from harness.errors import HarnessError
 # (layer, "attention" | "mlp")
 Sublayer = tuple[int, str]
 
+SPARE_ROWS = 256  # slots beside a request's own: rows in flight at the most, for any arm
+
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
@@ -40,7 +42,7 @@ class Block:
 
     groups: tuple[RowGroup, ...]
     layout: BlockLayout
-    key: Any  # equal keys promise equal layouts, so masks are built once
+    key: Any  # equal keys promise equal layouts, so masks are built once; None: for one forward
 
     @property
     def rows(self) -> int:
@@ -110,7 +112,7 @@ class Target:
         masked = self.config._attn_implementation == "eager" or any(
             window is not None and window < rows for window in self.windows
         )
-        block = Block((group,), causal_layout(rows, self.device), key=("prefill", rows))
+        block = Block((group,), causal_layout(rows, self.device), key=None)
         _, states = self.forward(block, capture=capture, masked=masked)
         self.arena.length += rows
         return states
@@ -191,6 +193,8 @@ class Target:
         return aligned(mask) if self._aligns_masks else mask
 
     def _block_mask(self, block: Block, window: int | None) -> BlockMask:
+        if block.key is None:
+            return BlockMask(block.layout, self.arena.length, window, self.dtype)
         key = (block.key, window)
         found = self._masks.get(key)
         if found is None:
@@ -207,7 +211,7 @@ class Target:
         ids = [(7 * i) % self.config.vocab_size for i in range(4)]
         self.begin(len(ids))
         group = RowGroup(0, len(ids), lambda _: self.embed(ids))
-        block = Block((group,), causal_layout(len(ids), self.device), key=("check", len(ids)))
+        block = Block((group,), causal_layout(len(ids), self.device), key=None)
         every = {(i, kind) for i in range(len(self.layers)) for kind in ("attention", "mlp")}
         try:
             with torch.inference_mode():
@@ -237,7 +241,7 @@ class Target:
         block = Block(
             (RowGroup(0, count, lambda _: self.embed(ids)),),
             causal_layout(count, self.device),
-            key=("check", count),
+            key=None,
         )
         hidden, _ = self.forward(block)
         driven = self.logits(hidden[0])

@@ -9,10 +9,9 @@ from statistics import mean
 import torch
 
 from harness.decoder import Decoder, Request, collect
+from harness.engine.target import SPARE_ROWS
 from harness.errors import HarnessError
 from harness.measure.timing import TimedRun, run_timed
-
-SPARE_ROWS = 256  # rows in flight at the most, for any decoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,8 @@ def _disturbed(seconds: dict[str, float]) -> list[str]:
     if not seconds.get("cores_seconds"):
         return []
     taken = seconds["others_seconds"] + seconds["stolen_seconds"]
-    return [f"Others took {100 * max(0.0, taken) / seconds['cores_seconds']:.1f} % of the cores."]
+    share = 100 * max(0.0, taken) / seconds["cores_seconds"]
+    return [f"While forwards were timed, other processes took {share:.1f} % of the cores."]
 
 
 def _steps(steps: pd.DataFrame) -> str:

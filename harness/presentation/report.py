@@ -88,9 +88,9 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
             ],
             [
                 "Token choice",
-                "greedy (typical acceptance: lossy), batch size 1, one cap and one stop rule",
+                "greedy, batch size 1, one cap and one stop rule; arms marked lossy accept more",
             ],
-            ["Commit", facts["commit"][:12] + ("-dirty" if "dirty" in facts["commit"] else "")],
+            ["Commit", ", ".join(map(_short, facts["commit"].split(", ")))],
         ],
         "verdicts": verdicts(facts),
         "checklist": [
@@ -119,6 +119,10 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "definitions": definition_rows(root, name),
         "setting": _settings(root, facts),
     }
+
+
+def _short(commit: str) -> str:
+    return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
 def _each_model(found: dict[str, int], dataset: str) -> str:

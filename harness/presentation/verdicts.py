@@ -61,8 +61,8 @@ def _detectable(facts: dict[str, Any]) -> list[str]:
     if not found:
         return []
     return [
-        "With the A/A pair's noise, a slowdown of all questions alike that is told in four runs of "
-        f"five: {', '.join(found)}. Where questions gain differently, intervals are wider."
+        "Smallest slowdown, equal on every question, that four runs in five would find, by the A/A "
+        f"pair's noise: {', '.join(found)}. Where questions gain differently, intervals are wider."
     ]
 
 

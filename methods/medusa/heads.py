@@ -136,9 +136,12 @@ def load(
     heads: published configs say 2 beside files of 5.
     """
     config = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
-    if count is not None:
-        config["medusa_num_heads"] = count
     tensors = _read(folder)
+    if count is not None:
+        found = len({name.split(".")[0] for name in tensors})
+        if found != count:
+            raise HarnessError(f"{folder}: {found} heads, expected {count} (methods.medusa.heads)")
+        config["medusa_num_heads"] = count
     # Before any is made: a wrong number could ask for more than the memory holds.
     for key, place in (("medusa_num_heads", 0), ("medusa_num_layers", 1)):
         held = len({name.split(".")[place] for name in tensors if name.count(".") > 1}) - place

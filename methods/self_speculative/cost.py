@@ -39,8 +39,8 @@ class Calibration:
 
 @torch.inference_mode()
 def calibrate(job: Job, longest: int, file: Path) -> Calibration:
-    """Measure half-way through the answer to a tune prompt of middling length, or read what an
-    earlier search of this target measured on this machine.
+    """Measure behind as many tokens as a middling tune prompt and half its answer have, or
+    read what an earlier search of this target measured on this machine.
     """
     target = job.target
     here = fingerprint(machine(target.device))
@@ -76,7 +76,7 @@ def calibrate(job: Job, longest: int, file: Path) -> Calibration:
 
 
 def _middle_of_an_answer(requests: Sequence[Request]) -> list[int]:
-    """A prompt of middling length and half as many tokens more as its answer may have."""
+    """A prompt of middling length, and of its tokens again as many as half its answer may have."""
     request = sorted(requests, key=lambda request: len(request.prompt_ids))[len(requests) // 2]
     ids = list(request.prompt_ids)
     return ids + (ids * request.max_new_tokens)[: request.max_new_tokens // 2]

@@ -173,7 +173,10 @@ def _point(trial: optuna.trial.BaseTrial) -> tuple[tuple[str, Any], ...]:
 
 def _first_of_each(done: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
     """Trials in order, without those of a point that was tried before."""
-    return list({_point(trial): trial for trial in reversed(done)}.values())[::-1]
+    first: dict[Any, optuna.trial.FrozenTrial] = {}
+    for trial in done:
+        first.setdefault(_point(trial), trial)
+    return list(first.values())
 
 
 def _goes_on(done: list[optuna.trial.FrozenTrial], space: Space) -> bool:
@@ -182,7 +185,7 @@ def _goes_on(done: list[optuna.trial.FrozenTrial], space: Space) -> bool:
         return True
     points = _first_of_each(done)
     best = min(range(len(points)), key=lambda i: points[i].value or 0.0)
-    repeats = done[-1].number - points[-1].number
+    repeats = len(done) - 1 - done.index(points[-1])
     return (
         len(points) < space.trials
         and len(points) - 1 - best < space.patience
@@ -199,7 +202,7 @@ def _starts(layers: int, space: Space) -> list[dict[str, Any]]:
     """Sets to begin with: a random one skips half of everything, which no deep model survives.
 
     Every second attention; every second attention of the middle half; the same with MLPs; the
-    authors' sets for other targets of as many layers.
+    authors' sets for targets of as many layers.
     """
     starts = []
     middle = range(layers // 4, layers - layers // 4)

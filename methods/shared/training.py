@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,6 +80,7 @@ class Updates:
 
     def __init__(self, job: Job, learner: Learner, rate: float) -> None:
         self._parameters = list(learner.module.parameters())
+        self._dtype = str(job.target.dtype).removeprefix("torch.")
         self.optimizer = torch.optim.AdamW(
             self._parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0
         )
@@ -96,6 +98,11 @@ class Updates:
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._scaler.step(self.optimizer)
         self._scaler.update()
+        if self._scaler.get_scale() < 1:
+            raise HarnessError(
+                f"training through a {self._dtype} target: gradients overflow at any loss scale; "
+                "expected some that do not, as in bfloat16"
+            )
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -121,11 +128,12 @@ def train(job: Job, learner: Learner) -> dict[str, Any]:
     for parameter in job.target.model.parameters():
         parameter.requires_grad_(False)
     updates = Updates(job, learner, job.settings.learning_rate)
-    progress = _resume(job, learner, updates)
+    key = _job_key(job)  # of the code that runs, whatever is edited meanwhile
+    progress = _resume(job, learner, updates, key)
     if not progress.total:
         progress.total = _steps_that_fit(job, learner)
         progress.seconds = time.monotonic() - job.started
-    _run(job, learner, updates, progress)
+    _run(job, learner, updates, progress, key)
     learner.module.load_state_dict(progress.best_state)
     _write_curves(job, progress)
     return _provenance(job, learner, progress)
@@ -136,7 +144,7 @@ def finish(job: Job) -> None:
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _run(job: Job, learner: Learner, updates: Updates, progress: Progress) -> None:
+def _run(job: Job, learner: Learner, updates: Updates, progress: Progress, key: str) -> None:
     """Optimise until the last step, or until the tune loss has stopped falling."""
     settings: TrainingSettings = job.settings
     total = progress.total
@@ -154,7 +162,7 @@ def _run(job: Job, learner: Learner, updates: Updates, progress: Progress) -> No
                 row = _evaluate(job, learner, progress, loss)
                 progress.seconds = time.monotonic() - started
                 bar.set_postfix(loss=f"{loss:.3f}", tune=f"{row['tune_loss']:.3f}")
-                _save_checkpoint(job, learner.module, updates, progress)
+                _save_checkpoint(job.folder / CHECKPOINT, key, learner.module, updates, progress)
 
 
 def _step(job: Job, learner: Learner, updates: Updates, step: int) -> float:
@@ -295,19 +303,21 @@ def _job_key(job: Job) -> str:
     )
 
 
-def _save_checkpoint(job: Job, module: nn.Module, updates: Updates, progress: Progress) -> None:
+def _save_checkpoint(
+    file: Path, key: str, module: nn.Module, updates: Updates, progress: Progress
+) -> None:
     state = {
         "progress": asdict(progress),
         "module": module.state_dict(),
         **updates.state(),
     }
-    save_checkpoint(job.folder / CHECKPOINT, _job_key(job), state)
+    save_checkpoint(file, key, state)
 
 
-def _resume(job: Job, learner: Learner, updates: Updates) -> Progress:
+def _resume(job: Job, learner: Learner, updates: Updates, key: str) -> Progress:
     """Progress of an interrupted run of this very job, else a fresh one."""
     what = f"{learner.name} training"
-    state = load_checkpoint(job.folder / CHECKPOINT, _job_key(job), what)
+    state = load_checkpoint(job.folder / CHECKPOINT, key, what)
     if state is None:
         return Progress()
     learner.module.load_state_dict(state["module"])

@@ -147,7 +147,8 @@ def test_whether_costs_and_rows_are_of_one_machine_is_told(tmp_path):
         ({"fingerprint": "other"}, False),
     ):
         write_json(spent, {"tuning_seconds": 1.0} | fingerprint)
-        assert timed_together(tmp_path, rows)["holds"] is holds
+        assert timed_together(tmp_path, ARMS, rows)["holds"] is holds
+    assert timed_together(tmp_path, ARMS[:2], rows)["holds"] is True, "no longer an arm"
 
 
 def test_counts_leave_the_prefill_token_out(tmp_path):

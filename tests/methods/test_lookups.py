@@ -9,7 +9,7 @@ from transformers.generation.candidate_generator import PromptLookupCandidateGen
 from harness.decoder import Request, collect
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine.target import SPARE_ROWS, Target
 from harness.measure.timing import run_timed
 from methods.hf_assisted import HfAssisted
 from methods.hf_generate import HfGenerate, with_cache
@@ -62,7 +62,7 @@ def test_a_static_cache_has_one_size_for_all_requests(monkeypatch: pytest.Monkey
     )
     static = {"cache_implementation": "static"}
     for arm in (with_cache(target, "static"), HfGenerate(target, static)):
-        target.begin(100)
+        target.begin(100 + SPARE_ROWS)
         for cap in (3, 9):
             request = Request(PROMPT, cap, frozenset())
             truth, _ = collect(EngineDecoder(target, Drafter()), request)

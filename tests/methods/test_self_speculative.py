@@ -296,3 +296,25 @@ def test_a_target_of_forty_layers_begins_with_the_authors_sets() -> None:
         if starts[-1][f"skip {kind} {layer}"]
     }
     assert skipped == list(PUBLISHED.values())[-1]
+
+
+def _trial(number: int, point: int) -> optuna.trial.FrozenTrial:
+    distribution = {"x": optuna.distributions.CategoricalDistribution(tuple(range(99)))}
+    return optuna.trial.create_trial(
+        params={"x": point}, distributions=distribution, value=float(point == 0) or 2.0 + number
+    )
+
+
+def test_a_point_tried_again_neither_ends_a_search_nor_prolongs_it() -> None:
+    module = importlib.import_module("methods.self_speculative.search")
+    space = Space((2,), (0.4,), 2, 99, 5)
+    # the best is the first; new points come, and the first once more
+    for points, goes_on in (
+        ([0, 1, 2, 3, 4], True),
+        ([0, 1, 2, 3, 4, 0], True),
+        ([0, 1, 2, 3, 4, 0, 5], False),  # five points after the best
+        ([0, 1, 1, 1, 1, 1], True),
+        ([0, 1, 1, 1, 1, 1, 1], False),  # nothing new five times
+    ):
+        done = [_trial(number, point) for number, point in enumerate(points)]
+        assert module._goes_on(done, space) is goes_on, points
