@@ -69,7 +69,6 @@ def measure_session(
         "model_config": sha256_json(target.config.to_dict()),
         "stops": sorted(stops),
         "methods": {name: _folder_hash(arm_folder(files.folders, name)) for name in sorted(arms)},
-        "commit": commit(),
         "sources": source_hash(),
         "model": asdict(spec),
         "machine": facts,
@@ -85,6 +84,7 @@ def _write_provenance(
 ) -> None:
     provenance = {
         **header,
+        "commit": commit(),  # no part of the header: a README edited meanwhile changes no row
         "dtype": header["model"]["dtype"],
         "lossless": {name: method.lossless for name, (method, _) in arms.items()},
         "reference": {name: method.reference for name, (method, _) in arms.items()},

@@ -1,6 +1,7 @@
 """Fixed trees: the project's published 63-node templates, and the package's Cartesian one."""
 
 import itertools
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def _read(file: Path) -> dict[str, tuple[RankPath, ...]]:
     return {name: tuple(paths) for name, paths in found.items()}
 
 
+MOST_DRAFTS = 1024  # of a tree that a setting may hold
 TEMPLATES = _read(Path(__file__).with_name("templates.txt"))
 
 
@@ -38,6 +40,11 @@ def cartesian(widths: Sequence[int]) -> TreeChoice:
     """
     if not widths or min(widths) < 1:
         raise HarnessError(f"medusa widths: {list(widths)}, expected numbers >= 1, one per head")
+    drafts = sum(itertools.accumulate(widths, operator.mul))
+    if drafts > MOST_DRAFTS:
+        raise HarnessError(
+            f"medusa widths: {list(widths)} make {drafts} drafts, expected at most {MOST_DRAFTS}"
+        )
     paths: list[RankPath] = []
     for depth in range(1, len(widths) + 1):
         paths += itertools.product(*(range(width) for width in widths[:depth]))
