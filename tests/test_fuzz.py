@@ -106,6 +106,8 @@ def test_the_documents_that_are_broken_below_are_whole() -> None:
     assert _with_file(lines([ANSWER]), "a.jsonl", read_answers)
     assert _with_file(lines([SETTING]), "s.jsonl", _chosen)
     assert not _with_file(lines([PROMPT, PROMPT]), "p.jsonl", read_prompts), "twice the same"
+    orphan = SETTING | {"paths": [[0, 0], [1]]}
+    assert not _with_file(lines([orphan]), "s.jsonl", _chosen), "a path without its parent"
     assert _with_file(lines([ROW]), "r.jsonl", lambda path: load_rows([path]))
     assert _with_file(lines([PUBLISHED]), "a.jsonl", lambda path: read_answer_file("run", path))
     for dataset, record in QUESTIONS.items():

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from harness.engine.tree import ROOT_ONLY, Tree, TreeShape
+from harness.errors import HarnessError
 
 RankPath = tuple[int, ...]
 # Ranks of one answer, one tuple (r_1, .., r_K) a position, 0-based.
@@ -40,6 +41,9 @@ class StaticTree(TreePolicy):
     def __init__(self, paths: Iterable[RankPath]) -> None:
         ordered = sorted(paths, key=lambda path: (len(path), path))
         index = {(): 0} | {path: node for node, path in enumerate(ordered, start=1)}
+        lost = next((path for path in ordered if path[:-1] not in index), None)
+        if lost is not None:
+            raise HarnessError(f"tree path {list(lost)}: no {list(lost[:-1])}, expected its parent")
         self.shape = TreeShape((-1, *(index[path[:-1]] for path in ordered)))
         self.max_depth = max((len(path) for path in ordered), default=0)
         self.max_nodes = len(self.shape)
