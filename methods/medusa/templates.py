@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
-from methods.shared.choices import TreeChoice
+from methods.shared.choices import MOST_DRAFTS, TreeChoice
 from methods.shared.trees import RankPath
 
 
@@ -23,7 +23,6 @@ def _read(file: Path) -> dict[str, tuple[RankPath, ...]]:
     return {name: tuple(paths) for name, paths in found.items()}
 
 
-MOST_DRAFTS = 1024  # of a tree that a setting may hold
 TEMPLATES = _read(Path(__file__).with_name("templates.txt"))
 
 

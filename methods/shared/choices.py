@@ -15,6 +15,7 @@ from methods.shared.trees import BestFirstTree, StaticTree, Trace, TreePolicy, g
 SETTING, ACCURACY = "setting.json", "rank_accuracy.csv"
 POLICIES = ("static", "best_first")
 RANKS = 10
+MOST_DRAFTS = 1024  # of a tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class TreeChoice:
     """A tree of ``drafts`` nodes down to ``depth``; ``paths`` where it is static."""
 
     policy: Literal["static", "best_first"]
-    drafts: Annotated[int, Field(ge=0, le=1024)]
+    drafts: Annotated[int, Field(ge=0, le=MOST_DRAFTS)]
     depth: Annotated[int, Field(ge=0, le=64)]
     paths: tuple[tuple[Annotated[int, Field(ge=0, le=1024)], ...], ...] = ()
 
