@@ -27,7 +27,7 @@ from methods.shared.sequences import batch_sequences
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
-PROBES = 12  # steps timed to learn how many fit
+PROBES = 24  # steps timed to learn how many fit
 # Gradients that pass through layers of a float16 target are a thousandth of a loss and less, near
 # the smallest numbers that it holds. What is trained is float32 and sees them unscaled.
 LOSS_SCALE = 1024.0
@@ -38,14 +38,16 @@ class TrainingSettings:
     """Units: optimiser steps, answers, positions; rates are absolute.
 
     ``training_steps``: at most; fewer where the job's seconds do not suffice for them.
+    ``batch`` and ``positions``: in equal time, many small batches with all positions end lower than
+    fewer large ones (`snakemake sweep` has a variant of either method with 12 and 64).
     """
 
     learning_rate: float = 1e-3
     training_steps: int = 500
-    batch: int = 12
-    positions: int = 64  # trained positions per answer, drawn at random
+    batch: int = 6
+    positions: int = 96  # trained positions per answer at most, drawn at random
     step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
-    evaluate_every: int = 100
+    evaluate_every: int = 200
     patience: int = 4  # evaluations without a better tune loss before training stops
     evaluation_batch: int = 16  # answers at a time where all positions are looked at
 
@@ -159,6 +161,7 @@ def _run(job: Job, learner: Learner, updates: Updates, progress: Progress, key: 
             progress.step += 1
             bar.update()
             if progress.step % settings.evaluate_every == 0 or progress.step == total:
+                progress.seconds = time.monotonic() - started
                 row = _evaluate(job, learner, progress, loss)
                 progress.seconds = time.monotonic() - started
                 bar.set_postfix(loss=f"{loss:.3f}", tune=f"{row['tune_loss']:.3f}")
