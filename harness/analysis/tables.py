@@ -1,5 +1,7 @@
 """Tables of an experiment: the paper's four, one tidy summary, and what the figures need."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,71 +27,120 @@ from harness.files import replacing, write_json
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an experiment left under ``root``: ``rows`` of the arms that have figures, ``failures``
+    of the others; ``prompts`` by (model, prompt id).
+    """
+
+    experiment: dict[str, Any]
+    root: Path
+    files: list[Path]
+    rows: pd.DataFrame
+    failures: pd.DataFrame
+    provenance: dict[str, Any]
+    prompts: dict[tuple[str, str], dict[str, Any]]
+
+    def place(self, column: pd.Series) -> pd.Series:
+        """A sorting key: methods in the order of the config."""
+        order = {name: place for place, name in enumerate(self.experiment["methods"])}
+        return column.map(order) if column.name == "method" else column
+
+
 def write_tables(experiment: dict[str, Any], root: Path) -> None:
     """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
+    run, out = _read(experiment, root), root / "tables"
+    lossy = [arm for arm, kept in run.provenance["lossless"].items() if not kept]
+    differing = divergences(run.rows[~run.rows["arm"].isin(lossy)])
+    _write(out / "divergences.csv", differing)  # first: what follows may stumble over a bug's rows
+    spent = phases(root, experiment["models"])
+    summary = _summary(run, spent)
+    tables = {
+        "phases": spent,
+        "summary": summary,
+        **{name: _paper_table(summary, name, experiment["methods"]) for name in PAPER_TABLES},
+        **_row_tables(run, summary),
+        **_size_tables(run),
+        **_cost_tables(run, summary),
+        "preparation": preparation(root, experiment),
+    }
+    for name, table in tables.items():
+        _write(out / f"{name}.csv", table)
+    write_json(out / "facts.json", _facts(run, tables, differing))
+    _refuse_bugs(differing, out)
+
+
+def _read(experiment: dict[str, Any], root: Path) -> Run:
     files = session_files(root, experiment)
     rows, failures = load_rows(files), load_failures(files)
     provenance = common_provenance(root, files)
-    out = root / "tables"
     prompts = frozen_prompts(root, rows)
-    lossy = [arm for arm, kept in provenance["lossless"].items() if not kept]
-    differing = divergences(rows[~rows["arm"].isin(lossy)])
-    _write(out / "divergences.csv", differing)
-    order = {name: place for place, name in enumerate(experiment["methods"])}
-    summary = pd.DataFrame(
-        [
-            line
-            for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False)
-            for line in summarise(experiment, root, (model, dataset), cell, prompts)
-        ]
-    )
-    summary = with_failures(summary, failures, provenance["lossless"])
-    spent = phases(root, experiment["models"])
-    _write(out / "phases.csv", spent)
+    return Run(experiment, root, files, rows, failures, provenance, prompts)
+
+
+def _summary(run: Run, spent: pd.DataFrame) -> pd.DataFrame:
+    """One line per model, data set and method, with all that is known of it."""
+    lines = [
+        line
+        for (model, dataset), cell in run.rows.groupby(["model", "dataset"], sort=False)
+        for line in summarise(run.experiment, run.root, (model, dataset), cell, run.prompts)
+    ]
+    summary = with_failures(pd.DataFrame(lines), run.failures, run.provenance["lossless"])
     summary = summary.merge(spent[["model", "method", "draft_share"]], how="left")
+    return summary.sort_values(["model", "dataset", "method"], key=run.place)
 
-    def place(column: pd.Series) -> pd.Series:
-        """Methods in the order of the config."""
-        return column.map(order) if column.name == "method" else column
 
-    summary = summary.sort_values(["model", "dataset", "method"], key=place)
-    _write(out / "summary.csv", summary)
-    for name in PAPER_TABLES:
-        _write(out / f"{name}.csv", _paper_table(summary, name, list(order)))
+def _row_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What rows alone show."""
+    shown = _shown(run, summary)
+    cells = set(shown[["model", "dataset"]].itertuples(index=False, name=None))
+    defined = definitions(run.rows, cells)
+    return {
+        "definitions": defined.sort_values("method", key=run.place, kind="stable"),
+        "question_speedup": _question_speedups(shown),
+        "acceptance_by_depth": by_depth(run.rows),
+        "acceptance_by_node": by_node(run.rows),
+        "detectable": detectable(shown),
+    }
+
+
+def _shown(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the models and data sets for which speedups are shown."""
     counted = summary[(summary["method"] == BASELINE) & summary["speedup"].notna()]
-    shown = rows.merge(counted[["model", "dataset"]])
-    cells = set(counted[["model", "dataset"]].itertuples(index=False, name=None))
-    defined = definitions(rows, cells)
-    _write(out / "definitions.csv", defined.sort_values("method", key=place, kind="stable"))
-    _write(out / "question_speedup.csv", _question_speedups(shown))
-    _write(out / "acceptance_by_depth.csv", by_depth(rows))
-    _write(out / "acceptance_by_node.csv", by_node(rows))
-    told = detectable(shown)
-    _write(out / "detectable.csv", told)
-    if experiment["draft_sizes"]["methods"]:
-        curve = curves(root, experiment["models"])
-        _write(out / "draft_size_curve.csv", curve)
-        _write(out / "draft_size_reach.csv", reach(curve, experiment["draft_sizes"]["sizes"]))
-    for name, table in _cost_tables(experiment, root, rows, prompts, summary).items():
-        _write(out / f"{name}.csv", table)
-    prepared = preparation(root, experiment)
-    _write(out / "preparation.csv", prepared)
-    facts = page_one(experiment, root, files, summary) | {
-        **{key: provenance[key] for key in ("machine", "packages", "commit", "parameters")},
-        "rows": len(rows),
-        "failures": failures.to_dict("records"),
-        "twins": twins(shown),
+    return run.rows.merge(counted[["model", "dataset"]])
+
+
+def _size_tables(run: Run) -> dict[str, pd.DataFrame]:
+    """Acceptance and speed by draft size; none for an experiment that asks for none."""
+    asked = run.experiment["draft_sizes"]
+    if not asked["methods"]:
+        return {}
+    curve = curves(run.root, run.experiment["models"])
+    return {"draft_size_curve": curve, "draft_size_reach": reach(curve, asked["sizes"])}
+
+
+def _facts(run: Run, tables: dict[str, pd.DataFrame], differing: pd.DataFrame) -> dict[str, Any]:
+    """What reports say in words."""
+    experiment, summary = run.experiment, tables["summary"]
+    return page_one(experiment, run.root, run.files, summary) | {
+        **{key: run.provenance[key] for key in ("machine", "packages", "commit", "parameters")},
+        "rows": len(run.rows),
+        "failures": run.failures.to_dict("records"),
+        "twins": twins(_shown(run, summary)),
         "detectable": {
             f"{line['model']}/{line['dataset']}": float(line["detectable"])
-            for _, line in told.iterrows()
+            for _, line in tables["detectable"].iterrows()
         },
         "checklist": [
-            *checklist(experiment, rows, summary, prepared),
-            timed_together(root, experiment["methods"], rows),
+            *checklist(experiment, run.rows, summary, tables["preparation"]),
+            timed_together(run.root, experiment["methods"], run.rows),
         ],
         "divergences": differing["cause"].value_counts().to_dict(),
     }
-    write_json(out / "facts.json", facts)
+
+
+def _refuse_bugs(differing: pd.DataFrame, out: Path) -> None:
+    """Fail where a lossless arm's answer differs for no numerical reason."""
     bugs = differing[differing["cause"] == "METHOD BUG"]
     if len(bugs):
         first = bugs.iloc[0]
@@ -100,7 +151,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         )
 
 
-def _paper_table(summary: pd.DataFrame, value: str, methods: list[str]) -> pd.DataFrame:
+def _paper_table(summary: pd.DataFrame, value: str, methods: Iterable[str]) -> pd.DataFrame:
     """Methods x (model, dataset): the paper's shape. Rouge-2: against the reference, xsum only.
 
     Where an arm failed, the cell says so.
@@ -126,21 +177,18 @@ def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
     return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()
 
 
-def _cost_tables(
-    experiment: dict[str, Any],
-    root: Path,
-    rows: pd.DataFrame,
-    prompts: dict[tuple[str, str], dict[str, Any]],
-    summary: pd.DataFrame,
-) -> dict[str, pd.DataFrame]:
+def _cost_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What forwards cost and what that predicts; none for a run in which they were not timed."""
-    known = costs(root, experiment["models"])
+    known = costs(run.root, run.experiment["models"])
     if not known:
         return {}
-    tables = {"cost": forwards(known), "cost_model": cost_model(root, rows, prompts, summary)}
-    if experiment["draft_sizes"]["methods"]:
-        curve = curves(root, experiment["models"])
-        tables["best_draft_size"] = best_sizes(root, curve, rows, prompts)
+    tables = {
+        "cost": forwards(known),
+        "cost_model": cost_model(run.root, run.rows, run.prompts, summary),
+    }
+    if run.experiment["draft_sizes"]["methods"]:
+        curve = curves(run.root, run.experiment["models"])
+        tables["best_draft_size"] = best_sizes(run.root, curve, run.rows, run.prompts)
     return tables
 
 
