@@ -15,10 +15,10 @@ import torch
 from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import checked, read_json, replacing_files, sha256_file, write_json
+from harness.files import checked, read_json, replacing_files, write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Answer, Job, Method
-from harness.models import ModelSpec, load_model
+from harness.models import ModelSpec, load_model, weights_hash
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 from methods.hf_generate import HfGenerate
@@ -89,8 +89,6 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     where = settings.pretrained or str(folder / MODEL)
-    if not settings.pretrained:
-        _check_own(target, folder)
     spec = ModelSpec(
         path=where, dtype=str(target.dtype).removeprefix("torch."), device=str(target.device)
     )
@@ -98,6 +96,7 @@ def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
         assistant = load_model(spec)
     except HarnessError as error:
         raise HarnessError(f"hf_assisted: draft {error}") from error
+    _check_known(target, settings, folder)
     vocab = assistant.config.vocab_size
     if vocab != target.config.vocab_size:
         raise HarnessError(
@@ -107,13 +106,19 @@ def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     return assistant
 
 
-def _check_own(target: Target, folder: Path) -> None:
+def _check_known(target: Target, settings: Settings, folder: Path) -> None:
     """Refuse a draft model that was trained for another target, or changed since."""
     facts = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
-    weights = sha256_file(folder / MODEL / "model.safetensors")
-    for key, found in (("target_hash", target.weights_hash), ("sha256", weights)):
+    wanted = {"weights": _weights(settings, folder)}
+    if not settings.pretrained:
+        wanted["target_hash"] = target.weights_hash
+    for key, found in wanted.items():
         if facts.get(key) != found:
             raise HarnessError(f"{folder}: hf_assisted {key} is {facts.get(key)}, expected {found}")
+
+
+def _weights(settings: Settings, folder: Path) -> str:
+    return weights_hash(ModelSpec(path=settings.pretrained or str(folder / MODEL)))
 
 
 def tune(job: Job) -> None:
@@ -137,7 +142,8 @@ def train(job: Job) -> None:
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
     if settings.pretrained:
-        write_json(job.folder / CONFIG, {"pretrained": settings.pretrained})
+        given = {"pretrained": settings.pretrained, "weights": _weights(settings, job.folder)}
+        write_json(job.folder / CONFIG, given)
         return
     config = job.target.config
     context = int(config.max_position_embeddings)
@@ -170,7 +176,7 @@ def train(job: Job) -> None:
         "training_seconds": round(seconds, 1),
         "trainable_parameters": sum(p.numel() for p in model.parameters()),
         "tune_loss": round(loss, 5),
-        "sha256": sha256_file(job.folder / MODEL / "model.safetensors"),
+        "weights": _weights(settings, job.folder),
     }
     write_json(job.folder / CONFIG, facts)
     finish(job.folder / LOG)

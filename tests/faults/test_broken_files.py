@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from harness.__main__ import main
-from harness.files import read_json, sha256_file, write_json
-from harness.models import ModelSpec, load_target
+from harness.files import read_json, write_json
+from harness.models import ModelSpec, load_target, weights_hash
 from methods.medusa.heads import Heads, save
 from tests import lab
 from tests.faults.small import ARMS, TARGET, refused, session, training
@@ -120,11 +121,27 @@ def test_a_draft_model_of_another_target_is_refused(
 ) -> None:
     folder = copied / "methods/hf_assisted"
     shutil.copytree(TARGET, folder / "draft-model")
-    weights = sha256_file(folder / "draft-model/model.safetensors")
+    weights = weights_hash(ModelSpec(path=str(folder / "draft-model")))
     write_json(folder / "setting.json", {"drafts": 3})
-    write_json(folder / "config.json", {"target_hash": "abc", "sha256": weights})
+    write_json(folder / "config.json", {"target_hash": "abc", "weights": weights})
     arguments = session(copied, {**ARMS, "hf_assisted": {}})
     assert refused(capsys, arguments).startswith(f"{folder}: hf_assisted target_hash is abc, ")
+
+
+def test_a_given_draft_model_that_changed_since_tuning_is_refused(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, folder = copied / "draft", copied / "methods/hf_assisted"
+    shutil.copytree(TARGET, given)
+    weights = weights_hash(ModelSpec(path=str(given)))
+    write_json(folder / "setting.json", {"drafts": 3})
+    write_json(folder / "config.json", {"pretrained": str(given), "weights": weights})
+    arguments = session(copied, {**ARMS, "hf_assisted": {"pretrained": str(given)}})
+    assert main(arguments) == 0, "control: the one that was tuned"
+    state = load_file(given / "model.safetensors")
+    save_file({name: value * 1.01 for name, value in state.items()}, given / "model.safetensors")
+    (copied / "session-1.jsonl").unlink()
+    assert refused(capsys, arguments).startswith(f"{folder}: hf_assisted weights is {weights}, ")
 
 
 @pytest.mark.parametrize(
