@@ -36,7 +36,7 @@ class Row(TypedDict):
     fingerprint: str
     stop_reason: str
     order: int
-    divergence: dict[str, float] | None
+    divergence: dict[str, float | None] | None
     device_state: dict[str, float]
 
 

@@ -1,5 +1,6 @@
 """What the target's own forward says of an answer: are its logits numbers, and where an answer left
-the baseline's, how wide is the gap there, in the target's precision and in float32.
+the baseline's, how wide is the gap there, in the target's precision, in float32, and as the arm's
+own forwards saw it.
 
 In half precision two forwards of the same tokens round differently, by width and by kernel. How
 far, the float32 logits tell: a gap that rounding can close is no fault of the method, any other is.
@@ -13,8 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.decoder import Decoder, Request
+from harness.engine.loop import EngineDecoder
 from harness.engine.masks import BlockMask, causal_layout
 from harness.engine.target import Target
+from harness.engine.tree import Tree
 
 
 @torch.inference_mode()
@@ -32,6 +36,31 @@ def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[s
         found["exact_margin"] = float(exact[wanted] - exact[other])
         found["rounding"] = float((own - exact).abs().max())
     return found
+
+
+def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: int) -> float | None:
+    """Gap of the two highest logits from which ``decoder`` chose ``answer[index]``.
+
+    It decodes once more, with a copy of the drafter, so that what that learnt stays as it is. None
+    where it is no decoder of the engine, or where it now says something else up to there.
+    """
+    if not isinstance(decoder, EngineDecoder):
+        return None
+    gaps: list[float] = []
+
+    def reading(tree: Tree, logits: Tensor, chosen: Sequence[int]) -> list[int]:
+        path = decoder.accept(tree, logits, chosen)
+        best = logits[path].float().topk(2).values
+        gaps.extend((best[:, 0] - best[:, 1]).tolist())
+        return path
+
+    said: list[int] = []
+    drafter = copy.copy(decoder.drafter)
+    for record in EngineDecoder(decoder.target, drafter, reading).steps(request):
+        said += record.tokens
+        if len(said) > index:
+            break
+    return gaps[index] if said[: index + 1] == list(answer[: index + 1]) else None
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request
+from harness.engine.audit import own_gap
 from harness.errors import HarnessError, named
 from harness.measure.journal import Journal, Row
 from harness.measure.roster import BASELINE, Roster
@@ -107,7 +108,7 @@ def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> li
                 "order": place,
                 **_outcome(turn.run, request),
                 "text": plan.detokenise(turn.run.tokens),
-                "divergence": _divergence(plan, prompt.input_ids, truth, turn.run.tokens),
+                "divergence": _divergence(plan, request, truth, (name, turn.run.tokens)),
                 "device_state": turn.state,
                 "extra_bytes": plan.arms[name].extra_bytes(),
             }
@@ -146,12 +147,14 @@ def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None
 
 
 def _divergence(
-    plan: Plan, prompt: tuple[int, ...], truth: list[int], tokens: list[int]
+    plan: Plan, request: Request, truth: list[int], arm: tuple[str, list[int]]
 ) -> dict[str, Any] | None:
-    """Where an arm's answer first leaves the baseline's, and the target's logit gaps there.
+    """Where an arm's answer first leaves ``truth``, the baseline's, and the logit gaps there: the
+    target's, and those that either chose by. ``arm``: its name and its answer.
 
     An answer that only ends elsewhere is never numerical: its margin is infinite.
     """
+    name, tokens = arm
     if tokens == truth:
         return None
     at = next(
@@ -160,7 +163,12 @@ def _divergence(
     )
     if at == min(len(truth), len(tokens)):
         return {"index": at, "margin": math.inf}
-    return {"index": at, **plan.audit((*prompt, *truth[:at]), truth[at], tokens[at])}
+    return {
+        "index": at,
+        **plan.audit((*request.prompt_ids, *truth[:at]), truth[at], tokens[at]),
+        "baseline_gap": own_gap(plan.arms[BASELINE], request, truth, at),
+        "arm_gap": own_gap(plan.arms[name], request, tokens, at),
+    }
 
 
 def _outcome(run: TimedRun, request: Request) -> dict[str, Any]:

@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from harness.analysis.divergences import cause
-from harness.engine.audit import audit, float32_logits
+from harness.decoder import Emit, EmittingDecoder, Request, StepRecord, collect
+from harness.engine.audit import audit, float32_logits, own_gap
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
+from tests.toys import NeverAccepted, Oracle
 
 IDS = [(7 * i + 3) % VOCAB for i in range(24)]  # past mistral's window of 12
 
@@ -51,3 +55,34 @@ def test_in_half_precision_a_close_token_is_numerical_and_a_far_one_is_a_bug(
     near = audit(target, IDS, *closest)
     assert cause(near) in ("numerical", "exact tie")
     assert cause(near | {"margin": 1.0, "rounding": 0.0}) == "METHOD BUG"
+
+
+@pytest.mark.parametrize("arm", ["plain", "accepts", "refuses"])
+def test_an_arm_s_own_gap_is_that_of_the_logits_it_chose_by(arm: str) -> None:
+    target = Target(tiny_model("llama"))
+    request = Request(tuple(IDS[:8]), 14, frozenset())
+    answer, _ = collect(EngineDecoder(target, Drafter()), request)
+    drafters = {
+        "plain": Drafter(),
+        "accepts": Oracle(request.prompt_ids, answer, VOCAB),
+        "refuses": NeverAccepted((answer[0] + 1) % VOCAB),
+    }
+    decoder = EngineDecoder(target, drafters[arm])
+    whole = torch.tensor([[*request.prompt_ids, *answer]])
+    with torch.inference_mode():
+        best = target.model(input_ids=whole).logits[0].topk(2).values
+    truth = (best[:, 0] - best[:, 1])[len(request.prompt_ids) - 1 : -1].tolist()
+    found = [own_gap(decoder, request, answer, index) for index in range(len(answer))]
+    assert found == pytest.approx(truth, abs=1e-3)
+    assert found[1:] != pytest.approx(truth[:-1], abs=1e-2), "gaps of other tokens are told apart"
+    changed = [*answer[:3], (answer[3] + 1) % VOCAB, *answer[4:]]
+    assert own_gap(decoder, request, changed, 2) is not None
+    assert own_gap(decoder, request, changed, 3) is None
+
+
+def test_a_decoder_outside_the_engine_has_no_gap_of_its_own() -> None:
+    class Foreign(EmittingDecoder):
+        def decode(self, request: Request, emit: Emit) -> None:
+            emit(StepRecord((1,)))
+
+    assert own_gap(Foreign(), Request((1, 2), 1, frozenset()), [1], 0) is None

@@ -81,3 +81,5 @@ def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_p
         assert row["divergence"]["index"] == 3
         assert math.isfinite(row["divergence"]["margin"])
         assert row["divergence"]["margin"] > 1e-3, "the target's own token beats the changed one"
+        assert 0 < row["divergence"]["baseline_gap"] <= row["divergence"]["margin"] + 1e-4
+        assert row["divergence"]["arm_gap"] is None, "no decoder of the engine"
