@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from harness.engine.target import Target
+from harness.engine.target import EXECUTIONS, Target
 from harness.errors import HarnessError, out_of_memory
 from harness.files import checked, read_json, sha256_bytes, sha256_file
 from harness.hub import commit_of
@@ -36,7 +36,8 @@ disable_progress_bar()
 class ModelSpec:
     """Exactly one of ``path`` and ``hub``; ``chat`` as in :mod:`harness.data.chat`.
 
-    ``revision``: a branch, tag or commit on the hub; a commit once :meth:`pinned`.
+    ``revision``: a branch, tag or commit on the hub; a commit once :meth:`pinned`. ``execution`` as
+    in :class:`harness.engine.target.Target`.
     """
 
     path: str | None = None
@@ -46,6 +47,7 @@ class ModelSpec:
     dtype: str = "float32"
     device: str = "cpu"
     attention: str = "sdpa"
+    execution: str = "eager"
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
@@ -54,6 +56,8 @@ class ModelSpec:
             raise HarnessError(f"dtype: '{self.dtype}', expected float32, bfloat16 or float16")
         if self.attention not in ("sdpa", "eager"):  # other names may fetch code from the hub
             raise HarnessError(f"attention: '{self.attention}', expected sdpa or eager")
+        if self.execution not in EXECUTIONS:
+            raise HarnessError(f"execution: '{self.execution}', expected {' or '.join(EXECUTIONS)}")
 
     @property
     def where(self) -> str:
@@ -82,7 +86,7 @@ def load_target(spec: ModelSpec) -> Target:
     spec = spec.pinned()
     model = load_model(spec)
     with _wrong_files(spec):
-        return Target(model, weights_hash(spec))
+        return Target(model, weights_hash(spec), spec.execution)
 
 
 def load_model(spec: ModelSpec) -> Any:

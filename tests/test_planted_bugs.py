@@ -69,7 +69,7 @@ BUGS = {
     ),
     "count_prefill_as_decoding": Bug(
         engine(planted.FirstTwoAsOne),
-        "run_timed",
+        "_timed",
         r"first record carries \d tokens, expected exactly 1",
     ),
     "count_two_steps_as_one": Bug(

@@ -65,12 +65,16 @@ def step_table(measured: dict[str, Any]) -> pd.DataFrame:
     """One line an arm and context: a decode step's milliseconds, tokens per second, bandwidth.
 
     ``relative_*``: over autoregressive decoding in the engine, median, lowest and highest of the
-    ratios within a round. Bytes are those of an arm that runs one row through every layer.
+    ratios within a round; of compiled FIRP over that compiled. Bytes are those of an arm that runs
+    one row through every layer.
     """
     rounds = {(d["arm"], d["context"]): d["rounds"] for d in measured["decodes"]}
     lines = []
     for (arm, context), mine in rounds.items():
-        line = {"arm": arm, "context": context} | _step(mine, rounds[BASELINE, context])
+        plain = "autoregressive_compiled" if arm == "firp_combined_compiled" else BASELINE
+        if (plain, context) not in rounds:
+            continue  # it could not be compiled
+        line = {"arm": arm, "context": context} | _step(mine, rounds[plain, context])
         if arm.startswith("firp_"):
             lines.append(line | {"counts": STEP_ONLY})
         else:

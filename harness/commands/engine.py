@@ -6,11 +6,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from harness.analysis.engine import write_engine_tables
 from harness.commands.engine_arms import (
     COMPILED,
+    compiled_arms,
     engine_arms,
     firp_facts,
     generate_arms,
@@ -137,12 +139,15 @@ def _decodes(
     target: Target, grid: Grid, compiled: bool
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Rounds of every arm by context, shortest first; and the arms left out, with the reason."""
-    arms = engine_arms(target) | generate_arms(target)
-    left_out = {} if compiled else {COMPILED: "not asked for"}
+    fast = compiled_arms(target, grid.slots) if compiled else {}
+    arms = engine_arms(target) | generate_arms(target) | fast
+    left_out = {} if compiled else dict.fromkeys(COMPILED, "not asked for")
     lines = []
     for context in tqdm(grid.contexts, desc="decode", unit="context"):
         request = Request(tuple(_text(target, context)), grid.tokens, frozenset())
-        left_out |= _uncompiled(arms, request, left_out)
+        # What was compiled for other lengths is forgotten: users compile for their own.
+        torch.compiler.reset()
+        left_out |= _uncompiled({n: a for n, a in fast.items() if n not in left_out}, request)
         present = {name: arm for name, arm in arms.items() if name not in left_out}
         found = time_rounds(present, request, grid.rounds, target.device)
         lines += [
@@ -152,14 +157,11 @@ def _decodes(
     return lines, left_out
 
 
-def _uncompiled(
-    arms: dict[str, Decoder], request: Request, left_out: dict[str, str]
-) -> dict[str, str]:
-    """The compiled arm with the reason that it cannot run, empty where it can."""
-    if COMPILED in left_out:
-        return {}
-    reason = why_not_compiled(arms[COMPILED], request)
-    return {COMPILED: f"context {len(request.prompt_ids)}: {reason}"} if reason else {}
+def _uncompiled(arms: dict[str, Decoder], request: Request) -> dict[str, str]:
+    """Those of the arms that cannot be compiled, each with the reason."""
+    reasons = {name: why_not_compiled(arm, request) for name, arm in arms.items()}
+    at = f"context {len(request.prompt_ids)}"
+    return {name: f"{at}: {reason}" for name, reason in reasons.items() if reason}
 
 
 def _text(target: Target, length: int) -> list[int]:

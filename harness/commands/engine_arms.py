@@ -18,7 +18,7 @@ from methods.shared.trees import StaticTree
 STEPS = 3
 # With the root 9 nodes: two thirds of a tree of depth 3 lie on the two best first tokens.
 PATHS = ((0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1))
-COMPILED = "hf_compiled"
+COMPILED = ("hf_compiled", "autoregressive_compiled", "firp_combined_compiled")
 
 
 def engine_arms(target: Target) -> dict[str, Decoder]:
@@ -28,11 +28,13 @@ def engine_arms(target: Target) -> dict[str, Decoder]:
     """
     arms: dict[str, Decoder] = {"autoregressive": EngineDecoder(target, Drafter())}
     if len(target.layers) > 1:
-        maps = _random_projections(target)
-        for passes in PASSES:
-            drafter = FirpDrafter(target, maps, StaticTree(PATHS), passes)
-            arms[f"firp_{passes}"] = EngineDecoder(target, drafter)
+        arms |= {f"firp_{passes}": _firp(target, passes) for passes in PASSES}
     return arms
+
+
+def _firp(target: Target, passes: str) -> Decoder:
+    maps = _random_projections(target)
+    return EngineDecoder(target, FirpDrafter(target, maps, StaticTree(PATHS), passes))
 
 
 def firp_facts(target: Target) -> dict[str, Any]:
@@ -46,28 +48,37 @@ def firp_facts(target: Target) -> dict[str, Any]:
 
 
 def generate_arms(target: Target) -> dict[str, Decoder]:
-    """transformers' generate: its default cache, the static one, and that one compiled."""
-    static = {"cache_implementation": "static"}
-    return {
-        "hf_dynamic": HfGenerate(target, {}),
-        "hf_static": HfGenerate(target, static | {"disable_compile": True}),
-        COMPILED: HfGenerate(target, static | {"compile_config": _compile_config()}),
-    }
+    """transformers' generate: its default cache, and the static one."""
+    static = {"cache_implementation": "static", "disable_compile": True}
+    return {"hf_dynamic": HfGenerate(target, {}), "hf_static": HfGenerate(target, static)}
+
+
+def compiled_arms(target: Target, slots: int) -> dict[str, Decoder]:
+    """By torch.compile: generate with a static cache, and the engine's own steps.
+
+    ``slots`` of an arena of their own: what is compiled for one is so for its size.
+    """
+    ours = Target(target.model, execution="compiled")
+    ours.begin(slots)
+    static = {"cache_implementation": "static", "compile_config": _compile_config()}
+    arms = [HfGenerate(target, static), EngineDecoder(ours, Drafter())]
+    if len(target.layers) > 1:
+        arms.append(_firp(ours, "combined"))
+    return dict(zip(COMPILED, arms, strict=False))
 
 
 def why_not_compiled(decoder: Decoder, request: Request) -> str | None:
     """Compile for ``request``; the reason where that fails, else None. Nothing is timed.
 
-    What was compiled for other lengths is forgotten: a user's generate is compiled for its own.
+    What was compiled before has to be forgotten, or nothing is left to do.
     """
-    torch.compiler.reset()
     counters.clear()
     try:
         for _ in range(2):
             collect(decoder, request)
     except Exception as error:  # compilers fail in their own ways
         return f"{type(error).__name__}: {' '.join(str(error).split()):.160}"
-    return None if counters["stats"]["unique_graphs"] else "generate ran without compiling"
+    return None if counters["stats"]["unique_graphs"] else "it ran without compiling"
 
 
 def _compile_config() -> CompileConfig:

@@ -2,9 +2,10 @@
 
 Layout: committed token i sits in slot i, in every layer. Rows in flight are written behind the
 committed ones and are either compacted into place or abandoned; nothing past ``length`` is ever
-attended to unless the running forward has just written it.
+attended to unless the running forward has just written it: it is not given, or it is masked.
 """
 
+import itertools
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ class Arena:
     """A preallocated K/V store that stock attention layers take for their cache.
 
     ``storage`` is [L, 2, 1, Hkv, capacity, D] in the model's dtype; ``length`` counts committed
-    tokens; ``offset`` is the slot where the first row of the running forward goes.
+    tokens; ``offset`` is the slot where the first row of the running forward goes, ``span`` how
+    many slots its attention is given, 0 for those up to its last row.
     """
 
     def __init__(
@@ -27,6 +29,8 @@ class Arena:
         self.storage = torch.zeros(self._shape, dtype=dtype, device=device)
         self.length = 0
         self.offset = 0
+        self.span = 0
+        self._slots = torch.empty(0, dtype=torch.int64, device=device)
         self._slices: list[tuple[Tensor, Tensor]] = []
 
     @property
@@ -49,24 +53,48 @@ class Arena:
         self.storage = torch.zeros(shape, dtype=self.storage.dtype, device=self.storage.device)
         self._slices = [(layer[0], layer[1]) for layer in self.storage]
 
-    def update(
-        self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write [1, Hkv, T, D] rows at ``offset``; return views of slots 0 .. offset+T-1.
-
-        This is the one method that transformers' attention layers call on a cache.
+    def pin(self) -> None:
+        """Tell torch.compile that the store stays where it is: it makes no CUDA graphs of forwards
+        that write to what may move.
         """
-        rows = key.shape[2]
-        end = self.offset + rows
+        for tensor in itertools.chain(*self._slices):
+            torch._dynamo.mark_static_address(tensor)
+
+    def place(self, offset: int, rows: int, span: int = 0) -> None:
+        """Where the next forward goes: ``rows`` slots from ``offset`` on.
+
+        With a ``span`` its attention is given that many slots whatever they hold, so that shapes do
+        not follow the length, and the mask has to hide what is behind the rows.
+        """
+        end = max(offset + rows, span)
         if end > self.capacity:
             raise HarnessError(
                 f"K/V arena: {end} slots needed, {self.capacity} reserved: max_rows of the drafter "
                 "is smaller than the rows it sends"
             )
+        self.offset, self.span = offset, span
+        if span:
+            self._slots = torch.arange(offset, offset + rows, device=self.storage.device)
+
+    def update(
+        self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write [1, Hkv, T, D] rows at ``offset``; return views of the slots to attend to.
+
+        This is the one method that transformers' attention layers call on a cache.
+        """
+        rows, span = key.shape[2], self.span
         keys, values = self._slices[layer_idx]
-        keys.narrow(2, self.offset, rows).copy_(key)
-        values.narrow(2, self.offset, rows).copy_(value)
-        return keys.narrow(2, 0, end), values.narrow(2, 0, end)
+        if span:
+            # By a tensor of slots: the same operation wherever the rows go.
+            slots = self._slots[:rows]
+            keys.index_copy_(2, slots, key)
+            values.index_copy_(2, slots, value)
+        else:
+            span = self.offset + rows
+            keys.narrow(2, self.offset, rows).copy_(key)
+            values.narrow(2, self.offset, rows).copy_(value)
+        return keys.narrow(2, 0, span), values.narrow(2, 0, span)
 
     def commit(self, path: list[int]) -> None:
         """Keep the in-flight rows ``path`` (ascending, root first), dropping all others.

@@ -1,9 +1,10 @@
 """Attention masks of a block of rows over any number of context tokens, without building any.
 
-The mask is stored right-aligned: the last T columns are the block itself, everything to the left
-is context. However many tokens are committed, the mask of a step is a slice of the same buffer,
-and so is the mask of the leading rows that a lower layer sees. A sliding window depends only on
-the distance to the block, so it is right-aligned as well.
+The mask is stored right-aligned: T columns are the block itself, everything to the left is context,
+and hidden columns follow where attention is given slots behind the block. However many tokens are
+committed, the mask of a step is a slice of the same buffer, and so is the mask of the leading rows
+that a lower layer sees. A sliding window depends only on the distance to the block, so it is
+right-aligned as well.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,18 @@ class BlockLayout:
 
 
 class BlockMask:
-    """Additive masks of a layout: 0 where a row attends, -inf elsewhere."""
+    """Additive masks of a layout: 0 where a row attends, -inf elsewhere.
+
+    ``context``: committed tokens at the most; ``spare``: hidden columns behind the block.
+    """
 
     def __init__(
-        self, layout: BlockLayout, context: int, window: int | None, dtype: torch.dtype
+        self,
+        layout: BlockLayout,
+        context: int,
+        window: int | None,
+        dtype: torch.dtype,
+        spare: int = 0,
     ) -> None:
         rows = len(layout)
         additive = torch.zeros(rows, context + rows, dtype=dtype)
@@ -43,13 +52,16 @@ class BlockMask:
             columns = torch.cat([torch.arange(context) - context, layout.positions.cpu()])
             outside = layout.positions.cpu()[:, None] - columns[None, :] >= window
             additive.masked_fill_(outside, float("-inf"))
+        additive = nn.functional.pad(additive, (0, spare), value=float("-inf"))
         self._context = context
         self._buffer = additive.to(layout.positions.device)[None, None]
 
-    def view(self, committed: int, rows: int) -> Tensor:
-        """[1, 1, rows, committed + rows] mask of the leading ``rows`` rows, a view."""
+    def view(self, committed: int, rows: int, span: int = 0) -> Tensor:
+        """[1, 1, rows, committed + rows] mask of the leading ``rows`` rows, a view; or, with a
+        ``span``, that many columns.
+        """
         start = self._context - committed
-        return self._buffer[:, :, :rows, start : self._context + rows]
+        return self._buffer[:, :, :rows, start : start + (span or committed + rows)]
 
 
 def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:

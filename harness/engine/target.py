@@ -8,6 +8,7 @@ every method. No model file is copied.
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from harness.errors import HarnessError
 Sublayer = tuple[int, str]
 
 SPARE_ROWS = 256  # slots beside a request's own: rows in flight at the most, for any arm
+EXECUTIONS = ("eager", "static", "compiled")
+SHAPES = 4096  # that are compiled at the most
+BUCKET = 128  # slots: the arena's capacity and the spans of static forwards are multiples of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,13 @@ class Target:
     """A causal language model, its arena and its masks.
 
     ``weights_hash`` identifies the weights, so that trained parts are refused for any others.
+    ``execution`` of forwards behind a prompt: ``eager``; ``static``, the same with shapes that
+    follow the number of rows and, in steps of ``BUCKET``, the context; ``compiled``, those by
+    torch.compile, on CUDA as graphs. Forwards that leave sublayers out are not compiled: a search
+    tries hundreds of such. Static ones need finite numbers in slots that are hidden from them.
     """
 
-    def __init__(self, model: Any, weights_hash: str = "") -> None:
+    def __init__(self, model: Any, weights_hash: str = "", execution: str = "eager") -> None:
         self.weights_hash = weights_hash
         self.model: Any = model.eval()
         body = getattr(model, "model", None)
@@ -75,6 +83,8 @@ class Target:
         self.windows = _windows(self.config, len(self.layers))
         self._masks: dict[tuple[Any, int | None], BlockMask] = {}
         self._aligns_masks = self.device.type == "cuda" and self.dtype != torch.float32
+        self._static = execution != "eager"
+        self._compiled = self._compile() if execution == "compiled" else None
         self._drives_sublayers = False
         self._cos = self._sin = torch.empty(0)
         with torch.inference_mode():
@@ -84,10 +94,12 @@ class Target:
         """Empty the arena and make room for ``slots`` rows; masks and rotary tables follow."""
         before = self.arena.capacity
         if slots > before:
-            slots = -(-slots // 128) * 128
+            slots = _bucketed(slots)
         self.arena.reserve(slots)
         if self.arena.capacity != before:
             self._masks.clear()
+            if self._compiled:
+                self.arena.pin()
             positions = torch.arange(self.arena.capacity + 1, device=self.device)[None]
             probe = torch.empty(1, 1, 1, dtype=self.dtype, device=self.device)
             self._cos, self._sin = self._rotary(probe, position_ids=positions)
@@ -132,30 +144,53 @@ class Target:
         as context too. ``keep`` names the sublayers to run, all by default. Returns the final
         states [1, T, H] and, per captured layer, the states of all rows that enter it.
         """
-        arena, layout = self.arena, block.layout
-        context = arena.length + ahead
-        arena.offset = context
-        absolute = layout.positions + context
+        context = self.arena.length + ahead
+        # A block without a key is run once, like a prompt: nothing to be gained by a static shape.
+        span = _bucketed(context + block.rows) if self._static and block.key is not None else 0
+        self.arena.place(context, block.rows, span)
+        absolute = block.layout.positions + context
         cos, sin = self._cos.index_select(1, absolute), self._sin.index_select(1, absolute)
+        run = self._compiled if self._compiled and span and keep is None else self._segment
         states: dict[int, Tensor] = {}
+        masks: dict[int, dict[int | None, Tensor | None]] = {}
         hidden: Tensor | None = None
         pending = list(block.groups)
-        prepared: dict[tuple[int, int | None], tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
-        for index in range(pending[0].entry, len(self.layers)):
-            while pending and pending[0].entry == index:
+        for first, end in pairwise(self._cuts(block, capture)):
+            while pending and pending[0].entry == first:
                 made = pending.pop(0).make(hidden)
                 hidden = made if hidden is None else torch.cat([hidden, made], dim=1)
             assert hidden is not None
-            if index in capture:
-                states[index] = hidden
+            if first in capture:
+                states[first] = hidden
             rows = hidden.shape[1]
-            kind = (rows, self.windows[index])
-            if kind not in prepared:
-                mask = self._mask(block, index, context, rows) if masked else None
-                prepared[kind] = (mask, (cos[:, :rows], sin[:, :rows]))
-            hidden = self._layer(index, hidden, *prepared[kind], keep)
+            if rows not in masks:
+                masks[rows] = {
+                    window: self._mask(block, window, rows, span) if masked else None
+                    for window in dict.fromkeys(self.windows)
+                }
+            hidden = run(first, end, hidden, masks[rows], (cos[:, :rows], sin[:, :rows]), keep)
         assert hidden is not None
         return hidden, states
+
+    def _cuts(self, block: Block, capture: Collection[int]) -> list[int]:
+        """Layers at which rows enter or states are captured, and the end."""
+        entries = {group.entry for group in block.groups}
+        first = min(entries)
+        return sorted(entries | {at for at in capture if at > first} | {len(self.layers)})
+
+    def _segment(
+        self,
+        first: int,
+        end: int,
+        hidden: Tensor,
+        masks: dict[int | None, Tensor | None],
+        rotary: tuple[Tensor, Tensor],
+        keep: Collection[Sublayer] | None,
+    ) -> Tensor:
+        """Layers ``first`` .. ``end`` - 1 over the same rows; ``masks`` by attention window."""
+        for index in range(first, end):
+            hidden = self._layer(index, hidden, masks[self.windows[index]], rotary, keep)
+        return hidden
 
     def _layer(
         self,
@@ -179,17 +214,38 @@ class Target:
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         return hidden
 
+    def _compile(self) -> Callable[..., Tensor]:
+        """:meth:`_segment` by torch.compile, once for every shape; on CUDA replayed as a graph."""
+        limits = torch._dynamo.config
+        limits.recompile_limit = max(SHAPES, limits.recompile_limit)
+        limits.accumulated_recompile_limit = max(SHAPES, limits.accumulated_recompile_limit)
+        graphs = self.device.type == "cuda"
+        run: Callable[..., Tensor] = torch.compile(
+            self._segment,
+            dynamic=False,
+            fullgraph=True,
+            mode="reduce-overhead" if graphs else "default",
+        )
+        if not graphs:
+            return run
+
+        def replayed(*args: Any) -> Tensor:
+            torch.compiler.cudagraph_mark_step_begin()
+            return run(*args).clone()  # a graph's output is overwritten by its next replay
+
+        return replayed
+
     def build_masks(self, block: Block) -> None:
         """Have the masks of a block ready before its forward, which else builds them itself."""
         for window in dict.fromkeys(self.windows):
-            if len(block.layout.visible) > 1 or window is not None:
+            if len(block.layout.visible) > 1 or window is not None or self._static:
                 self._block_mask(block, window)
 
-    def _mask(self, block: Block, index: int, context: int, rows: int) -> Tensor | None:
-        window = self.windows[index]
-        if rows == 1 and (window is None or context < window):
+    def _mask(self, block: Block, window: int | None, rows: int, span: int) -> Tensor | None:
+        context = self.arena.offset
+        if rows == 1 and not span and (window is None or context < window):
             return None  # one row sees all that the arena returns
-        mask = self._block_mask(block, window).view(context, rows)
+        mask = self._block_mask(block, window).view(context, rows, span)
         return aligned(mask) if self._aligns_masks else mask
 
     def _block_mask(self, block: Block, window: int | None) -> BlockMask:
@@ -198,7 +254,8 @@ class Target:
         key = (block.key, window)
         found = self._masks.get(key)
         if found is None:
-            found = BlockMask(block.layout, self.arena.capacity, window, self.dtype)
+            spare = BUCKET if self._static else 0
+            found = BlockMask(block.layout, self.arena.capacity, window, self.dtype, spare)
             remember(self._masks, key, found)
         return found
 
@@ -252,6 +309,10 @@ class Target:
                 f"model type '{self.config.model_type}': driving its layers gives logits that are "
                 f"off by {off:.2g} of their range, expected <= {tolerance:.0e}; not supported"
             )
+
+
+def _bucketed(slots: int) -> int:
+    return -(-slots // BUCKET) * BUCKET
 
 
 def _require(model: Any, body: Any) -> None:

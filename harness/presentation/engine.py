@@ -20,6 +20,8 @@ NAMES = {
     "hf_dynamic": "HF generate, dynamic cache",
     "hf_static": "HF generate, static cache",
     "hf_compiled": "HF generate, static, compiled",
+    "autoregressive_compiled": "engine, autoregressive, compiled",
+    "firp_combined_compiled": "FIRP, combined, compiled",
 }
 WIDTH = 3.4
 

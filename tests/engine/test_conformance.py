@@ -157,10 +157,8 @@ def test_the_arena_can_be_exactly_full() -> None:
     assert engine.arena.capacity == 128
     assert max(ends) > 128 - oracle_rows
     assert tokens == truth
-    engine.arena.offset = 128
-    key = torch.zeros(1, 4, 1, 8)
     with pytest.raises(Exception, match="129 slots needed, 128 reserved"):
-        engine.arena.update(key, key, 0)
+        engine.arena.place(128, 1)
 
 
 def test_a_second_request_starts_clean() -> None:

@@ -136,8 +136,8 @@ def test_generate_says_what_the_engine_says() -> None:
     target = random_target(SHAPE, "float32", "cpu")
     truth = collect(arms.engine_arms(target)["autoregressive"], REQUEST)[0]
     found = arms.generate_arms(target)
-    assert list(found) == ["hf_dynamic", "hf_static", "hf_compiled"]
-    for name in ("hf_dynamic", "hf_static"):
+    assert list(found) == ["hf_dynamic", "hf_static"]
+    for name in found:
         assert collect(found[name], REQUEST)[0] == truth
 
 
@@ -150,7 +150,7 @@ def test_whether_generate_compiled_is_seen() -> None:
     decoder = HfGenerate(target, static | {"compile_config": traced})
     assert arms.why_not_compiled(decoder, REQUEST) is None
     plain = HfGenerate(target, static | {"disable_compile": True})
-    assert arms.why_not_compiled(plain, REQUEST) == "generate ran without compiling"
+    assert arms.why_not_compiled(plain, REQUEST) == "it ran without compiling"
 
 
 class _Broken(Decoder):
@@ -159,12 +159,14 @@ class _Broken(Decoder):
 
 
 def test_a_compiler_that_fails_costs_its_arm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = arms.generate_arms
-    monkeypatch.setattr(command, "generate_arms", lambda t: plain(t) | {arms.COMPILED: _Broken()})
+    broken = dict.fromkeys(arms.COMPILED, _Broken())
+    assert list(arms.compiled_arms(random_target(SHAPE, "float32", "cpu"), 512)) == list(broken)
+    monkeypatch.setattr(command, "compiled_arms", lambda target, slots: broken)
     monkeypatch.setattr(command, "copy_rates", lambda device: [1e9])
     subject = Subject("toy", random_target(SHAPE, "float32", "cpu"), "random", "float32")
     found = measure(subject, GRID, compiled=True)
-    assert found["left_out"] == {"hf_compiled": "context 8: RuntimeError: no compiler"}
+    why = "context 8: RuntimeError: no compiler"
+    assert found["left_out"] == dict.fromkeys(arms.COMPILED, why)
     present = {(line["arm"], line["context"]) for line in found["decodes"]}
     assert present == {
         (arm, context) for arm in [*ENGINE, "hf_dynamic", "hf_static"] for context in (8, 16)
@@ -213,7 +215,7 @@ def test_the_command_writes_json_tables_text_and_figure(
     assert main(["--threads", "1", "engine", *given, "--out", str(out)]) == 0
     found = json.loads((out / "engine.json").read_text())
     assert found["name"] == "tiny-2-layers"
-    assert found["left_out"] == {"hf_compiled": "not asked for"}
+    assert found["left_out"] == dict.fromkeys(arms.COMPILED, "not asked for")
     for key in ("machine", "commit", "sources", "packages", "dtype", "weights"):
         assert found[key], key
     assert found["machine"]["threads"] == 1
