@@ -33,7 +33,7 @@ onstart:
     workflow.scheduler.job_rate_limiter = None
 
 
-# Seconds of work, and what may download: on a cluster these run where snakemake does.
+# Seconds of work: on a cluster these run where snakemake does.
 localrules:
     all,
     check_methods,

@@ -84,7 +84,9 @@ def test_question_files(
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    source = Source(hub="openai/gsm8k", name="main", revision="main")
+    with pytest.raises(HarnessError, match="data source 'openai/gsm8k': no split"):
+        Source(hub="openai/gsm8k", name="main", revision="main")
+    source = Source(hub="openai/gsm8k", name="main", revision="main", split="test")
     with pytest.raises(HarnessError, match=r"hub data set 'openai/gsm8k' .* could not be loaded"):
         load_questions("gsm8k", source)
 

@@ -25,6 +25,7 @@ from harness.errors import HarnessError
 from harness.files import replacing, write_json
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
+OPTIONAL = {"draft_size_curve", "draft_size_reach", "cost", "cost_model", "best_draft_size"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         **_cost_tables(run, summary),
         "preparation": preparation(root, experiment),
     }
+    for name in OPTIONAL - tables.keys():  # of an earlier config
+        (out / f"{name}.csv").unlink(missing_ok=True)
     for name, table in tables.items():
         _write(out / f"{name}.csv", table)
     write_json(out / "facts.json", _facts(run, tables, differing))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.decoder import Decoder, Request, StepRecord
+from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import first_line, out_of_memory
 from harness.method import Method, parse_settings
@@ -29,6 +30,11 @@ def build_decoders(target: Target, arms: Arms, folders: Path) -> dict[str, Decod
                 raise
             decoders[name] = _Unbuilt(first_line(error))
     return decoders
+
+
+def most_rows(decoder: Decoder) -> int:
+    """Rows that it may send in one forward of the engine; 0 outside."""
+    return decoder.drafter.needs.max_rows if isinstance(decoder, EngineDecoder) else 0
 
 
 class _Unbuilt(Decoder):

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.commands.arms import Arms, arm_folder, build_decoders
+from harness.commands.arms import Arms, arm_folder, build_decoders, most_rows
 from harness.data.prompts import read_prompts, shard_of
 from harness.engine.audit import audit, finite
 from harness.engine.target import SPARE_ROWS, Target
@@ -38,6 +38,7 @@ def measure_session(
     ``options``: labels, seed, max_new_tokens, warmup (number of prompts). Where the labels name a
     shard, only its questions are measured.
     """
+    sources = source_hash()  # of what runs, whatever is edited while the model loads
     spec = spec.pinned()
     target, tokenizer = load_target(spec), load_tokenizer(spec)
     stops = stop_ids(target, tokenizer)
@@ -45,11 +46,12 @@ def measure_session(
     # of all shards, so that each has equal buffers
     longest = max(len(prompt.input_ids) for prompt in prompts) + options["max_new_tokens"]
     _check_context(target, longest)
+    decoders = build_decoders(target, arms, files.folders)
     # Once for all arms and prompts: growing inside a run would charge whoever comes first.
-    target.begin(longest + SPARE_ROWS)
+    target.begin(longest + max(SPARE_ROWS, *map(most_rows, decoders.values())))
     facts = machine(target.device)
     plan = Plan(
-        arms=build_decoders(target, arms, files.folders),
+        arms=decoders,
         prompts=shard_of(prompts, labels.get("shard", 1), labels.get("shards", 1)),
         warmup=read_prompts(files.warmup)[: options["warmup"]],
         max_new_tokens=options["max_new_tokens"],
@@ -65,11 +67,12 @@ def measure_session(
     header = {
         "options": sha256_json([options, {n: given for n, (_, given) in arms.items()}]),
         "prompts": sha256_file(files.prompts),
+        "warmup": sha256_file(files.warmup),
         "weights": target.weights_hash,
         "model_config": sha256_json(target.config.to_dict()),
         "stops": sorted(stops),
         "methods": {name: _folder_hash(arm_folder(files.folders, name)) for name in sorted(arms)},
-        "sources": source_hash(),
+        "sources": sources,
         "model": asdict(spec),
         "machine": facts,
         "packages": packages(),

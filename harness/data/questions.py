@@ -38,13 +38,15 @@ class Source:
     hub: str | None = None
     name: str | None = None
     revision: str | None = None
-    split: str = "test"
+    split: str | None = None
     skip: int = 0
     first: int | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
             raise HarnessError(f"data source {self}: expected exactly one of path and hub")
+        if self.hub is not None and self.split is None:
+            raise HarnessError(f"data source '{self.hub}': no split, expected the name of one")
 
 
 @dataclass(frozen=True, slots=True)

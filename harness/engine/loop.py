@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
-from harness.engine.masks import BlockLayout, remember
+from harness.engine.masks import BlockLayout, recall, remember
 from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import ROOT_ONLY, Accept, Tree, exact
 
@@ -92,7 +92,7 @@ class EngineDecoder(Decoder):
         target, shape = self.target, tree.shape
         group = RowGroup(0, len(shape), lambda _: target.embed(tree.tokens))
         key = (shape.parents, None if extra is None else extra.key)
-        layout = self._layouts.get(key)
+        layout = recall(self._layouts, key)
         if layout is None:
             layout = _layout(tree, extra, target.device)
             remember(self._layouts, key, layout)

@@ -64,8 +64,18 @@ class BlockMask:
         return self._buffer[:, :, :rows, start : start + (span or committed + rows)]
 
 
+def recall(cache: dict[Any, Any], key: Any) -> Any:
+    """What was stored, now the newest, or None."""
+    found = cache.pop(key, None)
+    if found is not None:
+        cache[key] = found
+    return found
+
+
 def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:
-    """Store, dropping the oldest beyond ``limit``: trees built anew each step vary endlessly."""
+    """Store, dropping what was longest unused beyond ``limit``: trees built anew each step vary
+    endlessly, and all arms share the target's masks.
+    """
     if len(cache) >= limit:
         del cache[next(iter(cache))]
     cache[key] = value

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.arena import Arena
-from harness.engine.masks import BlockLayout, BlockMask, aligned, causal_layout, remember
+from harness.engine.masks import BlockLayout, BlockMask, aligned, causal_layout, recall, remember
 from harness.errors import HarnessError
 
 # (layer, "attention" | "mlp")
 Sublayer = tuple[int, str]
 
-SPARE_ROWS = 256  # slots beside a request's own: rows in flight at the most, for any arm
+SPARE_ROWS = 256  # slots beside a request's own, for rows in flight, where no arm needs more
 EXECUTIONS = ("eager", "static", "compiled")
 SHAPES = 4096  # that are compiled at the most
 BUCKET = 128  # slots: the arena's capacity and the spans of static forwards are multiples of it
@@ -83,6 +83,7 @@ class Target:
         self.windows = _windows(self.config, len(self.layers))
         self._masks: dict[tuple[Any, int | None], BlockMask] = {}
         self._aligns_masks = self.device.type == "cuda" and self.dtype != torch.float32
+        self.execution = execution
         self._static = execution != "eager"
         self._compiled = self._compile() if execution == "compiled" else None
         self._drives_sublayers = False
@@ -252,7 +253,7 @@ class Target:
         if block.key is None:
             return BlockMask(block.layout, self.arena.length, window, self.dtype)
         key = (block.key, window)
-        found = self._masks.get(key)
+        found = recall(self._masks, key)
         if found is None:
             spare = BUCKET if self._static else 0
             found = BlockMask(block.layout, self.arena.capacity, window, self.dtype, spare)

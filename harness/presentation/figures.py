@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from harness.analysis.phases import PHASES
-from harness.files import replacing, write_json
+from harness.files import read_json, replacing, write_json
 from harness.presentation.wording import DATASETS, NAMES, name_of
 
 COVERAGE = Path("workflows/resources/coverage.csv")
@@ -212,10 +212,11 @@ def _acceptance_of_methods(table: pd.DataFrame) -> Figure:
 
 
 def _method_files(root: Path, name: str) -> pd.DataFrame | None:
-    """A CSV of FIRP's training or tuning over all models, with a model column."""
+    """A CSV of FIRP's training or tuning over the tables' models, with a model column."""
+    models = read_json(root / "tables" / "facts.json")["experiment"]["models"]
+    files = {model: root / "methods" / model / "firp" / name for model in models}
     found = [
-        pd.read_csv(file).assign(model=file.parents[1].name)
-        for file in sorted((root / "methods").glob(f"*/firp/{name}"))
+        pd.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
     ]
     return pd.concat(found) if found else None
 

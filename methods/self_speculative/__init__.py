@@ -38,7 +38,8 @@ AUTHORS = (12, 0.6)  # drafts at most and first threshold in the authors' evalua
 class Settings:
     """``skip_set``: ``search``, or the name of a published set. ``longest`` and ``thresholds`` are
     searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
-    keeps the adapted threshold from prompt to prompt. The search ends after ``search_trials``, or
+    keeps the adapted threshold from prompt to prompt; the best candidate is timed the other way
+    too. The search ends after ``search_trials``, or
     when ``search_patience`` in a row found nothing better; a trial decodes ``search_tokens`` (the
     authors' 32) of ``search_requests``.
     """
@@ -86,6 +87,7 @@ def tune(job: Job) -> float:
     job.folder.mkdir(parents=True, exist_ok=True)
     candidates, earlier = _candidates(job)
     trials = [_trial(job, found, carried=settings.carried) for found in candidates]
+    trials += [_trial(job, found, carried=not settings.carried) for found in candidates[:1]]
     plain = PUBLISHED.get(settings.skip_set) or every_second_attention(len(job.target.layers))
     trials.append(_trial(job, Found(tuple(sorted(plain)), *AUTHORS), carried=True))
     trials[-1].default = True

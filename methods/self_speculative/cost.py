@@ -1,9 +1,11 @@
 """What sublayers cost on this machine, measured once, so that a search can be repeated exactly."""
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,12 +14,13 @@ from harness.decoder import Request
 from harness.engine.drafter import Context
 from harness.engine.target import Sublayer
 from harness.files import read_json, sha256_json, write_json
-from harness.measure.machine import fingerprint, machine
+from harness.measure.machine import fingerprint, machine, source_hash
 from harness.measure.timing import synchronise
 from harness.method import Job
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 
 REPEATS = 25
+Timed = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ def calibrate(job: Job, longest: int, file: Path) -> Calibration:
     """
     target = job.target
     here = fingerprint(machine(target.device))
-    key = sha256_json([target.weights_hash, str(target.dtype), longest, here])
+    prompt = _middle_of_an_answer(job.requests)
+    how = [str(target.dtype), target.execution, target.config._attn_implementation]
+    key = sha256_json([target.weights_hash, how, longest, len(prompt), here, source_hash()])
     if file.is_file() and (known := read_json(file)).pop("key", None) == key:
         return Calibration(**{**known, "verify": tuple(known["verify"])})
     layers = len(target.layers)
@@ -52,24 +57,23 @@ def calibrate(job: Job, longest: int, file: Path) -> Calibration:
     mlp = kept(layers, attention)
     rule = ExitRule(longest, threshold=0.0)  # never stops early
     drafters = {keep: SkipDrafter(target, keep, rule) for keep in (frozenset(), attention, mlp)}
-    prompt = _middle_of_an_answer(job.requests)
     target.begin(len(prompt) + longest + 1)
     target.prefill(prompt[:-1])
     context = Context(target, prompt, longest + 1)
 
-    def draft_seconds(keep: frozenset[Sublayer]) -> float:
-        return _median(lambda: drafters[keep].draft(context), target.device) / longest
-
-    def verify(rows: int) -> Callable[[], object]:
+    def verify(rows: int) -> Timed:
         ids = [prompt[-1]] * rows
         return lambda: target.logits(context.forward(ids)[0]).argmax().item()
 
-    base = draft_seconds(frozenset())
+    drafts: list[Timed] = [partial(drafter.draft, context) for drafter in drafters.values()]
+    verifies = [verify(rows) for rows in range(1, longest + 2)]
+    nothing, attentions, mlps, *steps = _medians([*drafts, *verifies], target.device)
+    base = nothing / longest
     found = Calibration(
         base,
-        (draft_seconds(attention) - base) / layers,
-        (draft_seconds(mlp) - base) / layers,
-        tuple(_median(verify(rows), target.device) for rows in range(1, longest + 2)),
+        (attentions / longest - base) / layers,
+        (mlps / longest - base) / layers,
+        tuple(steps),
     )
     write_json(file, asdict(found) | {"key": key})
     return found
@@ -82,14 +86,19 @@ def _middle_of_an_answer(requests: Sequence[Request]) -> list[int]:
     return ids + (ids * request.max_new_tokens)[: request.max_new_tokens // 2]
 
 
-def _median(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of ``run``, median of many after a warm-up."""
-    run()
-    seconds = []
-    for _ in range(REPEATS):
-        synchronise(device)
-        started = time.perf_counter()
+def _medians(runs: Sequence[Timed], device: torch.device) -> list[float]:
+    """Seconds of each, median of many after a warm-up, all of them in every round in a random
+    order: what disturbs the machine for a while meets all alike.
+    """
+    rng = random.Random(0)
+    for run in runs:
         run()
-        synchronise(device)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+    seconds: list[list[float]] = [[] for _ in runs]
+    for _ in range(REPEATS):
+        for place in rng.sample(range(len(runs)), len(runs)):
+            synchronise(device)
+            started = time.perf_counter()
+            runs[place]()
+            synchronise(device)
+            seconds[place].append(time.perf_counter() - started)
+    return [statistics.median(mine) for mine in seconds]

@@ -4,6 +4,7 @@ Source: Zhang et al., "Draft & Verify" (arXiv 2309.08168). Drafts are made one b
 draft's own confidence falls below a threshold that follows the acceptance rate (section 4.3).
 """
 
+import copy
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -72,6 +73,12 @@ class SkipDrafter(Drafter):
         self._keep = frozenset(keep)
         self._threshold = AdaptiveThreshold(rule)
         self.needs = Needs(max_rows=1 + rule.longest)
+
+    def __copy__(self) -> "SkipDrafter":
+        """One that drafts as this one would, and moves a threshold of its own."""
+        made = object.__new__(SkipDrafter)
+        made.__dict__ |= self.__dict__ | {"_threshold": copy.copy(self._threshold)}
+        return made
 
     def begin(self, context: Context) -> None:
         if not self._rule.carried:

@@ -162,6 +162,31 @@ def test_counts_leave_the_prefill_token_out(tmp_path):
     assert list(depths["unconditional"]) == [1, 1, 1]
 
 
+def test_an_answer_is_compared_with_the_baseline_s_of_its_session(tmp_path):
+    """Where the baseline itself says something else in another session, as GPUs may."""
+
+    def change(row: dict) -> None:
+        wrong = row["arm"] == "autoregressive_again" and row["prompt_id"] == "gsm8k/1"
+        if row["session"] == 2 or wrong:
+            row["output_ids"] = [*ANSWER[:-1], 99]
+
+    write_tables(_write_experiment(tmp_path, {"small": 2.0}, change), tmp_path)
+    same = pd.read_csv(tmp_path / "tables/summary.csv").set_index("method")["exact_match_rate"]
+    assert same["autoregressive"] == same["fast"] == 1
+    assert same["autoregressive_again"] == 1 - 1 / (SESSIONS * QUESTIONS)
+
+
+def test_tables_of_an_earlier_config_do_not_stay(tmp_path):
+    experiment = _write_experiment(tmp_path, {"small": 2.0})
+    stale = [tmp_path / "tables" / f"{name}.csv" for name in ("draft_size_curve", "cost_model")]
+    stale[0].parent.mkdir()
+    for file in stale:
+        file.write_text("old")
+    write_tables(experiment, tmp_path)
+    assert not any(file.exists() for file in stale)
+    assert (tmp_path / "tables/speedup.csv").exists(), "control"
+
+
 def _differs(margin: float):
     def change(row: dict) -> None:
         if row["arm"] == "fast" and row["prompt_id"] == "gsm8k/2":

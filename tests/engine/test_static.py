@@ -105,8 +105,8 @@ def test_control_slots_behind_the_rows_that_are_seen(monkeypatch: pytest.MonkeyP
     assert _behind_garbage(target("llama")) != answer(target("llama", "eager"), None)
 
 
-# One row in either of two buckets; or the root in the first and a tree in both, each of these in the
-# three pieces that maps at layers 1 and 2 make.
+# One row in either of two buckets; or the root in the first and a tree in both, each of these in
+# the three pieces that maps at layers 1 and 2 make.
 @pytest.mark.parametrize(("method", "graphs"), [(None, 2), ("medusa", 3), ("firp", 9)])
 def test_steps_are_traced_whole_and_once_for_a_shape(
     method: str | None, graphs: int, monkeypatch: pytest.MonkeyPatch

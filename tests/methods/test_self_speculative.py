@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from harness.decoder import Request, collect
+from harness.engine.audit import own_gap
 from harness.engine.drafter import Context, Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -19,7 +20,7 @@ from harness.engine.tree import Tree
 from harness.errors import HarnessError
 from harness.method import Job
 from methods.self_speculative import METHOD, Settings
-from methods.self_speculative.cost import Calibration
+from methods.self_speculative.cost import Calibration, calibrate
 from methods.self_speculative.drafter import AdaptiveThreshold, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import Space, search
@@ -140,6 +141,29 @@ def test_thresholds_are_reset_unless_carried() -> None:
         assert moved != 0.5
         drafter.begin(Context(target, list(PROMPT), 1))
         assert drafter._threshold.value == (moved if carried else 0.5)
+
+
+def test_a_copy_moves_a_threshold_of_its_own() -> None:
+    """What an audit decodes once more leaves no trace in the arm."""
+    target = Target(tiny_model("llama"))
+    rule = ExitRule(longest=3, threshold=0.5, carried=True)
+    drafter = SkipDrafter(target, kept(4, SKIPPED), rule)
+    decoder, request = EngineDecoder(target, drafter), Request(PROMPT, 20, frozenset())
+    answer, _ = collect(decoder, request)
+    moved = drafter._threshold.value
+    assert own_gap(decoder, request, answer, 19) is not None
+    assert drafter._threshold.value == moved
+    collect(decoder, request)
+    assert drafter._threshold.value != moved, "control: the arm itself"
+
+
+def test_costs_are_measured_anew_where_something_else_runs(tmp_path: Path) -> None:
+    job, file = _job(tmp_path, 1), tmp_path / "calibration.json"
+    found = calibrate(job, 2, file)
+    assert len(found.verify) == 3
+    assert calibrate(job, 2, file) == found, "read, not measured"
+    static = dataclasses.replace(job, target=Target(tiny_model("llama"), execution="static"))
+    assert calibrate(static, 2, file) != found
 
 
 def test_published_sets() -> None:

@@ -84,7 +84,7 @@ def model_files(wildcards):
         return []  # on the hub
     if folder.startswith("results/"):
         return [f"{folder}/record.json"]
-    kept = ("*.json", "*.safetensors", "*.bin", "*.model")
+    kept = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.bin")
     found = sorted(str(file) for kind in kept for file in Path(folder).glob(kind))
     # a missing folder is named by the job that needs its config
     return found or [f"{folder}/config.json"]

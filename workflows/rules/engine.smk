@@ -34,7 +34,7 @@ rule bench_engine:
         grid=engine_grid(),
     shell:
         "python -m harness --threads {params.torch_threads} engine {params.subject:q} {params.where:q} {params.grid:q}"
-        " --out $(dirname {output.measured}) 2>&1 | tee {log}"
+        " --out $(dirname {output.measured}) 2>&1 | (tee {log} || true)"
 
 
 # Acceptance from elsewhere times costs measured here: a prediction, and marked so.
@@ -60,4 +60,4 @@ rule predict_speedups:
         "../../environment.yml"
     shell:
         "python -m harness predict --measured {input.measured} --acceptance {input.acceptance:q}"
-        " --out {output.table} 2>&1 | tee {log}"
+        " --out {output.table} 2>&1 | (tee {log} || true)"

@@ -30,7 +30,7 @@ rule session:
     shell:
         "python -m harness --threads {params.torch_threads} session --model {params.model:q} --methods {params.methods:q}"
         " --options {params.options:q} --prompts {input.prompts} --warmup {input.warmup}"
-        " --folders {params.folders:q} --out {output.rows} 2>&1 | tee {log}"
+        " --folders {params.folders:q} --out {output.rows} 2>&1 | (tee {log} || true)"
 
 
 # Clocks inside steps cost time, so that this is a pass of its own, on tune prompts.
@@ -59,7 +59,7 @@ rule profile:
     shell:
         "python -m harness --threads {params.torch_threads} profile --model {params.model:q} --methods {params.methods:q}"
         " --prompts {input.prompts} --caps {params.caps:q} --count {params.profiled}"
-        " --folders {params.folders:q} --out {output} 2>&1 | tee {log}"
+        " --folders {params.folders:q} --out {output} 2>&1 | (tee {log} || true)"
 
 
 # What a forward costs is the target's alone: no method's setting repeats it.
@@ -83,4 +83,4 @@ rule cost:
         caps=caps(),
     shell:
         "python -m harness --threads {params.torch_threads} cost --model {params.model:q} --prompts {input.prompts}"
-        " --caps {params.caps:q} --out {output} 2>&1 | tee {log}"
+        " --caps {params.caps:q} --out {output} 2>&1 | (tee {log} || true)"

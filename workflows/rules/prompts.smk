@@ -80,4 +80,4 @@ rule answer:
         caps=caps(),
     shell:
         "python -m harness --threads {params.torch_threads} answer --model {params.model:q} --prompts {input.prompts}"
-        " --caps {params.caps:q} --out {output} 2>&1 | tee {log}"
+        " --caps {params.caps:q} --out {output} 2>&1 | (tee {log} || true)"

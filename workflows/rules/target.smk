@@ -30,7 +30,7 @@ rule rebuild_mini_target:
         seed=config["seed"],
     shell:
         "python -m harness --threads {params.torch_threads} rebuild-mini-target --seed {params.seed} --out $(dirname {output})"
-        " 2>&1 | tee {log}"
+        " 2>&1 | (tee {log} || true)"
 
 
 rule pretrain_target:
@@ -47,4 +47,4 @@ rule pretrain_target:
         torch_threads=config["threads"],
         recipe=lambda wc: as_json(config["models"][wc.model]["pretrain"]),
     shell:
-        "python -m harness --threads {params.torch_threads} pretrain --recipe {params.recipe:q} --out $(dirname {output}) 2>&1 | tee {log}"
+        "python -m harness --threads {params.torch_threads} pretrain --recipe {params.recipe:q} --out $(dirname {output}) 2>&1 | (tee {log} || true)"
