@@ -16,6 +16,7 @@ from harness.presentation.explain import (
     slower_lines,
     speed_rows,
 )
+from harness.presentation.report import _trials
 
 LINE = {
     "model": "m",
@@ -122,3 +123,13 @@ def test_costs_are_told_beside_what_was_measured(tmp_path: Path) -> None:
         assert part in firp
     assert "timed" not in medusa
     assert "nan" not in medusa
+
+
+def test_finalists_stand_before_what_a_first_look_flattered(tmp_path: Path) -> None:
+    folder = tmp_path / "methods/m/firp"
+    folder.mkdir(parents=True)
+    trials = ["role,drafts,requests,speedup", ",3,10,1.3", ",5,96,1.1", "chosen,4,96,1.2"]
+    (folder / "trials.csv").write_text("\n".join(trials))
+    facts = {"experiment": {"methods": ["firp"], "models": ["m"]}}
+    (shown,) = _trials(tmp_path, facts)
+    assert [row[2] for row in shown["rows"]] == ["drafts", "4", "5", "3"]
