@@ -1,6 +1,7 @@
 """One PDF per dataset and one in the paper's shape, laid out by typst from the tables."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ def write_report(root: Path, name: str, out: Path) -> None:
     """Lay out report ``name`` (a dataset, or ``paper``) to the PDF ``out``."""
     if not TEMPLATE.is_file():
         raise HarnessError(f"{TEMPLATE}: no such file; run from the project's folder")
+    # links are not followed: results/ may well be one, to another disk
+    whole = Path(os.path.abspath(root))  # noqa: PTH100
+    if not whole.is_relative_to(Path.cwd()):
+        raise HarnessError(f"root '{root}': expected a folder inside the project's, {Path.cwd()}")
     facts = read_json(root / "tables" / "facts.json")
     known = [*facts["experiment"]["datasets"], "paper"]
     if name not in known:
@@ -49,8 +54,9 @@ def write_report(root: Path, name: str, out: Path) -> None:
     data["remarks"] = [*remarks(facts), *budget_lines(root)]
     data["best_sizes"] = best_size_lines(root)
     data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
+    inside = whole.relative_to(Path.cwd()).as_posix()
     data["figures"] = {
-        figure: f"/{root.as_posix()}/figures/{figure}.svg"
+        figure: f"/{inside}/figures/{figure}.svg"
         for figure in read_json(root / "figures" / "done.json")
     }
     with replacing(out) as temporary:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.errors import HarnessError
 from harness.presentation.explain import (
     best_size_lines,
     budget_lines,
@@ -16,7 +17,7 @@ from harness.presentation.explain import (
     slower_lines,
     speed_rows,
 )
-from harness.presentation.report import _trials
+from harness.presentation.report import _trials, write_report
 
 LINE = {
     "model": "m",
@@ -133,3 +134,8 @@ def test_finalists_stand_before_what_a_first_look_flattered(tmp_path: Path) -> N
     facts = {"experiment": {"methods": ["firp"], "models": ["m"]}}
     (shown,) = _trials(tmp_path, facts)
     assert [row[2] for row in shown["rows"]] == ["drafts", "4", "5", "3"]
+
+
+def test_a_report_of_rows_outside_the_project_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=f"root '{tmp_path}': expected a folder inside"):
+        write_report(tmp_path, "paper", tmp_path / "paper.pdf")
