@@ -3,7 +3,7 @@
 import pandas as pd
 
 WIDTH = "width_matched"
-GAPS = ("margin", "exact_margin", "rounding", "baseline_gap", "arm_gap")
+TOLD = ("margin", "exact_margin", "rounding", "baseline_gap", "arm_gap", "own_width")
 TIE_MARGIN = 1e-4  # of float32 logits; in half precision their rounding is measured
 
 
@@ -13,13 +13,14 @@ def divergences(rows: pd.DataFrame) -> pd.DataFrame:
     ``margin``: the target's logit gap between the two tokens; below float32 also ``exact_margin``,
     the gap in float32, and ``rounding``, how far logits are from their float32 values there.
     ``baseline_gap`` and ``arm_gap``: of the two highest logits that either chose its token from, in
-    its own forward; empty for arms outside the engine.
+    its own forward; ``own_width``: whether the arm leaves the baseline there or before even when it
+    keeps one token of each forward; empty for arms outside the engine.
     ``width_matched``: whether the arm of that name, which is as wide as FIRP and accepts nothing,
     leaves the baseline at the same token in the same session; empty without that arm.
     """
     found = rows[rows["divergence"].notna()]
     table = found[["model", "dataset", "session", "prompt_id", "arm"]].assign(
-        **{key: found["divergence"].map(lambda d, key=key: d.get(key)) for key in ("index", *GAPS)},
+        **{key: found["divergence"].map(lambda d, key=key: d.get(key)) for key in ("index", *TOLD)},
         cause=found["divergence"].map(cause),
     )
     return table.assign(width_matched=_width_explains(table, rows))

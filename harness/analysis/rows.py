@@ -36,7 +36,7 @@ class Row(TypedDict):
     fingerprint: str
     stop_reason: str
     order: int
-    divergence: dict[str, float | None] | None
+    divergence: dict[str, float | bool | None] | None
     device_state: dict[str, float]
 
 

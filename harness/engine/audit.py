@@ -18,7 +18,7 @@ from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
 from harness.engine.masks import BlockMask, causal_layout
 from harness.engine.target import Target
-from harness.engine.tree import Tree
+from harness.engine.tree import Accept, Tree
 
 
 @torch.inference_mode()
@@ -54,13 +54,37 @@ def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: in
         gaps.extend((best[:, 0] - best[:, 1]).tolist())
         return path
 
+    said = _again(decoder, request, reading, index)
+    return gaps[index] if said == list(answer[: index + 1]) else None
+
+
+def own_width_leaves(
+    decoder: Decoder, request: Request, truth: Sequence[int], index: int
+) -> bool | None:
+    """Whether the arm's forwards, one token kept of each, leave ``truth`` at ``index`` or before.
+
+    Then its width alone moves the logits, whatever it accepts. None outside the engine.
+    """
+    if not isinstance(decoder, EngineDecoder):
+        return None
+    said = _again(decoder, request, _nothing, index)
+    return said != list(truth[: index + 1])
+
+
+def _nothing(_: Tree, __: Tensor, ___: Sequence[int]) -> list[int]:
+    """Accept no draft."""
+    return [0]
+
+
+def _again(decoder: EngineDecoder, request: Request, accept: Accept, index: int) -> list[int]:
+    """The answer up to ``index``, decoded by a copy of the arm that accepts by another rule."""
     said: list[int] = []
-    drafter = copy.copy(decoder.drafter)
-    for record in EngineDecoder(decoder.target, drafter, reading).steps(request):
+    arm = EngineDecoder(decoder.target, copy.copy(decoder.drafter), accept)
+    for record in arm.steps(request):
         said += record.tokens
         if len(said) > index:
             break
-    return gaps[index] if said[: index + 1] == list(answer[: index + 1]) else None
+    return said[: index + 1]
 
 
 @torch.inference_mode()

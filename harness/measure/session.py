@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request
-from harness.engine.audit import own_gap
+from harness.engine.audit import own_gap, own_width_leaves
 from harness.errors import HarnessError, named
 from harness.measure.journal import Journal, Row
 from harness.measure.roster import BASELINE, Roster
@@ -168,6 +168,7 @@ def _divergence(
         **plan.audit((*request.prompt_ids, *truth[:at]), truth[at], tokens[at]),
         "baseline_gap": own_gap(plan.arms[BASELINE], request, truth, at),
         "arm_gap": own_gap(plan.arms[name], request, tokens, at),
+        "own_width": own_width_leaves(plan.arms[name], request, truth, at),
     }
 
 

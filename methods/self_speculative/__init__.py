@@ -39,9 +39,8 @@ class Settings:
     """``skip_set``: ``search``, or the name of a published set. ``longest`` and ``thresholds`` are
     searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
     keeps the adapted threshold from prompt to prompt; the best candidate is timed the other way
-    too. The search ends after ``search_trials``, or
-    when ``search_patience`` in a row found nothing better; a trial decodes ``search_tokens`` (the
-    authors' 32) of ``search_requests``.
+    too. The search ends after ``search_trials``, or when ``search_patience`` in a row found nothing
+    better; a trial decodes ``search_tokens`` (the authors' 32) of ``search_requests``.
     """
 
     skip_set: str = "search"

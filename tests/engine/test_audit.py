@@ -1,16 +1,18 @@
 """The audit's float32 logits are the model's own, and rounding is told from a wrong token."""
 
 import copy
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from harness.analysis.divergences import cause
 from harness.decoder import Emit, EmittingDecoder, Request, StepRecord, collect
-from harness.engine.audit import audit, float32_logits, own_gap
+from harness.engine.audit import audit, float32_logits, own_gap, own_width_leaves
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.engine.tree import Tree
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
 from tests.toys import NeverAccepted, Oracle
 
@@ -86,3 +88,20 @@ def test_a_decoder_outside_the_engine_has_no_gap_of_its_own() -> None:
             emit(StepRecord((1,)))
 
     assert own_gap(Foreign(), Request((1, 2), 1, frozenset()), [1], 0) is None
+
+
+def test_whether_an_arm_s_width_alone_leaves_the_baseline() -> None:
+    """In float32 it does not, however wrong the arm's own acceptance is; another text is left."""
+    target = Target(tiny_model("llama"))
+    request = Request(tuple(IDS[:8]), 14, frozenset())
+    answer, _ = collect(EngineDecoder(target, Drafter()), request)
+
+    def second_child(tree: Tree, logits: torch.Tensor, chosen: Sequence[int]) -> list[int]:
+        return [0, 2] if len(tree.tokens) > 1 else [0]
+
+    arm = EngineDecoder(target, Oracle(request.prompt_ids, answer, VOCAB), second_child)
+    wrong, _ = collect(arm, request)
+    assert wrong != answer, "it accepts what the target would not have said"
+    at = next(i for i, pair in enumerate(zip(answer, wrong, strict=True)) if pair[0] != pair[1])
+    assert own_width_leaves(arm, request, answer, at) is False
+    assert own_width_leaves(arm, request, [*answer[:at], wrong[at]], at) is True, "control"

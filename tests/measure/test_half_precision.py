@@ -65,6 +65,7 @@ def test_rounding_is_the_cause_of_every_difference(tmp_path: Path) -> None:
     assert set(found["cause"]) <= {"numerical", "exact tie"}
     assert (found["baseline_gap"] <= 2 * found["rounding"]).all(), "none was sure of its token"
     assert (found["arm_gap"] <= 2 * found["rounding"]).all()
+    assert found["own_width"].any(), "width alone moved some of them"
 
 
 def test_control_siblings_that_see_each_other_are_no_rounding(
