@@ -11,7 +11,8 @@ from torch import nn
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from harness.engine.target import EXECUTIONS, Target
+from harness.engine.stack import EXECUTIONS
+from harness.engine.target import Target
 from harness.errors import HarnessError, out_of_memory
 from harness.files import checked, read_json, sha256_bytes, sha256_file
 from harness.hub import commit_of

@@ -6,6 +6,8 @@ attended to unless the running forward has just written it: it is not given, or 
 """
 
 import itertools
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,41 +19,39 @@ from harness.errors import HarnessError
 class Arena:
     """A preallocated K/V store that stock attention layers take for their cache.
 
-    ``storage`` is [L, 2, 1, Hkv, capacity, D] in the model's dtype; ``length`` counts committed
+    ``devices`` of the layers, in order. ``stores``: for each device the layers that it holds, in
+    order, [layers, 2, 1, Hkv, capacity, D] in the model's dtype. ``length`` counts committed
     tokens; ``offset`` is the slot where the first row of the running forward goes, ``span`` how
     many slots its attention is given, 0 for those up to its last row.
     """
 
     def __init__(
-        self, layers: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
+        self, devices: Sequence[torch.device], heads: int, head_dim: int, dtype: torch.dtype
     ) -> None:
-        self._shape = (layers, 2, 1, heads, 0, head_dim)
-        self.storage = torch.zeros(self._shape, dtype=dtype, device=device)
-        self.length = 0
-        self.offset = 0
-        self.span = 0
-        self._slots = torch.empty(0, dtype=torch.int64, device=device)
+        self.devices = list(devices)
+        self.capacity = self.length = self.offset = self.span = 0
+        self.stores: dict[torch.device, Tensor] = {}
+        self._heads, self._head_dim, self._dtype = heads, head_dim, dtype
+        self._slots: dict[torch.device, Tensor] = {}
         self._slices: list[tuple[Tensor, Tensor]] = []
-
-    @property
-    def capacity(self) -> int:
-        """Number of slots."""
-        return self.storage.shape[4]
 
     @property
     def bytes_per_slot(self) -> int:
         """Keys and values of one token in all layers."""
-        layers, two, _, heads, _, head_dim = self._shape
-        return layers * two * heads * head_dim * self.storage.element_size()
+        return len(self.devices) * 2 * self._heads * self._head_dim * self._dtype.itemsize
 
     def reserve(self, slots: int) -> None:
         """Forget everything and make room for at least ``slots`` rows."""
         self.length = self.offset = 0
         if slots <= self.capacity:
             return
-        shape = (*self._shape[:4], slots, self._shape[5])
-        self.storage = torch.zeros(shape, dtype=self.storage.dtype, device=self.storage.device)
-        self._slices = [(layer[0], layer[1]) for layer in self.storage]
+        self.capacity = slots
+        self.stores = {}  # the old ones are freed first
+        for device, layers in Counter(self.devices).items():
+            shape = (layers, 2, 1, self._heads, slots, self._head_dim)
+            self.stores[device] = torch.zeros(shape, dtype=self._dtype, device=device)
+        left = {device: iter(store) for device, store in self.stores.items()}
+        self._slices = [(*next(left[device]),) for device in self.devices]
 
     def pin(self) -> None:
         """Tell torch.compile that the store stays where it is: it makes no CUDA graphs of forwards
@@ -74,7 +74,9 @@ class Arena:
             )
         self.offset, self.span = offset, span
         if span:
-            self._slots = torch.arange(offset, offset + rows, device=self.storage.device)
+            self._slots = {
+                device: torch.arange(offset, offset + rows, device=device) for device in self.stores
+            }
 
     def update(
         self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any
@@ -87,7 +89,7 @@ class Arena:
         keys, values = self._slices[layer_idx]
         if span:
             # By a tensor of slots: the same operation wherever the rows go.
-            slots = self._slots[:rows]
+            slots = self._slots[self.devices[layer_idx]][:rows]
             keys.index_copy_(2, slots, key)
             values.index_copy_(2, slots, value)
         else:
@@ -103,7 +105,8 @@ class Arena:
         was accepted in place needs no copy.
         """
         if path != list(range(len(path))):
-            index = torch.tensor(path, device=self.storage.device) + self.length
-            moved = self.storage.index_select(4, index)
-            self.storage.narrow(4, self.length, len(path)).copy_(moved)
+            index = torch.tensor(path) + self.length
+            for device, store in self.stores.items():
+                moved = store.index_select(4, index.to(device))
+                store.narrow(4, self.length, len(path)).copy_(moved)
         self.length += len(path)

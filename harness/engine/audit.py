@@ -105,10 +105,13 @@ def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
     hidden = target.embed(ids).float()
     layout = causal_layout(len(ids), target.device)
     rotary = target.model.model.rotary_emb(hidden, layout.positions[None])
-    for layer, window in zip(target.layers, target.windows, strict=True):
-        mask = BlockMask(layout, 0, window, torch.float32).view(0, len(ids))
-        hidden = _wide(layer)(hidden, attention_mask=mask, position_embeddings=rotary)
-    last: Tensor = _wide(target.norm)(hidden[0, -1:])
+    for layer, window, device in zip(
+        target.layers, target.windows, target.arena.devices, strict=True
+    ):
+        mask = BlockMask(layout, 0, window, torch.float32).view(0, len(ids)).to(device)
+        turned = tuple(table.to(device) for table in rotary)
+        hidden = _wide(layer)(hidden.to(device), attention_mask=mask, position_embeddings=turned)
+    last: Tensor = _wide(target.norm)(hidden[0, -1:].to(target.device))
     logits: Tensor = _wide(target.model.lm_head)(last)[0]
     return logits
 

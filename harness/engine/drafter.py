@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from harness.engine.masks import causal_layout
-from harness.engine.target import Block, RowGroup, Sublayer, Target
+from harness.engine.stack import Sublayer
+from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import ROOT_ONLY, Tree
 
 

@@ -16,14 +16,11 @@ from torch import Tensor, nn
 
 from harness.engine.arena import Arena
 from harness.engine.masks import BlockLayout, BlockMask, aligned, causal_layout, recall, remember
+from harness.engine.stack import Masks, Stack, Sublayer
+from harness.engine.supported import attention_windows, kv_shape, layer_devices, require_supported
 from harness.errors import HarnessError
 
-# (layer, "attention" | "mlp")
-Sublayer = tuple[int, str]
-
 SPARE_ROWS = 256  # slots beside a request's own, for rows in flight, where no arm needs more
-EXECUTIONS = ("eager", "static", "compiled")
-SHAPES = 4096  # that are compiled at the most
 BUCKET = 128  # slots: the arena's capacity and the spans of static forwards are multiples of it
 
 
@@ -60,15 +57,16 @@ class Target:
     ``weights_hash`` identifies the weights, so that trained parts are refused for any others.
     ``execution`` of forwards behind a prompt: ``eager``; ``static``, the same with shapes that
     follow the number of rows and, in steps of ``BUCKET``, the context; ``compiled``, those by
-    torch.compile, on CUDA as graphs. Forwards that leave sublayers out are not compiled: a search
-    tries hundreds of such. Static ones need finite numbers in slots that are hidden from them.
+    torch.compile, on CUDA as graphs. Static forwards need finite numbers in slots that are hidden
+    from them. ``device``: that of the norm and the head, where all states are outside the layers;
+    layers and embeddings may be on others.
     """
 
     def __init__(self, model: Any, weights_hash: str = "", execution: str = "eager") -> None:
         self.weights_hash = weights_hash
         self.model: Any = model.eval()
         body = getattr(model, "model", None)
-        _require(model, body)
+        require_supported(model, body)
         assert body is not None
         self.config = model.config
         self.layers: list[nn.Module] = list(body.layers)
@@ -79,17 +77,24 @@ class Target:
         self.dtype: torch.dtype = weight.dtype
         self.device: torch.device = weight.device
         self.hidden_size: int = self.config.hidden_size
-        self.arena = Arena(len(self.layers), *_kv_shape(self.config), self.dtype, self.device)
-        self.windows = _windows(self.config, len(self.layers))
+        self.arena = Arena(layer_devices(body, self.device), *kv_shape(self.config), self.dtype)
+        windows = attention_windows(self.config, len(self.layers))
+        self.stack = Stack(self.layers, windows, self.arena, self.device)
         self._masks: dict[tuple[Any, int | None], BlockMask] = {}
         self._aligns_masks = self.device.type == "cuda" and self.dtype != torch.float32
         self.execution = execution
         self._static = execution != "eager"
-        self._compiled = self._compile() if execution == "compiled" else None
+        if execution == "compiled":
+            self.stack.compile()
         self._drives_sublayers = False
         self._cos = self._sin = torch.empty(0)
         with torch.inference_mode():
             self._check_against_model()
+
+    @property
+    def windows(self) -> Sequence[int | None]:
+        """Attention window of each layer, None where it sees everything."""
+        return self.stack.windows
 
     def begin(self, slots: int) -> None:
         """Empty the arena and make room for ``slots`` rows; masks and rotary tables follow."""
@@ -99,15 +104,21 @@ class Target:
         self.arena.reserve(slots)
         if self.arena.capacity != before:
             self._masks.clear()
-            if self._compiled:
+            if self.execution == "compiled":
                 self.arena.pin()
             positions = torch.arange(self.arena.capacity + 1, device=self.device)[None]
             probe = torch.empty(1, 1, 1, dtype=self.dtype, device=self.device)
-            self._cos, self._sin = self._rotary(probe, position_ids=positions)
+            cos, sin = self._rotary(probe, position_ids=positions)
+            self._cos, self._sin = cos.to(self.device), sin.to(self.device)
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """[1, T, H] input states of token ids."""
-        return self._embed(torch.tensor([ids], device=self.device))
+        return self.embed_batch(torch.tensor([ids]))
+
+    def embed_batch(self, ids: Tensor) -> Tensor:
+        """[B, T, H] input states of token ids [B, T]."""
+        states: Tensor = self._embed(ids.to(self._embed.weight.device))
+        return states.to(self.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, V] logits of final-layer states [T, H] (before the final norm)."""
@@ -151,9 +162,8 @@ class Target:
         self.arena.place(context, block.rows, span)
         absolute = block.layout.positions + context
         cos, sin = self._cos.index_select(1, absolute), self._sin.index_select(1, absolute)
-        run = self._compiled if self._compiled and span and keep is None else self._segment
         states: dict[int, Tensor] = {}
-        masks: dict[int, dict[int | None, Tensor | None]] = {}
+        masks: dict[int, Masks] = {}
         hidden: Tensor | None = None
         pending = list(block.groups)
         for first, end in pairwise(self._cuts(block, capture)):
@@ -169,7 +179,8 @@ class Target:
                     window: self._mask(block, window, rows, span) if masked else None
                     for window in dict.fromkeys(self.windows)
                 }
-            hidden = run(first, end, hidden, masks[rows], (cos[:, :rows], sin[:, :rows]), keep)
+            rotary = cos[:, :rows], sin[:, :rows]
+            hidden = self.stack.run(first, end, hidden, masks[rows], rotary, keep)
         assert hidden is not None
         return hidden, states
 
@@ -178,63 +189,6 @@ class Target:
         entries = {group.entry for group in block.groups}
         first = min(entries)
         return sorted(entries | {at for at in capture if at > first} | {len(self.layers)})
-
-    def _segment(
-        self,
-        first: int,
-        end: int,
-        hidden: Tensor,
-        masks: dict[int | None, Tensor | None],
-        rotary: tuple[Tensor, Tensor],
-        keep: Collection[Sublayer] | None,
-    ) -> Tensor:
-        """Layers ``first`` .. ``end`` - 1 over the same rows; ``masks`` by attention window."""
-        for index in range(first, end):
-            hidden = self._layer(index, hidden, masks[self.windows[index]], rotary, keep)
-        return hidden
-
-    def _layer(
-        self,
-        index: int,
-        hidden: Tensor,
-        mask: Tensor | None,
-        rotary: tuple[Tensor, Tensor],
-        keep: Collection[Sublayer] | None,
-    ) -> Tensor:
-        layer: Any = self.layers[index]
-        kwargs = {
-            "attention_mask": mask,
-            "position_embeddings": rotary,
-            "past_key_values": self.arena,
-        }
-        if keep is None:
-            return layer(hidden, **kwargs)
-        if (index, "attention") in keep:
-            hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **kwargs)[0]
-        if (index, "mlp") in keep:
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-        return hidden
-
-    def _compile(self) -> Callable[..., Tensor]:
-        """:meth:`_segment` by torch.compile, once for every shape; on CUDA replayed as a graph."""
-        limits = torch._dynamo.config
-        limits.recompile_limit = max(SHAPES, limits.recompile_limit)
-        limits.accumulated_recompile_limit = max(SHAPES, limits.accumulated_recompile_limit)
-        graphs = self.device.type == "cuda"
-        run: Callable[..., Tensor] = torch.compile(
-            self._segment,
-            dynamic=False,
-            fullgraph=True,
-            mode="reduce-overhead" if graphs else "default",
-        )
-        if not graphs:
-            return run
-
-        def replayed(*args: Any) -> Tensor:
-            torch.compiler.cudagraph_mark_step_begin()
-            return run(*args).clone()  # a graph's output is overwritten by its next replay
-
-        return replayed
 
     def build_masks(self, block: Block) -> None:
         """Have the masks of a block ready before its forward, which else builds them itself."""
@@ -314,50 +268,3 @@ class Target:
 
 def _bucketed(slots: int) -> int:
     return -(-slots // BUCKET) * BUCKET
-
-
-def _require(model: Any, body: Any) -> None:
-    """Name what a model lacks before it fails somewhere deep."""
-    kind = model.config.model_type
-    parts = ("layers", "embed_tokens", "norm", "rotary_emb")
-    missing = [f"model.{part}" for part in parts if not hasattr(body, part)]
-    missing += [] if hasattr(model, "lm_head") else ["lm_head"]
-    if missing:
-        raise HarnessError(
-            f"model type '{kind}': no {', '.join(missing)}; expected a decoder-only model with "
-            "rotary positions, like llama, mistral, qwen2 or qwen3"
-        )
-    rope = getattr(model.config, "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") in ("dynamic", "longrope"):
-        raise HarnessError(
-            f"model type '{kind}': rope_type '{rope['rope_type']}' rescales with the length of the "
-            "batch, so draft rows would change committed ones; expected a static rope type"
-        )
-    kinds = set(getattr(model.config, "layer_types", None) or [])
-    strange = kinds - {"full_attention", "sliding_attention"}
-    if strange:
-        raise HarnessError(
-            f"model type '{kind}': layer type '{sorted(strange)[0]}' takes no tree mask; expected "
-            "full_attention or sliding_attention"
-        )
-    if model.config._attn_implementation not in ("sdpa", "eager"):
-        raise HarnessError(
-            f"attention '{model.config._attn_implementation}': expected sdpa or eager, which take "
-            "4-D masks"
-        )
-
-
-def _kv_shape(config: Any) -> tuple[int, int]:
-    """(key/value heads, head size)."""
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return getattr(config, "num_key_value_heads", None) or heads, head_dim
-
-
-def _windows(config: Any, layers: int) -> list[int | None]:
-    """Attention window of each layer, None where it sees everything."""
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None:
-        return [window] * layers
-    return [window if kind == "sliding_attention" else None for kind in kinds]

@@ -70,21 +70,19 @@ class Streams:
     def real(self, ids: Tensor) -> RealStream:
         """The target over ``ids`` [B, S]; right padding needs no mask under causal attention."""
         target = self.target
-        hidden = target.model.model.embed_tokens(ids)
+        hidden = target.embed_batch(ids)
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
         rotary = self._rotary(hidden, position_ids=positions)
         cache = _Recorder(len(target.layers))
         states = []
-        for index, layer in enumerate(target.layers):
+        for index in range(len(target.layers)):
             states.append(hidden)
             seen = positions[0][:, None] >= positions
             window = target.windows[index]
             if window is not None:
                 seen = seen & (positions[0][:, None] - positions < window)
             mask = additive(seen[None], hidden.dtype)
-            hidden = layer(
-                hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache
-            )
+            hidden = target.stack.layer(index, hidden, mask, rotary, cache)
         return RealStream([*states, hidden], target.logits(hidden), cache)
 
     def pseudo(self, batch: Sequences, real: RealStream) -> tuple[Tensor, dict[int, Tensor]]:
@@ -105,12 +103,9 @@ class Streams:
                     hidden = entered if hidden is None else torch.cat([hidden, entered], dim=1)
             assert hidden is not None
             count = hidden.shape[1]
-            hidden = self.target.layers[index](
-                hidden,
-                attention_mask=self._mask(batch, index, count // rows, hidden.dtype),
-                position_embeddings=(rotary[0][:, :count], rotary[1][:, :count]),
-                past_key_values=real.cache,
-            )
+            mask = self._mask(batch, index, count // rows, hidden.dtype)
+            turned = rotary[0][:, :count], rotary[1][:, :count]
+            hidden = self.target.stack.layer(index, hidden, mask, turned, real.cache)
             left[index] = hidden
         assert hidden is not None
         logits = self.target.logits(hidden)

@@ -12,7 +12,7 @@ import torch
 
 from harness.decoder import Request
 from harness.engine.drafter import Context
-from harness.engine.target import Sublayer
+from harness.engine.stack import Sublayer
 from harness.files import read_json, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine, source_hash
 from harness.measure.timing import synchronise

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from harness.engine.drafter import Context, Drafter, Needs, Outcome
-from harness.engine.target import Sublayer, Target
+from harness.engine.stack import Sublayer
+from harness.engine.target import Target
 from harness.engine.tree import Tree, chain
 from harness.errors import HarnessError
 

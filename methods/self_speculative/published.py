@@ -1,6 +1,6 @@
 """Skip sets that the authors published: skip_layers.json, dilab-zju/self-speculative-decoding."""
 
-from harness.engine.target import Sublayer
+from harness.engine.stack import Sublayer
 
 
 def _set(attention: str, mlp: str) -> frozenset[Sublayer]:

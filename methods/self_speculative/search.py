@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from harness.decoder import collect
 from harness.engine.loop import EngineDecoder
-from harness.engine.target import Sublayer
+from harness.engine.stack import Sublayer
 from harness.files import replacing, sha256_json
 from harness.method import Job
 from methods.self_speculative.cost import Calibration

@@ -144,7 +144,7 @@ def test_the_arena_can_be_exactly_full() -> None:
     cap = 128 - len(PROMPT) - oracle_rows + 2
     truth, _ = collect(EngineDecoder(engine, Drafter()), request(max_new_tokens=cap))
     drafter = toys.Oracle(PROMPT, truth, VOCAB)
-    engine.arena = Target(tiny_model("llama")).arena
+    engine = Target(tiny_model("llama"))
     ends = []
     update = engine.arena.update
 
@@ -211,7 +211,7 @@ def test_control_positions_by_slot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_control_window_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, truth, decoder = _truth_and_oracle("mistral")
-    monkeypatch.setattr(engine, "windows", [None] * len(engine.layers))
+    monkeypatch.setattr(engine.stack, "windows", [None] * len(engine.layers))
     assert collect(decoder, request())[0] != truth
 
 

@@ -90,7 +90,7 @@ def test_shapes_follow_the_length_in_buckets_alone(monkeypatch: pytest.MonkeyPat
 def _behind_garbage(engine: Target) -> list[int]:
     answer(engine, None)
     with torch.inference_mode():
-        engine.arena.storage.normal_(std=5.0)
+        engine.arena.stores[engine.device].normal_(std=5.0)
     return answer(engine, None)
 
 

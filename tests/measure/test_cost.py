@@ -30,13 +30,13 @@ def test_each_forward_has_its_rows_behind_its_context(monkeypatch: pytest.Monkey
         return plain(block, **options)
 
     monkeypatch.setattr(target, "forward", spy)
-    before = target.arena.storage[..., : len(IDS) - 1, :].clone()
+    before = target.arena.stores[target.device][..., : len(IDS) - 1, :].clone()
     for cell in ((1, 39), (64, 39), (8, 17)):
         assert forward.seconds(cell) > 0
         rows, context = cell
         assert seen[-1] == (rows, context, list(range(rows)))
     assert len(seen) == 6, "each is timed behind another of its kind"
-    kept = target.arena.storage[..., :17, :]
+    kept = target.arena.stores[target.device][..., :17, :]
     assert (kept == before[..., :17, :]).all()
 
 

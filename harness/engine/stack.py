@@ -1,0 +1,130 @@
+"""Running a stock model's layers: all sublayers or some, eagerly or compiled, on any devices."""
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine.arena import Arena
+
+# (layer, "attention" | "mlp")
+Sublayer = tuple[int, str]
+# Additive masks [1, 1, T, slots] by attention window; None where rows see all they are given.
+Masks = dict[int | None, Tensor | None]
+Rotary = tuple[Tensor, Tensor]  # cosine and sine, [1, T, D]
+
+EXECUTIONS = ("eager", "static", "compiled")
+SHAPES = 4096  # that are compiled at the most
+
+
+class Stack:
+    """The layers, their attention windows, and the arena that holds their keys and values.
+
+    States enter and leave a run on ``home``, whichever devices its layers are on.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[nn.Module],
+        windows: Sequence[int | None],
+        arena: Arena,
+        home: torch.device,
+    ) -> None:
+        self.layers, self.windows, self.arena = layers, windows, arena
+        self._home = home
+        self._is_spread = any(device != home for device in arena.devices)
+        self._run: Callable[..., Tensor] = self._segment
+
+    def run(
+        self,
+        first: int,
+        end: int,
+        hidden: Tensor,
+        masks: Masks,
+        rotary: Rotary,
+        keep: Collection[Sublayer] | None,
+    ) -> Tensor:
+        """States [1, T, H] after layers ``first`` .. ``end`` - 1, of all or the ``keep`` sublayers.
+
+        A run of some sublayers is never compiled: a search tries hundreds of such.
+        """
+        run = self._run if keep is None and self.arena.span else self._segment
+        if not self._is_spread:
+            return run(first, end, hidden, masks, rotary, keep)
+        for device, indices in groupby(range(first, end), self.arena.devices.__getitem__):
+            here = list(indices)
+            there = {
+                window: mask if mask is None else mask.to(device) for window, mask in masks.items()
+            }
+            turned = rotary[0].to(device), rotary[1].to(device)
+            hidden = run(here[0], here[-1] + 1, hidden.to(device), there, turned, keep)
+        return hidden.to(self._home)
+
+    def layer(self, index: int, hidden: Tensor, mask: Tensor, rotary: Rotary, cache: Any) -> Tensor:
+        """States [B, T, H] after one layer that keeps its keys and values in ``cache``."""
+        device = self.arena.devices[index]
+        kwargs = {
+            "attention_mask": mask.to(device),
+            "position_embeddings": (rotary[0].to(device), rotary[1].to(device)),
+            "past_key_values": cache,
+        }
+        hidden = self.layers[index](hidden.to(device), **kwargs)
+        return hidden.to(self._home)
+
+    def _segment(
+        self,
+        first: int,
+        end: int,
+        hidden: Tensor,
+        masks: Masks,
+        rotary: Rotary,
+        keep: Collection[Sublayer] | None,
+    ) -> Tensor:
+        for index in range(first, end):
+            hidden = self._layer(index, hidden, masks[self.windows[index]], rotary, keep)
+        return hidden
+
+    def _layer(
+        self,
+        index: int,
+        hidden: Tensor,
+        mask: Tensor | None,
+        rotary: Rotary,
+        keep: Collection[Sublayer] | None,
+    ) -> Tensor:
+        layer: Any = self.layers[index]
+        kwargs = {
+            "attention_mask": mask,
+            "position_embeddings": rotary,
+            "past_key_values": self.arena,
+        }
+        if keep is None:
+            return layer(hidden, **kwargs)
+        if (index, "attention") in keep:
+            hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **kwargs)[0]
+        if (index, "mlp") in keep:
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return hidden
+
+    def compile(self) -> None:
+        """Have forwards of static shapes run by torch.compile, each shape compiled once; on CUDA
+        replayed as a graph.
+        """
+        limits = torch._dynamo.config
+        limits.recompile_limit = max(SHAPES, limits.recompile_limit)
+        limits.accumulated_recompile_limit = max(SHAPES, limits.accumulated_recompile_limit)
+        graphs = self._home.type == "cuda"
+        run: Callable[..., Tensor] = torch.compile(
+            self._segment,
+            dynamic=False,
+            fullgraph=True,
+            mode="reduce-overhead" if graphs else "default",
+        )
+
+        def replayed(*args: Any) -> Tensor:
+            torch.compiler.cudagraph_mark_step_begin()
+            return run(*args).clone()  # a graph's output is overwritten by its next replay
+
+        self._run = replayed if graphs else run
