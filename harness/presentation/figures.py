@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -124,6 +125,7 @@ def _question_speedup(root: Path) -> Figure | None:
         shared = {"data": mine, "x": "speedup", "y": "method", "order": order, "ax": axis}
         sns.boxplot(**shared, color="0.9", fliersize=0)
         colours = _colours(table["method"])
+        np.random.seed(0)  # seaborn scatters the points by the global generator
         sns.stripplot(**shared, size=2.5, hue="method", palette=colours, legend=False)
         axis.axvline(1.0, color="black", linewidth=0.8)
         axis.set(xlabel="speedup of a question", ylabel="")
