@@ -4,24 +4,16 @@ Every row of a FIRP step runs, drafts are never accepted. Beside autoregressive 
 the wider forward; where a lossless method's text differs, it shows whether width alone does that.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
 
 from harness.decoder import Decoder
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
-from harness.engine.tree import Tree
+from harness.engine.tree import root_only
 from harness.errors import HarnessError
 from harness.method import Method, NoSettings
 from methods.firp.projections import load
 from methods.firp.tuning import load_decoder
-
-
-def root_only(tree: Tree, logits: Tensor, chosen: Sequence[int]) -> list[int]:
-    """Accept no draft: the step commits the target's token after the root."""
-    return [0]
 
 
 def build(target: Target, settings: NoSettings, folder: Path | None) -> Decoder:

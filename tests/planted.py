@@ -20,10 +20,10 @@ from tests.lab import QUESTIONS, Knowing, Row, prompt, target
 class OneTooMany(EngineDecoder):
     """The draft after the last accepted one passes too."""
 
-    def _walk(self, tree, logits, choose):  # type: ignore[no-untyped-def]
-        chosen, path = super()._walk(tree, logits, choose)
+    def _read(self, tree, *device):  # type: ignore[no-untyped-def]
+        chosen, path, read = super()._read(tree, *device)
         parents = tree.shape.parents
-        return chosen, path + [n for n, parent in enumerate(parents) if parent == path[-1]][:1]
+        return chosen, path + [n for n, p in enumerate(parents) if p == path[-1]][:1], read
 
 
 class NoCompaction(EngineDecoder):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.engine.host import to_device
 from harness.errors import HarnessError
 
 
@@ -105,8 +106,7 @@ class Arena:
         was accepted in place needs no copy.
         """
         if path != list(range(len(path))):
-            index = torch.tensor(path) + self.length
             for device, store in self.stores.items():
-                moved = store.index_select(4, index.to(device))
+                moved = store.index_select(4, to_device(path, device) + self.length)
                 store.narrow(4, self.length, len(path)).copy_(moved)
         self.length += len(path)

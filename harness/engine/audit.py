@@ -18,7 +18,7 @@ from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
 from harness.engine.masks import BlockMask, causal_layout
 from harness.engine.target import Target
-from harness.engine.tree import Accept, Tree
+from harness.engine.tree import Accept, Tree, root_only
 
 
 @torch.inference_mode()
@@ -48,11 +48,11 @@ def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: in
         return None
     gaps: list[float] = []
 
-    def reading(tree: Tree, logits: Tensor, chosen: Sequence[int]) -> list[int]:
-        path = decoder.accept(tree, logits, chosen)
-        best = logits[path].float().topk(2).values
+    def reading(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
+        last = decoder.accept(tree, logits, chosen)
+        best = logits[tree.path(int(last))].float().topk(2).values
         gaps.extend((best[:, 0] - best[:, 1]).tolist())
-        return path
+        return last
 
     said = _again(decoder, request, reading, index)
     return gaps[index] if said == list(answer[: index + 1]) else None
@@ -67,13 +67,8 @@ def own_width_leaves(
     """
     if not isinstance(decoder, EngineDecoder):
         return None
-    said = _again(decoder, request, _nothing, index)
+    said = _again(decoder, request, root_only, index)
     return said != list(truth[: index + 1])
-
-
-def _nothing(_: Tree, __: Tensor, ___: Sequence[int]) -> list[int]:
-    """Accept no draft."""
-    return [0]
 
 
 def _again(decoder: EngineDecoder, request: Request, accept: Accept, index: int) -> list[int]:

@@ -20,16 +20,13 @@ class TokenChoice:
         self._seed = sampling.seed
         self._noise: dict[int, Tensor] = {}
 
-    def __call__(self, logits: Tensor, positions: list[int]) -> list[int]:
-        """Tokens chosen from ``logits`` [N, V]; ``positions[n]`` is the position it will take.
-
-        Returns host integers: the one device synchronisation of a step.
-        """
+    def __call__(self, logits: Tensor, positions: list[int]) -> Tensor:
+        """[N] int64 tokens chosen from ``logits`` [N, V]; ``positions[n]`` is where it will be."""
         if self._temperature > 0:
             noise = torch.stack([self._gumbel(p, logits.shape[-1]) for p in positions])
-            logits = logits.float() / self._temperature + noise.to(logits.device)
-        chosen: list[int] = logits.argmax(-1).tolist()
-        return chosen
+            noise = noise.to(logits.device, non_blocking=True)
+            logits = logits.float() / self._temperature + noise
+        return logits.argmax(-1)
 
     def _gumbel(self, position: int, size: int) -> Tensor:
         """Standard Gumbel noise [V], float32, a function of (seed, position) alone."""

@@ -2,10 +2,11 @@
 
 One step, in the engine's loop:
 
-    draft -> rows -> forward -> choose -> walk -> cut -> compact -> observe
+    draft -> rows -> forward -> choose -> accept -> read -> cut -> compact -> observe
 
-A drafter decides what is drafted and may learn from what was verified; it cannot change what is
-committed. Whatever it does, the output is the target's own.
+Up to the read all is queued on the device, which is waited for there, once. A drafter decides what
+is drafted and may learn from what was verified; it cannot change what is committed. Whatever it
+does, the output is the target's own.
 """
 
 from collections.abc import Collection
@@ -24,8 +25,9 @@ class ExtraRows:
     """Rows beside the tree in a verify forward; the tree never sees them.
 
     ``groups`` in order of entry layer. ``visible`` [R, N + R] bool says which tree nodes and which
-    extra rows each extra row sees; ``positions`` [R] int64 are relative to the root's. ``key``
-    names the layout: equal keys promise equal ``visible`` and ``positions`` for equal tree shapes.
+    extra rows each extra row sees; ``positions`` [R] int64 are relative to the root's; both lie on
+    the host. ``key`` names the layout: equal keys promise equal ``visible`` and ``positions`` for
+    equal tree shapes.
     """
 
     groups: tuple[RowGroup, ...]
@@ -81,10 +83,10 @@ class Outcome:
 
     tree: Tree
     path: list[int]  # nodes accepted and kept, root first
-    chosen: list[int]  # the target's token after each node
     tokens: list[int]  # tokens committed, bonus last
     hidden: Tensor  # [1, T, H] final states, before the norm; tree rows first, then extra rows
     states: dict[int, Tensor]  # layer -> [1, rows entering it, H], for the layers asked for
+    read: list[float]  # the numbers of ``wanted``, flat
 
 
 class Drafter:
@@ -105,6 +107,14 @@ class Drafter:
 
     def extra_rows(self, tree: Tree) -> ExtraRows | None:
         """Rows to run beside ``tree``."""
+        return None
+
+    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor | None:
+        """Numbers of a verify forward that the next draft needs on the host, read with the tokens.
+
+        ``hidden`` as in :class:`Outcome`; ``last`` [] int64 is the last node accepted. Both are on
+        the device still: reading them here would wait for it.
+        """
         return None
 
     def observe(self, context: Context, outcome: Outcome) -> None:

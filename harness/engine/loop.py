@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
+from harness.engine.host import to_host
 from harness.engine.masks import BlockLayout, recall, remember
 from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import ROOT_ONLY, Accept, Tree, exact
@@ -46,8 +47,10 @@ class EngineDecoder(Decoder):
         while not finished:
             block = self._block(tree, drafter.extra_rows(tree))
             hidden, states, logits = self._forward(block, len(tree.tokens))
-            chosen, path = self._walk(tree, logits, choose)
-            reached = [tree.tokens[node] for node in path[1:]] + [chosen[path[-1]]]
+            chosen, last = self._verify(tree, logits, choose)
+            wanted = drafter.wanted(tree, hidden, last)
+            after, path, read = self._read(tree, chosen, last, wanted)
+            reached = [tree.tokens[node] for node in path[1:]] + [after[path[-1]]]
             tokens, finished = request.keep(emitted, reached)
             path = path[: len(tokens)]
             self._commit(path)
@@ -56,7 +59,7 @@ class EngineDecoder(Decoder):
             if not finished:
                 context.tokens += tokens
                 context.cap = request.max_new_tokens - emitted
-                drafter.observe(context, Outcome(tree, path, chosen, tokens, hidden, states))
+                drafter.observe(context, Outcome(tree, path, tokens, hidden, states, read))
                 tree = drafter.draft(context)
 
     def _prefill(self, request: Request) -> Context:
@@ -77,11 +80,24 @@ class EngineDecoder(Decoder):
         hidden, states = self.target.forward(block, capture=self.drafter.needs.states)
         return hidden, states, self.target.logits(hidden[0, :nodes])
 
-    def _walk(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[list[int], list[int]]:
-        """The target's token after each node, and the nodes accepted, root first."""
+    def _verify(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[Tensor, Tensor]:
+        """The target's token [N] after each node, and the last node accepted []; on the device."""
         base = self.target.arena.length + 1
         chosen = choose(logits, [base + depth for depth in tree.shape.depths])
         return chosen, self.accept(tree, logits, chosen)
+
+    def _read(
+        self, tree: Tree, chosen: Tensor, last: Tensor, wanted: Tensor | None
+    ) -> tuple[list[int], list[int], list[float]]:
+        """Tokens after each node, nodes accepted, root first, and what the drafter wants.
+
+        The one read of a step: here the host waits for the device.
+        """
+        if len(tree.tokens) == 1 and wanted is None:
+            return chosen.tolist(), [0], []
+        parts = (chosen, last) if wanted is None else (chosen, last, wanted)
+        after, (node,), *read = to_host(*parts)
+        return [int(token) for token in after], tree.path(int(node)), read[0] if read else []
 
     def _commit(self, path: list[int]) -> None:
         """Make the accepted rows part of the sequence."""
@@ -90,7 +106,8 @@ class EngineDecoder(Decoder):
     def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
         """The verify forward of a tree and the rows that ride along."""
         target, shape = self.target, tree.shape
-        group = RowGroup(0, len(shape), lambda _: target.embed(tree.tokens))
+        ids = tree.ids(target.device)
+        group = RowGroup(0, len(shape), lambda _: target.embed_batch(ids[None]))
         key = (shape.parents, None if extra is None else extra.key)
         layout = recall(self._layouts, key)
         if layout is None:
@@ -107,10 +124,10 @@ def _layout(tree: Tree, extra: ExtraRows | None, device: torch.device) -> BlockL
     nodes = len(tree.shape)
     depths = torch.tensor(tree.shape.depths)
     if extra is None:
-        return BlockLayout(tree.shape.ancestors, depths.to(device))
+        return BlockLayout(tree.shape.ancestors, depths.to(device, non_blocking=True))
     total = nodes + len(extra.positions)
     visible = torch.zeros(total, total, dtype=torch.bool)
     visible[:nodes, :nodes] = tree.shape.ancestors
     visible[nodes:] = extra.visible
-    positions: Tensor = torch.cat([depths, extra.positions.cpu()])
-    return BlockLayout(visible, positions.to(device))
+    positions: Tensor = torch.cat([depths, extra.positions])
+    return BlockLayout(visible, positions.to(device, non_blocking=True))

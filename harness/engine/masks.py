@@ -54,7 +54,7 @@ class BlockMask:
             additive.masked_fill_(outside, float("-inf"))
         additive = nn.functional.pad(additive, (0, spare), value=float("-inf"))
         self._context = context
-        self._buffer = additive.to(layout.positions.device)[None, None]
+        self._buffer = additive.to(layout.positions.device, non_blocking=True)[None, None]
 
     def view(self, committed: int, rows: int, span: int = 0) -> Tensor:
         """[1, 1, rows, committed + rows] mask of the leading ``rows`` rows, a view; or, with a

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.arena import Arena
+from harness.engine.host import to_device
 from harness.engine.masks import BlockLayout, BlockMask, aligned, causal_layout, recall, remember
 from harness.engine.stack import Masks, Stack, Sublayer
 from harness.engine.supported import attention_windows, kv_shape, layer_devices, require_supported
@@ -113,7 +114,7 @@ class Target:
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """[1, T, H] input states of token ids."""
-        return self.embed_batch(torch.tensor([ids]))
+        return self.embed_batch(to_device(ids, self._embed.weight.device)[None])
 
     def embed_batch(self, ids: Tensor) -> Tensor:
         """[B, T, H] input states of token ids [B, T]."""

@@ -1,17 +1,18 @@
-"""Draft trees: who follows whom, who sees whom, and the walk that accepts.
+"""Draft trees: who follows whom, who sees whom, and which are accepted.
 
 Node 0 is the root: the newest committed token, not yet in the arena. Parents come before
 children. METHODS: SpecInfer (arXiv 2305.09781, section 4) and Medusa (arXiv 2401.10774, section
 2.1.2) describe tree attention.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from harness.engine.host import to_device
 from harness.errors import HarnessError
 
 
@@ -51,35 +52,84 @@ def _ancestors(parents: tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class ShapeTensors:
+    """A shape of N nodes on a device.
+
+    ``parents`` [N] int64, the root its own; ``drafted`` [N, N] bool: row n is True at n and at its
+    ancestors, the root apart; ``depths`` [N] int64; ``order`` [N] int64 > 0, larger for deeper
+    nodes, and among equally deep ones for earlier ones.
+    """
+
+    parents: Tensor
+    drafted: Tensor
+    depths: Tensor
+    order: Tensor
+
+
+@lru_cache(maxsize=256)
+def _on_device(shape: TreeShape, device: torch.device) -> ShapeTensors:
+    nodes = len(shape)
+    drafted = shape.ancestors.clone()
+    drafted[:, 0] = False
+    return ShapeTensors(
+        to_device([max(parent, 0) for parent in shape.parents], device),
+        drafted.to(device, non_blocking=True),
+        to_device(shape.depths, device),
+        to_device([(depth + 1) * nodes - n for n, depth in enumerate(shape.depths)], device),
+    )
+
+
+@dataclass(frozen=True)
 class Tree:
     """A shape and the token of each node, the root's token first."""
 
     shape: TreeShape
     tokens: list[int]
+    _sent: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def walk(self, chosen: Sequence[int]) -> list[int]:
-        """Nodes accepted, root first: from each node go to the child whose token was chosen there.
+    def ids(self, device: torch.device) -> Tensor:
+        """[N] int64 tokens on a device, sent once."""
+        if device not in self._sent:
+            self._sent[device] = to_device(self.tokens, device)
+        return self._sent[device]
 
-        ``chosen[n]`` is the target's token after node n. Exact for greedy and, with one draw per
-        node, for sampling: what is emitted is that very draw. The token chosen at the last node is
-        the bonus.
-        """
-        path = [0]
-        for node in range(1, len(self.tokens)):
-            # Parents precede children, so one ascending pass follows the path; of siblings with
-            # the same token the first wins.
-            if self.shape.parents[node] == path[-1] and self.tokens[node] == chosen[path[-1]]:
-                path.append(node)
-        return path
+    def path(self, last: int) -> list[int]:
+        """Nodes from the root to ``last``."""
+        found = [last]
+        while found[-1]:
+            found.append(self.shape.parents[found[-1]])
+        return found[::-1]
+
+    def on(self, device: torch.device) -> ShapeTensors:
+        """Its shape on a device, sent once."""
+        return _on_device(self.shape, device)
+
+    def reached(self, passes: Tensor) -> Tensor:
+        """[N] bool: the root, and nodes that pass as all above them do; ``passes`` [N] bool."""
+        return ~(self.on(passes.device).drafted & ~passes).any(-1)
 
 
-# (tree, the target's logits [N, V] after its nodes, the tokens chosen there) -> nodes accepted.
-Accept = Callable[[Tree, Tensor, Sequence[int]], list[int]]
+# (tree, the target's logits [N, V] after its nodes, the tokens [N] chosen there) -> [] int64, the
+# last node accepted; all on the device, so that nothing waits for it.
+Accept = Callable[[Tree, Tensor, Tensor], Tensor]
 
 
-def exact(tree: Tree, logits: Tensor, chosen: Sequence[int]) -> list[int]:
-    """The rule that keeps the output the target's own."""
-    return tree.walk(chosen)
+def exact(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
+    """The rule that keeps the output the target's own: drafts pass that were chosen themselves.
+
+    Exact for greedy and, with one draw per node, for sampling: what is emitted is that very draw.
+    The token chosen at the last node is the bonus.
+    """
+    if len(tree.tokens) == 1:
+        return root_only(tree, logits, chosen)
+    shape = tree.on(chosen.device)
+    passes = tree.ids(chosen.device) == chosen[shape.parents]
+    return (tree.reached(passes) * shape.order).argmax()
+
+
+def root_only(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
+    """Accept no draft: the step commits the target's token after the root."""
+    return chosen.new_zeros(())
 
 
 @lru_cache(maxsize=256)

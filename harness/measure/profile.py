@@ -70,6 +70,10 @@ class _WatchedDrafter(Drafter):
         with self._clock.phase("draft"):
             return self._drafter.extra_rows(tree)
 
+    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor | None:
+        with self._clock.phase("draft"):
+            return self._drafter.wanted(tree, hidden, last)
+
     def observe(self, context: Context, outcome: Outcome) -> None:
         with self._clock.phase("draft"):
             self._drafter.observe(context, outcome)
@@ -99,9 +103,15 @@ class WatchedDecoder(EngineDecoder):
         with self._clock.phase("forward"):
             return super()._forward(block, nodes)
 
-    def _walk(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[list[int], list[int]]:
+    def _verify(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[Tensor, Tensor]:
         with self._clock.phase("choose"):
-            return super()._walk(tree, logits, choose)
+            return super()._verify(tree, logits, choose)
+
+    def _read(
+        self, tree: Tree, chosen: Tensor, last: Tensor, wanted: Tensor | None
+    ) -> tuple[list[int], list[int], list[float]]:
+        with self._clock.phase("choose"):
+            return super()._read(tree, chosen, last, wanted)
 
     def _commit(self, path: list[int]) -> None:
         with self._clock.phase("commit"):

@@ -21,7 +21,7 @@ from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import Tree
 from harness.errors import HarnessError
 from methods.firp.projections import Projections
-from methods.shared.trees import TreePolicy
+from methods.shared.trees import TreePolicy, by_depth
 
 PASSES = ("combined", "two_pass")
 
@@ -100,6 +100,7 @@ class FirpDrafter(Drafter):
         self.needs = Needs(max_rows=rows, states=states)
         self._second = None if self._combined else self._second_layout()
         self.pseudo_logits = torch.empty(0)
+        self._table: list[list[float]] = []
 
     def extra_bytes(self) -> int:
         """The projections as decoding uses them."""
@@ -107,7 +108,7 @@ class FirpDrafter(Drafter):
         return sum(run.weight.nbytes for run in self._runs) + sum(biases)
 
     def draft(self, context: Context) -> Tree:
-        return self._policy.draft(context.root, self.pseudo_logits)
+        return self._policy.build(context.root, self._table)
 
     def extra_rows(self, tree: Tree) -> ExtraRows | None:
         """K pseudo rows for each of the N nodes, k-major: row k * N + n is pseudo k of node n."""
@@ -133,15 +134,21 @@ class FirpDrafter(Drafter):
             groups, visible, positions, key=("firp", self.steps, self._layout.steps_see_earlier)
         )
 
+    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor | None:
+        """What the K pseudo rows of the last accepted node say: the only ones that are needed."""
+        if not self._combined:
+            return None
+        rows = hidden[0].unflatten(0, (-1, len(tree.shape))).index_select(1, last[None])
+        self.pseudo_logits = self._target.logits(rows[1:, 0])
+        return self._policy.wanted(self.pseudo_logits)
+
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """Read the K pseudo rows of the last accepted node: the only ones that are needed."""
-        last = outcome.path[-1]
+        """Two-pass: a forward of its own, and a read, behind the compacted path."""
         if self._combined:
-            nodes = len(outcome.tree.shape)
-            rows = outcome.hidden[0, last + nodes :: nodes]
-        else:
-            rows = self._second_pass(outcome, last)[0]
-        self.pseudo_logits = self._target.logits(rows)
+            self._table = by_depth(outcome.read, self.steps)
+            return
+        self.pseudo_logits = self._target.logits(self._second_pass(outcome, outcome.path[-1])[0])
+        self._table = self._policy.wanted(self.pseudo_logits).tolist()
 
     def _project(self, hidden: Tensor | None, run: _Run, rows: int) -> Tensor:
         assert hidden is not None

@@ -50,13 +50,15 @@ class LookaheadDrafter(Drafter):
         group = RowGroup(0, len(tokens), lambda _: self._target.embed(tokens))
         return ExtraRows((group,), visible, positions, key=("lookahead", sizes))
 
+    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor:
+        """The target's tokens after the window's newest level."""
+        newest = len(self.window.levels[-1])
+        return self._target.logits(hidden[0, -newest:]).argmax(-1)
+
     def observe(self, context: Context, outcome: Outcome) -> None:
         """Collect n-grams, move the window by one column."""
-        newest = len(self.window.levels[-1])
-        logits = self._target.logits(outcome.hidden[0, -newest:])
-        for token, followers in self.window.advance(
-            outcome.tree.tokens[0], logits.argmax(-1).tolist()
-        ):
+        newest = [int(token) for token in outcome.read]
+        for token, followers in self.window.advance(outcome.tree.tokens[0], newest):
             self.pool.add(token, followers)
         if self._from_prompt:
             fresh = len(outcome.tokens) + self._ngram - 1

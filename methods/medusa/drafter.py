@@ -5,13 +5,14 @@ on every row of the tree and throws away all but one.
 """
 
 import torch
+from torch import Tensor
 
 from harness.engine.drafter import Context, Drafter, Needs, Outcome
 from harness.engine.target import Target
 from harness.engine.tree import Tree
 from harness.errors import HarnessError
 from methods.medusa.heads import FusedHeads
-from methods.shared.trees import TreePolicy
+from methods.shared.trees import TreePolicy, by_depth
 
 
 class MedusaDrafter(Drafter):
@@ -28,15 +29,20 @@ class MedusaDrafter(Drafter):
         self._heads = heads.first(policy.max_depth)
         self.needs = Needs(max_rows=policy.max_nodes)
         self.head_logits = torch.empty(0)
+        self._table: list[list[float]] = []
 
     def extra_bytes(self) -> int:
         """The heads in use."""
         return self._heads.bytes
 
     def draft(self, context: Context) -> Tree:
-        return self._policy.draft(context.root, self.head_logits)
+        return self._policy.build(context.root, self._table)
+
+    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor:
+        """What the heads say at the last accepted node."""
+        state = self._target.norm(hidden[0].index_select(0, last[None]))
+        self.head_logits = self._heads(state)
+        return self._policy.wanted(self.head_logits)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """Head logits at the last accepted node."""
-        state = self._target.norm(outcome.hidden[0, outcome.path[-1] : outcome.path[-1] + 1])
-        self.head_logits = self._heads(state)
+        self._table = by_depth(outcome.read, self._policy.max_depth)

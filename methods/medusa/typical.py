@@ -5,13 +5,15 @@ design. The root and the token after the accepted path stay the target's argmax,
 deterministic.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from harness.engine.tree import Tree
+from harness.engine.tree import Tree, root_only
+
+_DEEPER = 1e6  # more than log-probabilities of a path differ by
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +26,18 @@ class TypicalAcceptance:
     threshold: float = 0.09
     alpha: float = 0.3
 
-    def __call__(self, tree: Tree, logits: Tensor, chosen: Sequence[int]) -> list[int]:
-        """Nodes accepted, root first; ``logits`` [N, V] are the target's after each node."""
+    def __call__(self, tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
+        """[] int64 the last node accepted; ``logits`` [N, V] are the target's after each node."""
         if len(tree.tokens) == 1:
-            return [0]
+            return root_only(tree, logits, chosen)
         probabilities = (logits.float() / self.temperature).softmax(-1)
         # 1e-5: as upstream guards the logarithm, so that thresholds agree to the last digit
         entropy = -(probabilities * (probabilities + 1e-5).log()).sum(-1)
         threshold = (self.alpha * (-entropy).exp()).clamp_max(self.threshold)
-        places = torch.tensor([tree.shape.parents[1:], tree.tokens[1:]], device=logits.device)
-        parents, tokens = places
-        own = probabilities[parents, tokens]
-        # one read of both: on a GPU each waits for the device
-        passes, scores = torch.stack([(own > threshold[parents]).to(own), own.log()]).tolist()
-        best, reached = [0], {0: ([0], 0.0)}
-        best_score = 0.0
-        for node, parent in enumerate(tree.shape.parents[1:], start=1):
-            if parent not in reached or not passes[node - 1]:
-                continue
-            path, score = reached[parent]
-            reached[node] = ([*path, node], score + scores[node - 1])
-            if (len(path) + 1, reached[node][1]) > (len(best), best_score):
-                best, best_score = reached[node]
-        return best
+        shape = tree.on(logits.device)
+        own = probabilities[shape.parents, tree.ids(logits.device)]
+        reached = tree.reached(own > threshold[shape.parents])
+        # The root's own entry is no draft's; what is not reached may be as unlikely as 0.
+        likely = torch.where(reached, own, 1.0).double().log()
+        score = shape.drafted.double() @ likely
+        return torch.where(reached, score + _DEEPER * shape.depths, -math.inf).argmax()

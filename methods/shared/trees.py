@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.engine.tree import ROOT_ONLY, Tree, TreeShape
+from harness.engine.tree import Tree, TreeShape
 from harness.errors import HarnessError
 
 RankPath = tuple[int, ...]
@@ -31,8 +31,16 @@ class TreePolicy(ABC):
     max_nodes: int
 
     @abstractmethod
+    def wanted(self, logits: Tensor) -> Tensor:
+        """[D, M] numbers that a tree is built from; ``logits`` [K, V], row k-1 for depth k."""
+
+    @abstractmethod
+    def build(self, root: int, table: Sequence[Sequence[float]]) -> Tree:
+        """A tree under token ``root`` from a ``wanted`` table on the host."""
+
     def draft(self, root: int, logits: Tensor) -> Tree:
-        """A tree under token ``root``; ``logits`` [K, V], row k-1 for depth k."""
+        """A tree under token ``root`` from ``logits`` [K, V]."""
+        return self.build(root, self.wanted(logits).tolist())
 
 
 class StaticTree(TreePolicy):
@@ -48,14 +56,15 @@ class StaticTree(TreePolicy):
         self.max_depth = max((len(path) for path in ordered), default=0)
         self.max_nodes = len(self.shape)
         self._width = 1 + max((path[-1] for path in ordered), default=0)
-        self._picks = [(len(path) - 1) * self._width + path[-1] for path in ordered]
+        self._picks = [(len(path) - 1, path[-1]) for path in ordered]
 
-    def draft(self, root: int, logits: Tensor) -> Tree:
-        """Take each node's token from the top-ranked ones of its depth."""
-        if self.max_depth == 0:
-            return Tree(ROOT_ONLY, [root])
-        table = top_tokens(logits[: self.max_depth], self._width).flatten().tolist()
-        return Tree(self.shape, [root, *(table[pick] for pick in self._picks)])
+    def wanted(self, logits: Tensor) -> Tensor:
+        """The top-ranked tokens of each depth."""
+        return top_tokens(logits[: self.max_depth], self._width)
+
+    def build(self, root: int, table: Sequence[Sequence[float]]) -> Tree:
+        """Take each node's token from those of its depth."""
+        return Tree(self.shape, [root, *(int(table[level][rank]) for level, rank in self._picks)])
 
 
 class BestFirstTree(TreePolicy):
@@ -65,11 +74,17 @@ class BestFirstTree(TreePolicy):
         self.max_depth, self.max_nodes = depth, drafts + 1
         self._drafts = drafts
 
-    def draft(self, root: int, logits: Tensor) -> Tree:
+    def wanted(self, logits: Tensor) -> Tensor:
+        """Log-probabilities of the top-ranked tokens of each depth, then these tokens."""
+        likely = logits[: self.max_depth].float().log_softmax(-1)
+        top = likely.topk(min(self._drafts, logits.shape[-1]))
+        return torch.cat([top.values.double(), top.indices.double()], dim=-1)
+
+    def build(self, root: int, table: Sequence[Sequence[float]]) -> Tree:
         """Expand best-first: a node's next sibling and its first child are its successors."""
-        depth = min(self.max_depth, len(logits))
-        top = logits[:depth].float().log_softmax(-1).topk(min(self._drafts, logits.shape[-1]))
-        scores, tokens = top.values.tolist(), top.indices.tolist()
+        depth, width = len(table), len(table[0]) // 2
+        scores = [row[:width] for row in table]
+        tokens = [[int(token) for token in row[width:]] for row in table]
         parents, drafted = [-1], [root]
         # (negative log-probability, depth, rank, parent node, parent's score)
         frontier = [(-scores[0][0], 0, 0, 0, 0.0)]
@@ -85,6 +100,12 @@ class BestFirstTree(TreePolicy):
                 child = cost - scores[level + 1][0]
                 heapq.heappush(frontier, (child, level + 1, 0, node, cost))
         return Tree(TreeShape(tuple(parents)), drafted)
+
+
+def by_depth(read: Sequence[float], depth: int) -> list[list[float]]:
+    """The rows of a ``wanted`` table of ``depth`` rows that was read flat."""
+    width = len(read) // max(depth, 1)
+    return [list(read[level * width : (level + 1) * width]) for level in range(depth)]
 
 
 def top_tokens(logits: Tensor, width: int) -> Tensor:

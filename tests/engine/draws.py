@@ -70,7 +70,7 @@ class Draws:
     """
 
     def __init__(self, decoder: EngineDecoder) -> None:
-        self._decoder, self._walk = decoder, decoder._walk
+        self._decoder, self._verify = decoder, decoder._verify
         self._seen: list[tuple] = []
         self._steps: dict[tuple, tuple] = {}
         self._answers: dict[tuple, Answer] = {}
@@ -83,8 +83,9 @@ class Draws:
         arena = self._decoder.target.arena
         while history in self._steps:
             tree, logits, arena.length = self._steps[history]
-            chosen, path = self._walk(tree, logits, choose)
-            history += (*path, -1, chosen[path[-1]])
+            chosen, last = self._verify(tree, logits, choose)
+            path = tree.path(int(last))
+            history += (*path, -1, int(chosen[last]))
             self.accepted[len(path) - 1] += 1
         known = self._answers.get(history)
         return self._learn(seed) if known is None else known
@@ -93,20 +94,20 @@ class Draws:
         """Decode in full, and remember each step."""
         history, asked = (), request(seed)
         self._seen.clear()
-        self._decoder._walk = self._watch
+        self._decoder._verify = self._watch
         tokens, _ = collect(self._decoder, asked)
-        self._decoder._walk = self._walk
-        for tree, logits, length, chosen, path in self._seen:
+        self._decoder._verify = self._verify
+        for tree, logits, length, chosen, last in self._seen:
             self._steps[history] = (tree, logits, length)
-            history += (*path, -1, chosen[path[-1]])
+            history += (*tree.path(int(last)), -1, int(chosen[last]))
         self._answers[history] = tuple(tokens)
         return tuple(tokens)
 
     def _watch(self, tree, logits, choose):  # type: ignore[no-untyped-def]
         length = self._decoder.target.arena.length
-        chosen, path = self._walk(tree, logits, choose)
-        self._seen.append((tree, logits, length, chosen, path))
-        return chosen, path
+        chosen, last = self._verify(tree, logits, choose)
+        self._seen.append((tree, logits, length, chosen, last))
+        return chosen, last
 
 
 @lru_cache

@@ -1,7 +1,6 @@
 """The audit's float32 logits are the model's own, and rounding is told from a wrong token."""
 
 import copy
-from collections.abc import Sequence
 
 import pytest
 import torch
@@ -96,8 +95,8 @@ def test_whether_an_arm_s_width_alone_leaves_the_baseline() -> None:
     request = Request(tuple(IDS[:8]), 14, frozenset())
     answer, _ = collect(EngineDecoder(target, Drafter()), request)
 
-    def second_child(tree: Tree, logits: torch.Tensor, chosen: Sequence[int]) -> list[int]:
-        return [0, 2] if len(tree.tokens) > 1 else [0]
+    def second_child(tree: Tree, logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(2 if len(tree.tokens) > 1 else 0)
 
     arm = EngineDecoder(target, Oracle(request.prompt_ids, answer, VOCAB), second_child)
     wrong, _ = collect(arm, request)

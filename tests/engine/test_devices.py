@@ -22,7 +22,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.masks import causal_layout
 from harness.engine.stack import Stack
 from harness.engine.target import Target
-from harness.engine.tree import _ancestors
+from harness.engine.tree import _ancestors, _on_device
 from harness.errors import HarnessError
 from methods.firp.streams import Streams
 from methods.lookahead.drafter import _window_rows
@@ -59,7 +59,7 @@ def _zeros(fake: Tensor) -> Any:
 @contextmanager
 def _no_layouts_kept() -> Iterator[None]:
     """Fake ones would serve other tests, and the other way round."""
-    kept = (causal_layout, _ancestors, layout, _window_rows)
+    kept = (causal_layout, _ancestors, _on_device, layout, _window_rows)
     for function in kept:
         function.cache_clear()
     yield
@@ -86,8 +86,10 @@ def two_devices(monkeypatch: pytest.MonkeyPatch, name: str, execution: str) -> I
         yield Target(model, execution=execution)
 
 
-@pytest.mark.parametrize("execution", ["eager", "static"])
-@pytest.mark.parametrize("method", [None, *ENGINE_METHODS])
+@pytest.mark.parametrize(
+    ("method", "execution"),
+    [*((method, "eager") for method in (None, *ENGINE_METHODS)), ("firp", "static")],
+)
 def test_no_operation_meets_tensors_of_two_devices(
     monkeypatch: pytest.MonkeyPatch, method: str | None, execution: str
 ) -> None:

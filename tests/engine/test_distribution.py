@@ -5,7 +5,7 @@ at the same seeds. That an answer is also that of plain sampling, seed by seed, 
 conformance tests check; here nothing but the distribution counts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -101,7 +101,7 @@ def test_exact_draws_seldom_fail() -> None:
 # Negative controls: each verifier is wrong in one thing, and the test must say so.
 
 
-def accept_likely(tree: Tree, logits: torch.Tensor, chosen: Sequence[int]) -> list[int]:
+def accept_likely(tree: Tree, logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """Whatever was drawn, a draft passes whose probability is at least 0.3."""
     likely = (logits.float() / TEMPERATURE).softmax(-1) >= 0.3
     path = [0]
@@ -110,10 +110,10 @@ def accept_likely(tree: Tree, logits: torch.Tensor, chosen: Sequence[int]) -> li
         drawn = tree.tokens[node] == chosen[at] or bool(likely[at, tree.tokens[node]])
         if tree.shape.parents[node] == at and drawn:
             path.append(node)
-    return path
+    return torch.tensor(path[-1])
 
 
-def accept_by_chance(tree: Tree, logits: torch.Tensor, chosen: Sequence[int]) -> list[int]:
+def accept_by_chance(tree: Tree, logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """A second draw after a rejection: a draft also passes if the node after it drew it."""
     path = [0]
     for node in range(1, len(tree.tokens)):
@@ -121,7 +121,7 @@ def accept_by_chance(tree: Tree, logits: torch.Tensor, chosen: Sequence[int]) ->
         drawn = tree.tokens[node] in (chosen[at], chosen[node])
         if tree.shape.parents[node] == at and drawn:
             path.append(node)
-    return path
+    return torch.tensor(path[-1])
 
 
 def shared_noise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,13 @@ def test_every_phase_of_every_step_is_counted_once(monkeypatch: pytest.MonkeyPat
     clock = PhaseClock(target.device)
     watched = WatchedDecoder(EngineDecoder(target, Random(61)), clock)
     steps = len(collect(watched, REQUEST)[1]) - 1
-    # A phase lasts a tick. Drafting has three: observe and draft before a step, extra rows in it.
-    once = dict.fromkeys(PHASES, float(steps)) | {"draft": 3.0 * steps}
-    # the prompt's forward, and the first step's rows, tree, forward, choice and commit
-    assert clock.seconds == {PREFILL: 6.0, **once}
+    # A part lasts a tick. Drafting has four: observe and draft before a step, extra rows and what
+    # is wanted of the forward in it; choosing has two, the choice and its read.
+    once = dict.fromkeys(PHASES, float(steps)) | {"draft": 4.0 * steps, "choose": 2.0 * steps}
+    # the prompt's forward, and of the first step all but observe and draft
+    assert clock.seconds == {PREFILL: 8.0, **once}
     collect(watched, REQUEST)
-    assert clock.seconds[PREFILL] == 12.0, "a second request has a prefill of its own"
+    assert clock.seconds[PREFILL] == 16.0, "a second request has a prefill of its own"
 
 
 @pytest.mark.parametrize("name", ENGINE_METHODS)
