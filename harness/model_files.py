@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from harness.engine.weights import misshapen
 from harness.errors import HarnessError, first_line
 
 
@@ -26,6 +27,7 @@ def read_model(where: str, **settings: Any) -> Any:
             ignore_mismatched_sizes=True,  # told below by name
             output_loading_info=True,
         )
+    found["mismatched_keys"] = [*found["mismatched_keys"], *misshapen(model)]
     _require_all_weights(where, found)
     return model
 

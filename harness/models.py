@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from harness.engine.stack import EXECUTIONS
 from harness.engine.target import Target
+from harness.engine.weights import WEIGHTS, loading, multiply_alike
 from harness.errors import HarnessError, out_of_memory
 from harness.files import checked, read_json, sha256_bytes, sha256_file
 from harness.hub import commit_of
@@ -38,7 +39,8 @@ class ModelSpec:
     """Exactly one of ``path`` and ``hub``; ``chat`` as in :mod:`harness.data.chat`.
 
     ``revision``: a branch, tag or commit on the hub; a commit once :meth:`pinned`. ``execution`` as
-    in :class:`harness.engine.target.Target`.
+    in :class:`harness.engine.target.Target`. ``weights``: ``full``, or ``int8`` or ``nf4``, packed
+    as they are read; ``dtype`` is then that of all else.
     """
 
     path: str | None = None
@@ -49,6 +51,7 @@ class ModelSpec:
     device: str = "cpu"
     attention: str = "sdpa"
     execution: str = "eager"
+    weights: str = "full"
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
@@ -59,6 +62,8 @@ class ModelSpec:
             raise HarnessError(f"attention: '{self.attention}', expected sdpa or eager")
         if self.execution not in EXECUTIONS:
             raise HarnessError(f"execution: '{self.execution}', expected {' or '.join(EXECUTIONS)}")
+        if self.weights not in WEIGHTS:
+            raise HarnessError(f"weights: '{self.weights}', expected {' or '.join(WEIGHTS)}")
 
     @property
     def where(self) -> str:
@@ -97,17 +102,31 @@ def load_model(spec: ModelSpec) -> Any:
     """
     _require_folder(spec)
     require_device(spec.device)
+    dtype = getattr(torch, spec.dtype)
     with _wrong_files(spec):
         model = read_model(
             spec.where,
             revision=spec.revision,
-            dtype=getattr(torch, spec.dtype),
+            dtype=dtype,
             attn_implementation=spec.attention,
+            **loading(spec.weights, dtype, spec.device),
         )
-        model = model.to(spec.device).eval()
+        _require_full_files(spec, model)
+        if spec.weights == "full":
+            model = model.to(spec.device)
         if spec.device == "cpu":
             store_by_column(model)
-        return model
+            multiply_alike(model)
+        return model.eval()
+
+
+def _require_full_files(spec: ModelSpec, model: Any) -> None:
+    """Refuse files of packed weights: whatever ``weights`` says, their config has them read so."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None and quantizer.pre_quantized:
+        raise HarnessError(
+            f"model '{spec.where}': its files hold packed weights, expected full ones"
+        )
 
 
 @contextmanager
@@ -133,10 +152,11 @@ def store_by_column(model: nn.Module) -> None:
     """Lay the matrices of linear layers out by column, values unchanged.
 
     The CPU's matrix product for 4 to 20 rows, what a verify forward has, is 1.4 to 1.9 times as
-    fast on this layout, and no slower for one row. Every arm runs on the same matrices.
+    fast on this layout, and no slower for one row. Every arm runs on the same matrices. Packed
+    ones, which are of classes of their own, stay as they are.
     """
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if type(module) is nn.Linear:
             module.weight.data = module.weight.data.t().contiguous().t()
 
 
@@ -156,8 +176,14 @@ def stop_ids(target: Target, tokenizer: Any) -> frozenset[int]:
 def weights_hash(spec: ModelSpec) -> str:
     """What identifies the weights: content hashes below 2 GiB, else names, sizes and both ends.
 
-    A hub model is identified by its id and commit.
+    A hub model is identified by its id and commit. What was learnt of full weights is not for
+    packed ones, so these have a hash of their own.
     """
+    full = _full_hash(spec)
+    return full if spec.weights == "full" else sha256_bytes(f"{full} {spec.weights}".encode())
+
+
+def _full_hash(spec: ModelSpec) -> str:
     if spec.path is None:
         return sha256_bytes(f"{spec.hub}@{spec.revision}".encode())
     folder = Path(spec.path)

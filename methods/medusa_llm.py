@@ -60,6 +60,8 @@ class _Peer(MedusaModel):
 
 def _old_llama(target: Target) -> Any:
     """The package's LLaMA over the target's own tensors."""
+    if target.weights != "full":
+        raise HarnessError(f"medusa_llm: weights '{target.weights}'; the package runs full ones")
     config = copy.deepcopy(target.config)
     kind, heads = config.model_type, config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", heads)

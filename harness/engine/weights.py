@@ -1,0 +1,119 @@
+"""Weights of a target in fewer bits, by bitsandbytes: how they are read, and widened again.
+
+Embeddings, norms and the head stay as they are; every other matrix is packed.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig
+
+from harness.errors import HarnessError
+
+# int8: LLM.int8() (arXiv 2208.07339); nf4: the 4-bit NormalFloat of QLoRA (arXiv 2305.14314)
+WEIGHTS = ("full", "int8", "nf4")
+_LIBRARY = "bitsandbytes"
+_LAYERS = ("Linear8bitLt", "Linear4bit")  # by name, so that the library may be missing
+
+
+def loading(weights: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """What ``from_pretrained`` needs for such weights; nothing for full ones.
+
+    int8 has the paper's threshold of 6, nf4 blocks of 64 and scales in float32. The model is read
+    straight to its device: packed weights are not to be moved.
+    """
+    if weights == "full":
+        return {}
+    if find_spec(_LIBRARY) is None:
+        raise HarnessError(
+            f"weights: '{weights}' needs {_LIBRARY}, which is not installed; expected it, by "
+            "pip install -c constraints.txt -e '.[quantised]'"
+        )
+    # It tells at each product that inputs are rounded to float16.
+    logging.getLogger(f"{_LIBRARY}.autograd._functions").setLevel(logging.ERROR)
+    config = BitsAndBytesConfig(
+        load_in_8bit=weights == "int8",
+        load_in_4bit=weights == "nf4",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def weights_of(model: Any) -> str:
+    """Which of ``WEIGHTS`` a model was read with."""
+    if getattr(model, "is_loaded_in_8bit", False):
+        return "int8"
+    return "nf4" if getattr(model, "is_loaded_in_4bit", False) else "full"
+
+
+def library(weights: str) -> dict[str, str]:
+    """The version of what multiplies by such weights; nothing for full ones."""
+    return {} if weights == "full" else {_LIBRARY: version(_LIBRARY)}
+
+
+def misshapen(model: nn.Module) -> list[tuple[str, list[int], list[int]]]:
+    """Packed weights of another shape than their layer's, which transformers lets pass: name, shape
+    held, shape expected.
+    """
+    found = []
+    for name, layer in _packed(model):
+        state = getattr(layer.weight, "quant_state", None)
+        held = list(layer.weight.shape if state is None else state.shape)
+        expected = [layer.out_features, layer.in_features]
+        if held != expected:
+            found.append((f"{name}.weight", held, expected))
+    return found
+
+
+def multiply_alike(model: nn.Module) -> None:
+    """Have nf4 multiply in the dtype of its inputs on every CPU.
+
+    Where a CPU has AVX512-BF16, the library would pack the weights anew at the first forward,
+    multiply in bfloat16 whatever the dtype is, and pass no gradient on.
+    """
+    for _, layer in _packed(model):
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+
+
+def scale_bytes(model: nn.Module) -> int:
+    """Bytes of the scales that packed weights are multiplied by, which are no parameters."""
+    return sum(_scales(layer).nbytes for _, layer in _packed(model))
+
+
+def widened(module: nn.Module) -> Any:
+    """A copy in float32, packed weights as the numbers that they stand for."""
+    wide = copy.deepcopy(module)
+    for name, layer in list(_packed(wide)):
+        wide.set_submodule(name, _plain(layer))
+    return wide.float()
+
+
+def _plain(layer: Any) -> nn.Linear:
+    # here, since it imports the library
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+    weight = dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
+    plain.weight = nn.Parameter(weight, requires_grad=False)
+    plain.bias = layer.bias
+    return plain
+
+
+def _scales(layer: Any) -> torch.Tensor:
+    if hasattr(layer, "state"):
+        # The first forward moves them there.
+        return layer.weight.SCB if layer.state.SCB is None else layer.state.SCB
+    return layer.weight.quant_state.absmax
+
+
+def _packed(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Layers of packed weights, by name."""
+    return (pair for pair in module.named_modules() if type(pair[1]).__name__ in _LAYERS)
