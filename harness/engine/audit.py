@@ -4,34 +4,37 @@ own forwards saw it.
 
 In half precision two forwards of the same tokens round differently, by width and by kernel. How
 far, the float32 logits tell: a gap that rounding can close is no fault of the method, any other is.
+So with packed weights: LLM.int8() rounds activations too, and sets a column with an outlier in any
+row of a forward apart for all its rows, so that these change each other's logits, and answers may
+leave the baseline's.
 """
 
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
 from harness.engine.masks import BlockMask, causal_layout
 from harness.engine.target import Target
 from harness.engine.tree import Accept, Tree, root_only
+from harness.engine.weights import widened
 
 
 @torch.inference_mode()
 def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[str, float]:
     """After ``ids``: ``margin`` = logit(wanted) - logit(other) by the model's own forward.
 
-    Below float32 also ``exact_margin``, the same with float32 weights and arithmetic, and
-    ``rounding``, the farthest that a logit of that row is from its float32 value.
+    Below float32 and with packed weights also ``exact_margin``, the same in float32 arithmetic with
+    those weights, and ``rounding``, the farthest that a logit of that row is from its value there.
     """
     batch = torch.tensor([ids], device=target.device)
     own: Tensor = target.model(input_ids=batch, use_cache=False).logits[0, -1].float()
     found = {"margin": float(own[wanted] - own[other])}
-    if target.dtype != torch.float32:
+    if target.dtype != torch.float32 or target.weights != "full":
         exact = float32_logits(target, ids)
         found["exact_margin"] = float(exact[wanted] - exact[other])
         found["rounding"] = float((own - exact).abs().max())
@@ -105,11 +108,7 @@ def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
     ):
         mask = BlockMask(layout, 0, window, torch.float32).view(0, len(ids)).to(device)
         turned = tuple(table.to(device) for table in rotary)
-        hidden = _wide(layer)(hidden.to(device), attention_mask=mask, position_embeddings=turned)
-    last: Tensor = _wide(target.norm)(hidden[0, -1:].to(target.device))
-    logits: Tensor = _wide(target.model.lm_head)(last)[0]
+        hidden = widened(layer)(hidden.to(device), attention_mask=mask, position_embeddings=turned)
+    last: Tensor = widened(target.norm)(hidden[0, -1:].to(target.device))
+    logits: Tensor = widened(target.model.lm_head)(last)[0]
     return logits
-
-
-def _wide(module: nn.Module) -> Any:
-    return copy.deepcopy(module).float()
