@@ -15,7 +15,7 @@ from harness.files import read_json, read_jsonl, sha256_file
 LOOP_LIMIT = 0.10
 AA_BAND = (0.97, 1.03)
 _SAME = ("sources", "dtype", "machine", "packages", "lossless", "reference")
-_SAME_IN_MODEL = ("model", "weights", "model_config", "stops", "methods")
+_SAME_IN_MODEL = ("model", "weights", "quantised_by", "model_config", "stops", "methods")
 _SAME_IN_SET = ("prompts",)
 
 

@@ -20,6 +20,7 @@ from harness.commands.engine_arms import (
 )
 from harness.decoder import Decoder, Request
 from harness.engine.target import Target
+from harness.engine.weights import library
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.measure.bandwidth import BUFFER, copy_rates, weight_bytes
@@ -65,7 +66,8 @@ def model_subject(spec: ModelSpec) -> Subject:
     """A model from a local folder."""
     target = load_target(spec)
     name = Path(spec.where).resolve().name
-    return Subject(name, target, f"sha256 {target.weights_hash}", spec.dtype)
+    kind = "" if spec.weights == "full" else f"{spec.weights}, "
+    return Subject(name, target, f"{kind}sha256 {target.weights_hash}", spec.dtype)
 
 
 def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool = True) -> None:
@@ -110,14 +112,14 @@ def _facts(subject: Subject) -> dict[str, Any]:
         "layers": len(target.layers),
         "hidden_size": target.hidden_size,
         "vocabulary": target.config.vocab_size,
-        "parameters": sum(p.numel() for p in target.model.parameters()),
+        "parameters": target.model.num_parameters(),
         "bytes": {
             "weights": weight_bytes(target.model),
             "per_token": target.arena.bytes_per_slot,
         },
         "firp": firp_facts(target) if len(target.layers) > 1 else None,
         "machine": machine(target.device),
-        "packages": packages(),
+        "packages": packages() | library(target.weights),
         "commit": commit(),
         "sources": source_hash(),
         "state_before": device_state(target.device),

@@ -9,6 +9,7 @@ from harness.commands.arms import Arms, arm_folder, build_decoders, most_rows
 from harness.data.prompts import read_prompts, shard_of
 from harness.engine.audit import audit, finite
 from harness.engine.target import SPARE_ROWS, Target
+from harness.engine.weights import library
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
 from harness.measure.journal import Row
@@ -62,7 +63,7 @@ def measure_session(
         detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
         audit=partial(audit, target),
         finite=partial(finite, target),
-        parameters=sum(p.numel() for p in target.model.parameters()),
+        parameters=target.model.num_parameters(),
     )
     header = {
         "options": sha256_json([options, {n: given for n, (_, given) in arms.items()}]),
@@ -76,6 +77,7 @@ def measure_session(
         "model": asdict(spec),
         "machine": facts,
         "packages": packages(),
+        "quantised_by": library(spec.weights),
     }
     run_session(
         plan, files.out, header, lambda rows: _write_provenance(files.out, header, plan, arms, rows)

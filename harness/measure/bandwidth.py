@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from harness.engine.weights import scale_bytes
 from harness.measure.timing import synchronise
 
 # Well beyond any last-level cache (at most some 100 MB on a GPU, some 100 MB a socket on a CPU).
@@ -34,11 +35,11 @@ def _seconds(source: torch.Tensor, copy: torch.Tensor) -> float:
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of the parameters that a forward reads whole.
+    """Bytes of the parameters that a forward reads whole, packed ones as they are, with scales.
 
     All but the embedding table, of which a step reads a line a row; where the head shares the
     table, it is read as the head.
     """
     table = model.get_input_embeddings().weight
-    total = sum(parameter.nbytes for parameter in model.parameters())
+    total = sum(parameter.nbytes for parameter in model.parameters()) + scale_bytes(model)
     return total if model.lm_head.weight is table else total - table.nbytes

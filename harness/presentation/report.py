@@ -84,7 +84,7 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
         "setup": [
             [
                 "Target",
-                ", ".join(f"{of}: {n:,} parameters" for of, n in facts["parameters"].items()),
+                ", ".join(_target(experiment, of, n) for of, n in facts["parameters"].items()),
             ],
             ["Hardware", f"{where}; {experiment['dtype']}"],
             ["Software", ", ".join(f"{k} {v}" for k, v in packages.items())],
@@ -103,6 +103,12 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
             [check["what"], _TOLD[check["holds"]], check["detail"]] for check in facts["checklist"]
         ],
     }
+
+
+def _target(experiment: dict[str, Any], model: str, parameters: int) -> str:
+    packed = experiment.get("weights", {}).get(model, "full")
+    told = "" if packed == "full" else f" in {packed}"
+    return f"{model}: {parameters:,} parameters{told}"
 
 
 def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:

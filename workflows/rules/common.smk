@@ -69,7 +69,7 @@ def model_folder(model):
 
 def model_spec(wildcards):
     """JSON for --model."""
-    kept = ("path", "hub", "revision", "chat", "attention", "execution")
+    kept = ("path", "hub", "revision", "chat", "attention", "execution", "weights")
     spec = {k: v for k, v in config["models"][wildcards.model].items() if k in kept}
     spec |= {"dtype": config["dtype"], "device": config["device"]}
     if model_folder(wildcards.model):
@@ -250,6 +250,9 @@ def experiment_facts():
     """JSON for the tables and reports."""
     keys = ("experiment", "title", "stand_in", "sessions", "warmup", "seed", "threads")
     keys += ("dtype", "device", *(["shards"] if SHARDED else []))
+    packed = {
+        model: spec["weights"] for model, spec in config["models"].items() if "weights" in spec
+    }
     return as_json(
         {key: config[key] for key in keys}
         | {
@@ -261,6 +264,7 @@ def experiment_facts():
             "methods": METHODS,
             "draft_sizes": CURVE,
         }
+        | ({"weights": packed} if packed else {})
     )
 
 
@@ -284,8 +288,9 @@ def engine_subject(wildcards):
     if wildcards.bench in config["engine"]["shapes"]:
         return ["--shape", wildcards.bench]
     folder = engine_folder(wildcards.bench)
-    attention = config["models"][wildcards.bench].get("attention", "sdpa")
-    return ["--model", folder, "--attention", attention]
+    spec = config["models"][wildcards.bench]
+    weights = ["--weights", spec["weights"]] if "weights" in spec else []
+    return ["--model", folder, "--attention", spec.get("attention", "sdpa"), *weights]
 
 
 def engine_folder(model):
