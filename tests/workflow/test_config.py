@@ -24,6 +24,7 @@ from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
         ('datasets={"squad": {"max_new_tokens": 4, "longest_prompt": 9}}', "squad"),
         ('experiment="../away"', "does not match"),
         ("device=tpu", "does not match"),
+        ('models={"mini": {"path": "x", "weights": "int4"}}', "'int4' is not one of"),
         ('models={"mini": {"methods": {"nope": {}}}}', "models.mini.methods: 'nope', expected one"),
     ],
 )
@@ -135,13 +136,18 @@ def test_the_engine_benchmark_is_a_target_of_its_own() -> None:
     assert "bench_engine" not in snakemake(ROOT, "-n", "--forceall", *SMOKE).stdout
 
 
-def test_the_engine_benchmark_of_a_model_has_the_config_s_attention() -> None:
-    model = '{"mini": {"path": "workflows/resources/mini-target", "attention": "eager"}}'
-    bench = '{"models": ["mini"]}'
-    change = (f"engine={bench}", f"models={model}")
-    done = snakemake(ROOT, "-n", "engine", "--printshellcmds", *SMOKE[1:], "--config", *change)
+def test_attention_and_weights_of_the_config_reach_the_engine_benchmark_and_sessions() -> None:
+    where = "workflows/resources/mini-target"
+    model = {"mini": {"path": where, "attention": "eager", "weights": "nf4"}}
+    change = ('engine={"models": ["mini"]}', f"models={json.dumps(model)}")
+    rules = ("engine", "all")
+    told = ("-n", "--forceall", "--printshellcmds", *SMOKE[1:])
+    done = snakemake(ROOT, *rules, *told, "--config", *change)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "--model workflows/resources/mini-target --attention eager" in done.stdout
+    assert f"--model {where} --attention eager --weights nf4" in done.stdout
+    sessions = re.findall(r"harness \S+ \S+ session --model '(.+?)'", done.stdout)
+    assert {json.loads(given)["weights"] for given in sessions} == {"nf4"}
+    assert '"weights": {"mini": "nf4"}' in done.stdout, "reports say it"
 
 
 def test_an_engine_benchmark_of_an_unknown_model_is_named() -> None:
