@@ -19,6 +19,7 @@ from harness.files import checked, read_json, sha256_bytes, sha256_file
 from harness.hub import commit_of
 from harness.model_files import read_model, told
 
+DEVICE_MAPS = ("auto", "balanced", "sequential")
 _WHOLE_HASH_LIMIT = 2 << 30
 # A mistyped size would be built before the weights can contradict it.
 _SIZES = {
@@ -40,7 +41,8 @@ class ModelSpec:
 
     ``revision``: a branch, tag or commit on the hub; a commit once :meth:`pinned`. ``execution`` as
     in :class:`harness.engine.target.Target`. ``weights``: ``full``, or ``int8`` or ``nf4``, packed
-    as they are read; ``dtype`` is then that of all else.
+    as they are read; ``dtype`` is then that of all else. ``device_map``: how accelerate spreads the
+    layers over the devices of ``device``'s kind.
     """
 
     path: str | None = None
@@ -52,6 +54,7 @@ class ModelSpec:
     attention: str = "sdpa"
     execution: str = "eager"
     weights: str = "full"
+    device_map: str | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
@@ -64,6 +67,9 @@ class ModelSpec:
             raise HarnessError(f"execution: '{self.execution}', expected {' or '.join(EXECUTIONS)}")
         if self.weights not in WEIGHTS:
             raise HarnessError(f"weights: '{self.weights}', expected {' or '.join(WEIGHTS)}")
+        if self.device_map not in (None, *DEVICE_MAPS):
+            expected = " or ".join(DEVICE_MAPS)
+            raise HarnessError(f"device_map: '{self.device_map}', expected {expected}")
 
     @property
     def where(self) -> str:
@@ -109,15 +115,35 @@ def load_model(spec: ModelSpec) -> Any:
             revision=spec.revision,
             dtype=dtype,
             attn_implementation=spec.attention,
-            **loading(spec.weights, dtype, spec.device),
+            **loading(spec.weights, dtype),
+            **_placement(spec),
         )
         _require_full_files(spec, model)
-        if spec.weights == "full":
+        if not _placement(spec):
             model = model.to(spec.device)
+        require_placed(spec, model)
         if spec.device == "cpu":
             store_by_column(model)
             multiply_alike(model)
         return model.eval()
+
+
+def _placement(spec: ModelSpec) -> dict[str, Any]:
+    """Where weights are read to, unless they are moved afterwards; packed ones are not to be."""
+    if spec.device_map is not None:
+        return {"device_map": spec.device_map}
+    return {} if spec.weights == "full" else {"device_map": {"": spec.device}}
+
+
+def require_placed(spec: ModelSpec, model: nn.Module) -> None:
+    """Refuse weights that were left in memory or on disk: each step would fetch them from there."""
+    kind = torch.device(spec.device).type
+    for name, parameter in model.named_parameters():
+        if parameter.device.type != kind:
+            raise HarnessError(
+                f"device_map '{spec.device_map}': {name} is on {parameter.device.type}, expected "
+                f"{kind}; do the devices hold the whole model?"
+            )
 
 
 def _require_full_files(spec: ModelSpec, model: Any) -> None:

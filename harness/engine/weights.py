@@ -22,11 +22,10 @@ _LIBRARY = "bitsandbytes"
 _LAYERS = ("Linear8bitLt", "Linear4bit")  # by name, so that the library may be missing
 
 
-def loading(weights: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
+def loading(weights: str, dtype: torch.dtype) -> dict[str, Any]:
     """What ``from_pretrained`` needs for such weights; nothing for full ones.
 
-    int8 has the paper's threshold of 6, nf4 blocks of 64 and scales in float32. The model is read
-    straight to its device: packed weights are not to be moved.
+    int8 has the paper's threshold of 6, nf4 blocks of 64 and scales in float32.
     """
     if weights == "full":
         return {}
@@ -43,7 +42,7 @@ def loading(weights: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"quantization_config": config, "device_map": {"": device}}
+    return {"quantization_config": config}
 
 
 def weights_of(model: Any) -> str:

@@ -6,6 +6,8 @@ values, and an operation on tensors of two devices raises. For values, the proce
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from harness.engine.stack import Stack
 from harness.engine.target import Target
 from harness.engine.tree import _ancestors, _on_device
 from harness.errors import HarnessError
+from harness.models import ModelSpec, load_target, require_placed
 from methods.firp.streams import Streams
 from methods.lookahead.drafter import _window_rows
 from methods.lookahead.window import layout
@@ -162,3 +165,28 @@ def test_a_norm_apart_from_the_head_is_refused(monkeypatch: pytest.MonkeyPatch) 
         _move(target.norm, FIRST)
         with pytest.raises(HarnessError, match="norm is on fake:0 and the head on fake:1"):
             Target(target.model)
+
+
+def save(folder: Path) -> ModelSpec:
+    tiny_model("llama").save_pretrained(folder)
+    return ModelSpec(path=str(folder), device_map="auto")
+
+
+def test_a_spread_model_answers_as_one_on_one_device(tmp_path: Path) -> None:
+    spread = load_target(save(tmp_path))
+    plain = load_target(replace(save(tmp_path), device_map=None))
+    answers = [collect(EngineDecoder(target, Drafter()), REQUEST)[0] for target in (spread, plain)]
+    assert answers[0] == answers[1]
+
+
+def test_weights_left_elsewhere_are_refused(tmp_path: Path) -> None:
+    spec, model = save(tmp_path), _build("llama", "sdpa", 2, _SIZE)
+    require_placed(spec, model)
+    model.model.layers[3].to("meta")
+    with pytest.raises(HarnessError, match=r"layers\.3\S+ is on meta, expected cpu"):
+        require_placed(spec, model)
+
+
+def test_an_unknown_map_is_refused() -> None:
+    with pytest.raises(HarnessError, match="device_map: 'disk', expected auto or balanced or seq"):
+        ModelSpec(path=".", device_map="disk")
