@@ -37,10 +37,11 @@ def _width_explains(table: pd.DataFrame, rows: pd.DataFrame) -> list[bool | None
 
 def cause(divergence: dict[str, float]) -> str:
     """A gap is numerical if both logits' rounding can close it."""
-    gap, limit = divergence["margin"], TIE_MARGIN
+    gap = divergence["margin"]
     if gap == 0:
         return "exact tie"
-    if "rounding" in divergence:
-        # At other widths float32 over packed weights rounds by more than one row of it shows.
-        gap, limit = divergence["exact_margin"], max(limit, 2 * divergence["rounding"])
-    return "numerical" if abs(gap) < limit else "METHOD BUG"
+    exact = divergence.get("exact_margin", gap)
+    # Packed weights in float32: at other widths it rounds by more than the one forward shows.
+    tied = max(abs(gap), abs(exact)) < TIE_MARGIN
+    rounded = abs(exact) < 2 * divergence.get("rounding", 0.0)
+    return "numerical" if tied or rounded else "METHOD BUG"
