@@ -110,6 +110,10 @@ def test_layers_are_packed_and_all_else_is_not(
     found = dict(packed_layers(target.model))
     assert {type(layer).__name__ for layer in found.values()} == {LAYERS[weights]}
     assert len(found) == 7 * 4
+    if weights == "nf4":
+        assert {layer.weight.quant_state.quant_type for layer in found.values()} == {"nf4"}
+    else:
+        assert {layer.state.threshold for layer in found.values()} == {6}, "the paper's"
     assert type(target.model.lm_head) is nn.Linear
     assert target.dtype == getattr(torch, dtype)
     assert target.model.num_parameters() == tiny_model("qwen2").num_parameters()
