@@ -70,6 +70,15 @@ class ModelSpec:
         if self.device_map not in (None, *DEVICE_MAPS):
             expected = " or ".join(DEVICE_MAPS)
             raise HarnessError(f"device_map: '{self.device_map}', expected {expected}")
+        if self.device_map is not None:
+            self._check_map()
+
+    def _check_map(self) -> None:
+        told = f"device_map: '{self.device_map}'"
+        if not self.device.startswith("cuda"):
+            raise HarnessError(f"{told} with device {self.device}, expected cuda")
+        if self.execution == "compiled":  # accelerate's hooks cannot be
+            raise HarnessError(f"{told} with execution compiled, expected eager or static")
 
     @property
     def where(self) -> str:
@@ -141,8 +150,8 @@ def require_placed(spec: ModelSpec, model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if parameter.device.type != kind:
             raise HarnessError(
-                f"device_map '{spec.device_map}': {name} is on {parameter.device.type}, expected "
-                f"{kind}; do the devices hold the whole model?"
+                f"model '{spec.where}': {name} is on {parameter.device.type}, expected {kind}; do "
+                "the devices hold all of it?"
             )
 
 

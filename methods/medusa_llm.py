@@ -62,6 +62,10 @@ def _old_llama(target: Target) -> Any:
     """The package's LLaMA over the target's own tensors."""
     if target.weights != "full":
         raise HarnessError(f"medusa_llm: weights '{target.weights}'; the package runs full ones")
+    if len(target.devices) > 1:
+        raise HarnessError(
+            f"medusa_llm: a target on {len(target.devices)} devices; the package runs it on one"
+        )
     config = copy.deepcopy(target.config)
     kind, heads = config.model_type, config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", heads)

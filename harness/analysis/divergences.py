@@ -15,7 +15,8 @@ def divergences(rows: pd.DataFrame) -> pd.DataFrame:
     float32 values there.
     ``baseline_gap`` and ``arm_gap``: of the two highest logits that either chose its token from, in
     its own forward; ``own_width``: whether the arm leaves the baseline there or before even when it
-    keeps one token of each forward; empty for arms outside the engine.
+    keeps one token of each forward, so that what it accepts is not the cause (drafts that follow
+    the text so far are others then); empty for arms outside the engine.
     ``width_matched``: whether the arm of that name, which is as wide as FIRP and accepts nothing,
     leaves the baseline at the same token in the same session; empty without that arm.
     """
@@ -41,7 +42,8 @@ def cause(divergence: dict[str, float]) -> str:
     if gap == 0:
         return "exact tie"
     exact = divergence.get("exact_margin", gap)
-    # Packed weights in float32: at other widths it rounds by more than the one forward shows.
+    # Packed weights in float32: at other widths it rounds by more than the one forward shows. In
+    # half precision logits are farther apart than that, or equal.
     tied = max(abs(gap), abs(exact)) < TIE_MARGIN
     rounded = abs(exact) < 2 * divergence.get("rounding", 0.0)
     return "numerical" if tied or rounded else "METHOD BUG"

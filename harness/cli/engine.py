@@ -19,6 +19,7 @@ def add(commands: Any) -> None:
     add("--device", default="cpu")
     add("--attention", default="sdpa", choices=("sdpa", "eager"), help="of a model")
     add("--weights", default="full", choices=("full", "int8", "nf4"), help="of a model")
+    add("--device-map", choices=("auto", "balanced", "sequential"), help="of a model")
     add("--rows", default="1,2,4,8,16,32,64,128", help="of the forwards")
     add("--contexts", default="128,512,2048", help="tokens in the cache")
     add("--repeats", default=15, type=int, help="timings of each forward")
@@ -42,8 +43,10 @@ def _engine(options: argparse.Namespace) -> None:
         raise HarnessError("engine: expected exactly one of --shape and --model")
     if options.model is not None and options.layers is not None:
         raise HarnessError(f"layers: {options.layers} of a model, expected --layers with --shape")
-    if options.shape is not None and options.weights != "full":
-        raise HarnessError(f"weights: {options.weights} of a shape, expected it with --model")
+    for name in ("weights", "device_map"):
+        found = getattr(options, name)
+        if options.shape is not None and found not in ("full", None):
+            raise HarnessError(f"{name}: {found} of a shape, expected it with --model")
     grid = Grid(
         rows=_numbers(options.rows, "--rows"),
         contexts=_numbers(options.contexts, "--contexts"),
@@ -57,7 +60,7 @@ def _engine(options: argparse.Namespace) -> None:
         subject = random_subject(options.shape, options.layers, *where)
     else:
         spec = ModelSpec(path=str(options.model), dtype=options.dtype, device=options.device)
-        how = {"attention": options.attention, "weights": options.weights}
+        how = {name: getattr(options, name) for name in ("attention", "weights", "device_map")}
         subject = model_subject(replace(spec, **how))
     bench_engine(subject, grid, options.out, compiled=not options.no_compile)
 

@@ -70,7 +70,7 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
         "training_seconds": trained,
         "tuning_seconds": round(earlier + time.monotonic() - job.started, 1),
         "budget_seconds": step.budget,
-        "fingerprint": fingerprint(machine(job.target.device)),
+        "fingerprint": fingerprint(machine(job.target.devices)),
     }
     write_json(step.folder / SPENT, spent)
 

@@ -46,13 +46,14 @@ class Arena:
         self.length = self.offset = 0
         if slots <= self.capacity:
             return
-        self.capacity = slots
-        self.stores = {}  # the old ones are freed first
+        # The old stores are freed first; where the memory holds no new ones, there are none.
+        self.capacity, self.stores, self._slices = 0, {}, []
         for device, layers in Counter(self.devices).items():
             shape = (layers, 2, 1, self._heads, slots, self._head_dim)
             self.stores[device] = torch.zeros(shape, dtype=self._dtype, device=device)
         left = {device: iter(store) for device, store in self.stores.items()}
         self._slices = [(*next(left[device]),) for device in self.devices]
+        self.capacity = slots
 
     def pin(self) -> None:
         """Tell torch.compile that the store stays where it is: it makes no CUDA graphs of forwards

@@ -102,13 +102,13 @@ def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
     """[V] logits after ``ids``, one layer widened at a time, so that large ones fit."""
     hidden = target.embed(ids).float()
     layout = causal_layout(len(ids), target.device)
-    rotary = target.model.model.rotary_emb(hidden, layout.positions[None])
+    rotary = target.model.model.rotary_emb(hidden, layout.sent[None])
     for layer, window, device in zip(
         target.layers, target.windows, target.arena.devices, strict=True
     ):
         mask = BlockMask(layout, 0, window, torch.float32).view(0, len(ids)).to(device)
         turned = tuple(table.to(device) for table in rotary)
         hidden = widened(layer)(hidden.to(device), attention_mask=mask, position_embeddings=turned)
-    last: Tensor = widened(target.norm)(hidden[0, -1:].to(target.device))
-    logits: Tensor = widened(target.model.lm_head)(last)[0]
+    last: Tensor = widened(target.norm)(hidden[0, -1:].to(target.norm.weight.device))
+    logits: Tensor = widened(target.model.lm_head)(last.to(target.device))[0]
     return logits

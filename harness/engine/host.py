@@ -11,15 +11,14 @@ from torch import Tensor
 
 
 def to_device(values: Sequence[int], device: torch.device) -> Tensor:
-    """[N] int64, sent without waiting for what is queued, as ``torch.tensor(device=)`` would."""
+    """[N] int64 of a few values, sent without waiting for what is queued; ``torch.tensor`` with a
+    ``device`` waits.
+    """
     return torch.tensor(values).to(device, non_blocking=True)
 
 
 def to_host(*tensors: Tensor) -> list[list[float]]:
     """The numbers of each tensor, flat, all in one read. Integers stay exact up to 2**53."""
-    if len(tensors) == 1:
-        flat: list[float] = tensors[0].flatten().tolist()
-        return [flat]
     numbers = torch.cat([tensor.flatten().double() for tensor in tensors]).tolist()
     found = []
     for tensor in tensors:

@@ -124,10 +124,9 @@ def _layout(tree: Tree, extra: ExtraRows | None, device: torch.device) -> BlockL
     nodes = len(tree.shape)
     depths = torch.tensor(tree.shape.depths)
     if extra is None:
-        return BlockLayout(tree.shape.ancestors, depths.to(device, non_blocking=True))
+        return BlockLayout(tree.shape.ancestors, depths, device)
     total = nodes + len(extra.positions)
     visible = torch.zeros(total, total, dtype=torch.bool)
     visible[:nodes, :nodes] = tree.shape.ancestors
     visible[nodes:] = extra.visible
-    positions: Tensor = torch.cat([depths, extra.positions])
-    return BlockLayout(visible, positions.to(device, non_blocking=True))
+    return BlockLayout(visible, torch.cat([depths, extra.positions]), device)

@@ -7,7 +7,7 @@ that a lower layer sees. A sliding window depends only on the distance to the bl
 right-aligned as well.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -20,11 +20,17 @@ class BlockLayout:
     """Who sees whom among T rows, and where they stand.
 
     ``visible`` [T, T] bool (True = attends); ``positions`` [T] int64, relative to the number of
-    committed tokens. Every row sees every committed token.
+    committed tokens; both on the host, ``sent`` the positions on ``device``. Every row sees every
+    committed token.
     """
 
     visible: Tensor
     positions: Tensor
+    device: torch.device
+    sent: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sent", self.positions.to(self.device, non_blocking=True))
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -49,12 +55,12 @@ class BlockMask:
         additive[:, context:].masked_fill_(~layout.visible, float("-inf"))
         if window is not None:
             # Column j of the context holds the token j - context behind the first uncommitted one.
-            columns = torch.cat([torch.arange(context) - context, layout.positions.cpu()])
-            outside = layout.positions.cpu()[:, None] - columns[None, :] >= window
+            columns = torch.cat([torch.arange(context) - context, layout.positions])
+            outside = layout.positions[:, None] - columns[None, :] >= window
             additive.masked_fill_(outside, float("-inf"))
         additive = nn.functional.pad(additive, (0, spare), value=float("-inf"))
         self._context = context
-        self._buffer = additive.to(layout.positions.device, non_blocking=True)[None, None]
+        self._buffer = additive.to(layout.device, non_blocking=True)[None, None]
 
     def view(self, committed: int, rows: int, span: int = 0) -> Tensor:
         """[1, 1, rows, committed + rows] mask of the leading ``rows`` rows, a view; or, with a
@@ -95,4 +101,4 @@ def aligned(mask: Tensor) -> Tensor:
 def causal_layout(rows: int, device: torch.device) -> BlockLayout:
     """Rows in order, each seeing itself and those before: a prompt, or a chain."""
     visible = torch.ones(rows, rows, dtype=torch.bool).tril()
-    return BlockLayout(visible, torch.arange(rows, device=device))
+    return BlockLayout(visible, torch.arange(rows), device)

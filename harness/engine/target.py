@@ -60,8 +60,8 @@ class Target:
     ``execution`` of forwards behind a prompt: ``eager``; ``static``, the same with shapes that
     follow the number of rows and, in steps of ``BUCKET``, the context; ``compiled``, those by
     torch.compile, on CUDA as graphs. Static forwards need finite numbers in slots that are hidden
-    from them. ``device``: that of the norm and the head, where all states are outside the layers;
-    layers and embeddings may be on others.
+    from them. ``device``: the head's, where all states are outside the layers; layers, embeddings
+    and the final norm may be on others.
     """
 
     def __init__(self, model: Any, weights_hash: str = "", execution: str = "eager") -> None:
@@ -74,13 +74,13 @@ class Target:
         self.config = model.config
         self.layers: list[nn.Module] = list(body.layers)
         self._embed, self._rotary = body.embed_tokens, body.rotary_emb
-        self.norm: nn.Module = body.norm
+        self.norm: Any = body.norm
         self._head = model.lm_head
         weight = self._head.weight
         self.dtype: torch.dtype = weight.dtype
         self.device: torch.device = weight.device
         self.hidden_size: int = self.config.hidden_size
-        self.arena = Arena(layer_devices(body, self.device), *kv_shape(self.config), self.dtype)
+        self.arena = Arena(layer_devices(body), *kv_shape(self.config), self.dtype)
         windows = attention_windows(self.config, len(self.layers))
         self.stack = Stack(self.layers, windows, self.arena, self.device)
         self._masks: dict[tuple[Any, int | None], BlockMask] = {}
@@ -93,6 +93,11 @@ class Target:
         self._cos = self._sin = torch.empty(0)
         with torch.inference_mode():
             self._check_against_model()
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """All that a forward uses, the head's first."""
+        return list(dict.fromkeys([self.device, *self.arena.devices]))
 
     @property
     def windows(self) -> Sequence[int | None]:
@@ -125,7 +130,12 @@ class Target:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, V] logits of final-layer states [T, H] (before the final norm)."""
-        return self._head(self.norm(hidden))
+        return self._head(self.normed(hidden))
+
+    def normed(self, hidden: Tensor) -> Tensor:
+        """[T, H] what the head reads of final-layer states [T, H]."""
+        states: Tensor = self.norm(hidden.to(self.norm.weight.device))
+        return states.to(self.device)
 
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
         """Run and commit prompt tokens into an empty arena; returns states entering ``capture``."""
@@ -163,7 +173,7 @@ class Target:
         # A block without a key is run once, like a prompt: nothing to be gained by a static shape.
         span = _bucketed(context + block.rows) if self._static and block.key is not None else 0
         self.arena.place(context, block.rows, span)
-        absolute = block.layout.positions + context
+        absolute = block.layout.sent + context
         cos, sin = self._cos.index_select(1, absolute), self._sin.index_select(1, absolute)
         states: dict[int, Tensor] = {}
         masks: dict[int, Masks] = {}

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -18,21 +19,21 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _PACKAGES = ("torch", "transformers", "datasets", "medusa-llm", "pandas", "numpy", "snakemake")
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """Facts that must agree for two timings to be compared."""
+def machine(devices: Sequence[torch.device]) -> dict[str, Any]:
+    """Facts that must agree for two timings to be compared; ``devices`` as of a target."""
     facts: dict[str, Any] = {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "device": str(device),
+        "device": ", ".join(map(str, devices)),
         "threads": torch.get_num_threads(),
         "blas": "mkl" if torch.backends.mkl.is_available() else "other",
         "torch": torch.__version__,
     }
     if (_CPUFREQ / "scaling_governor").is_file():
         facts["governor"] = (_CPUFREQ / "scaling_governor").read_text().strip()
-    if device.type == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(device)
+    if devices[0].type == "cuda":
+        facts["gpu"] = ", ".join(map(torch.cuda.get_device_name, devices))
         facts["cuda"] = torch.version.cuda
     return facts
 

@@ -167,8 +167,7 @@ class FirpDrafter(Drafter):
 
     def _second_layout(self) -> BlockLayout:
         """K rows behind the compacted path: the last committed token sits at position -1."""
-        positions = torch.arange(self.steps, device=self._target.device)
-        return BlockLayout(self._between(), positions)
+        return BlockLayout(self._between(), torch.arange(self.steps), self._target.device)
 
     def _second_pass(self, outcome: Outcome, last: int) -> Tensor:
         """[1, K, H] final pseudo states of node ``last``, against the compacted arena."""

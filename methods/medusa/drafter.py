@@ -40,7 +40,7 @@ class MedusaDrafter(Drafter):
 
     def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor:
         """What the heads say at the last accepted node."""
-        state = self._target.norm(hidden[0].index_select(0, last[None]))
+        state = self._target.normed(hidden[0].index_select(0, last[None]))
         self.head_logits = self._heads(state)
         return self._policy.wanted(self.head_logits)
 

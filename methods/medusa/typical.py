@@ -37,7 +37,7 @@ class TypicalAcceptance:
         shape = tree.on(logits.device)
         own = probabilities[shape.parents, tree.ids(logits.device)]
         reached = tree.reached(own > threshold[shape.parents])
-        # The root's own entry is no draft's; what is not reached may be as unlikely as 0.
-        likely = torch.where(reached, own, 1.0).double().log()
+        # What is not reached may be as unlikely as 0, and so may the root, which is no draft.
+        likely = torch.where(reached & (shape.depths > 0), own, 1.0).double().log()
         score = shape.drafted.double() @ likely
         return torch.where(reached, score + _DEEPER * shape.depths, -math.inf).argmax()

@@ -46,7 +46,7 @@ def calibrate(job: Job, longest: int, file: Path) -> Calibration:
     read what an earlier search of this target measured on this machine.
     """
     target = job.target
-    here = fingerprint(machine(target.device))
+    here = fingerprint(machine(target.devices))
     prompt = _middle_of_an_answer(job.requests)
     how = [str(target.dtype), target.execution, target.config._attn_implementation]
     key = sha256_json([target.weights_hash, how, longest, len(prompt), here, source_hash()])

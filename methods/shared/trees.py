@@ -38,10 +38,6 @@ class TreePolicy(ABC):
     def build(self, root: int, table: Sequence[Sequence[float]]) -> Tree:
         """A tree under token ``root`` from a ``wanted`` table on the host."""
 
-    def draft(self, root: int, logits: Tensor) -> Tree:
-        """A tree under token ``root`` from ``logits`` [K, V]."""
-        return self.build(root, self.wanted(logits).tolist())
-
 
 class StaticTree(TreePolicy):
     """The same rank paths at every step (Medusa's kind of tree, arXiv 2401.10774 section 2.3.3)."""

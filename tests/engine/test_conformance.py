@@ -202,7 +202,7 @@ def test_control_positions_by_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = engine.forward
 
     def by_slot(block, **kwargs):  # type: ignore[no-untyped-def]
-        block.layout.positions.copy_(torch.arange(block.rows))
+        block.layout.sent.copy_(torch.arange(block.rows))
         return forward(block, **kwargs)
 
     monkeypatch.setattr(engine, "forward", by_slot)

@@ -240,6 +240,7 @@ BAD = [
     (["--shape", "tiny", "--model", "x"], "engine: expected exactly one of"),
     (["--shape", "tiny", "--layers", "7"], "layers: 7, expected 1 to 6 of 'tiny'"),
     (["--shape", "tiny", "--weights", "nf4"], "weights: nf4 of a shape, expected it with --model"),
+    (["--shape", "tiny", "--device-map", "auto"], "device_map: auto of a shape, expected it"),
     (["--shape", "tiny", "--rows", "1,two"], "--rows: '1,two', expected numbers with commas"),
     (["--shape", "tiny", "--rows", "4,1"], "engine rows: [4, 1], expected ascending numbers"),
     (["--shape", "tiny", "--contexts", "0"], "engine contexts: [0], expected ascending numbers"),

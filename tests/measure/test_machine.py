@@ -1,11 +1,14 @@
-"""What others took of the machine, from the kernel's counters."""
+"""What is told of a machine, and what others took of it, from the kernel's counters."""
 
 from pathlib import Path
 
 import pytest
+import torch
 
+from harness.engine.target import Target
 from harness.measure import machine
 from harness.measure.machine import Disturbance
+from tests.models import tiny_model
 
 TICK = 100  # a second, on every Linux that there is
 
@@ -41,3 +44,11 @@ def test_a_system_without_counters_tells_nothing(
 ) -> None:
     monkeypatch.setattr(machine, "_STAT", tmp_path / "none")
     assert Disturbance().seconds() == {}
+
+
+def test_timings_name_every_device_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {torch.device("cuda:1"): "H200", torch.device("cuda:0"): "A100"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+    facts = machine.machine(list(names))
+    assert (facts["device"], facts["gpu"]) == ("cuda:1, cuda:0", "H200, A100")
+    assert machine.machine(Target(tiny_model("llama")).devices)["device"] == "cpu"

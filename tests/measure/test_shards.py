@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.commands import session
 from harness.commands.prompts import Split, freeze_prompts
 from harness.commands.session import SessionFiles, measure_session
 from harness.commands.stand_in import make_stand_in
 from harness.data.prompts import Prompt, hash_ids, shard_of
+from harness.engine.arena import Arena
 from harness.engine.audit import audit, finite
-from harness.engine.drafter import Drafter
+from harness.engine.drafter import Drafter, Needs
 from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine.target import BUCKET, Target
 from harness.errors import HarnessError
 from harness.measure.session import Plan, run_session
+from harness.method import Method
 from harness.models import ModelSpec
 from methods import load_method
 from tests.models import tiny_model
@@ -94,12 +97,51 @@ def test_empty_shards_are_refused(shard: int, shards: int, expected: str) -> Non
     assert str(caught.value) == expected
 
 
-def test_a_session_measures_the_shard_that_its_labels_name(tmp_path: Path) -> None:
-    make_stand_in("gsm8k", "test", 3, 0, tmp_path / "questions.jsonl")
+def _question_file(folder: Path, count: int) -> tuple[ModelSpec, Path]:
+    """mini's target, and prompts frozen for it."""
+    make_stand_in("gsm8k", "test", count, 0, folder / "questions.jsonl")
     spec = ModelSpec(path=str(ROOT / "workflows/resources/mini-target"))
-    prompts = tmp_path / "prompts.jsonl"
-    split = Split("gsm8k", {"path": str(tmp_path / "questions.jsonl")}, None, 300)
-    freeze_prompts(spec, split, None, prompts)
+    split = Split("gsm8k", {"path": str(folder / "questions.jsonl")}, None, 300)
+    freeze_prompts(spec, split, None, folder / "prompts.jsonl")
+    return spec, folder / "prompts.jsonl"
+
+
+class _Wide(Drafter):
+    """An arm that may send more rows than are to spare."""
+
+    needs = Needs(max_rows=3 * BUCKET)
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+def test_slots_for_the_widest_arm_are_there_before_the_first_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reserved: bool
+) -> None:
+    spec, prompts = _question_file(tmp_path, 1)
+    arms = {
+        "autoregressive": (load_method("autoregressive"), {}),
+        "lookahead": (Method(lambda target, *_: EngineDecoder(target, _Wide())), {}),
+    }
+    grown = []
+    reserve = Arena.reserve
+
+    def watched(self: Arena, slots: int) -> None:
+        before = self.capacity
+        reserve(self, slots)
+        grown.append(self.capacity > before)
+
+    monkeypatch.setattr(Arena, "reserve", watched)
+    if not reserved:
+        monkeypatch.setattr(session, "most_rows", lambda _: 0)  # control
+    options = {"labels": {"session": 1}, "seed": 0, "max_new_tokens": 2, "warmup": 1}
+    files = SessionFiles(prompts, prompts, tmp_path / "none", tmp_path / "session-1.jsonl")
+    measure_session(spec, arms, files, options)
+    # The first is the target's check of itself, the second the session's.
+    assert grown[:2] == [True, True]
+    assert any(grown[2:]) is not reserved
+
+
+def test_a_session_measures_the_shard_that_its_labels_name(tmp_path: Path) -> None:
+    spec, prompts = _question_file(tmp_path, 3)
     arms = {name: (load_method(name), {}) for name in ARMS[:2]}
     seen = []
     for shard in (1, 2):

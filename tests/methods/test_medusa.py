@@ -14,7 +14,7 @@ from harness.decoder import Request, collect
 from harness.engine.drafter import Context, Drafter, Outcome
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
-from harness.engine.tree import Tree
+from harness.engine.tree import Tree, TreeShape
 from harness.errors import HarnessError
 from harness.method import Job
 from methods.medusa import METHOD
@@ -73,7 +73,7 @@ def test_cartesian_tree_is_the_packages(widths: tuple[int, ...]) -> None:
             logits[depth, token] = -rank
             listed.append(token)
             token += 1
-    drafted = policy.draft(0, logits)
+    drafted = policy.build(0, policy.wanted(logits).tolist())
     assert drafted.tokens == [listed[i] for i in buffers["tree_indices"].tolist()]
     shallow = generate_medusa_buffers([1, *widths[:-1], widths[-1] + 1], device="cpu")
     assert shallow["medusa_attn_mask"].shape[-1] != len(policy.shape), "control"
@@ -203,6 +203,19 @@ def test_typical_acceptance_is_upstreams(seed: int) -> None:
     best, length = evaluate_posterior(logits[rows], candidates, 0.7, 0.09, 0.3)
     wanted = rows[best, : int(length) + 1].tolist()
     assert tree.path(int(rule(tree, logits, torch.empty(0)))) == wanted
+
+
+def test_an_impossible_root_is_no_reason_to_refuse_drafts() -> None:
+    """It is no draft: what the target said of it after itself is of no account."""
+    tree = Tree(TreeShape((-1, 0, 1, 0)), [5, 6, 7, 8])
+    logits = torch.zeros(4, 10)
+    logits[0, 6] = logits[1, 7] = 9.0
+    rule = TypicalAcceptance()
+    assert int(rule(tree, logits, torch.empty(0))) == 2
+    logits[0, 5] = logits[0, 8] = -torch.inf
+    assert int(rule(tree, logits, torch.empty(0))) == 2
+    logits[1, 7] = -torch.inf
+    assert int(rule(tree, logits, torch.empty(0))) == 1
 
 
 def test_heads_survive_saving_and_loading(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Self-speculation: drafts are those of the target without the sublayers; search is repeatable."""
 
 import copy
+import csv
 import dataclasses
 import importlib
 from pathlib import Path
@@ -253,6 +254,18 @@ def test_tune_and_decode(tmp_path: Path) -> None:
     for request in job.requests:
         truth, _ = collect(EngineDecoder(job.target, Drafter()), request)
         assert collect(decoder, request)[0] == truth
+
+
+def test_the_best_candidate_is_timed_with_its_threshold_carried_and_not(tmp_path: Path) -> None:
+    job = _job(tmp_path, 4)
+    assert METHOD.tune is not None
+    METHOD.tune(job)
+    with (tmp_path / "trials.csv").open() as stream:
+        first, *others = csv.DictReader(stream)
+    point = ("sublayers_skipped", "longest", "threshold")
+    twins = [trial for trial in others if all(trial[key] == first[key] for key in point)]
+    assert first["carried"] == "False"
+    assert "True" in {trial["carried"] for trial in twins if trial["role"] != "default"}
 
 
 def test_a_point_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,8 +289,9 @@ def engine_subject(wildcards):
         return ["--shape", wildcards.bench]
     folder = engine_folder(wildcards.bench)
     spec = config["models"][wildcards.bench]
-    weights = ["--weights", spec["weights"]] if "weights" in spec else []
-    return ["--model", folder, "--attention", spec.get("attention", "sdpa"), *weights]
+    options = {"attention": "--attention", "weights": "--weights", "device_map": "--device-map"}
+    given = [word for key, name in options.items() if key in spec for word in (name, spec[key])]
+    return ["--model", folder, *given]
 
 
 def engine_folder(model):
