@@ -118,8 +118,8 @@ def exact(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
     """The rule that keeps the output the target's own: drafts pass that were chosen themselves.
 
     Exact for greedy and, with one draw per node, for sampling: what is emitted is that very draw.
-    The token chosen at the last node is the bonus. Of siblings with the same token that passes, the
-    one below which most drafts pass is gone to.
+    The token chosen at the last node is the bonus. Of siblings with the same token, the one whose
+    path goes on farthest is taken.
     """
     if len(tree.tokens) == 1:
         return root_only(tree, logits, chosen)
