@@ -4,6 +4,8 @@ A limit on the size of files stands for the full disk: the kernel refuses the wr
 """
 
 import json
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from tests.faults.small import (
 from tests.models import tiny_model
 
 REFUSED = "File too large"
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_session_keeps_its_rows_and_goes_on(
@@ -139,6 +142,24 @@ def test_what_killed_writers_left_goes_and_what_others_write_stays(tmp_path: Pat
         file.write_text("half")
     write_text(final, "whole")
     assert set(tmp_path.iterdir()) == {final, alive, other}
+
+
+def _logged(into: str, code: int) -> tuple[int, str]:
+    """Exit code and screen of a step that ends in ``code``, in the shell that Snakemake uses."""
+    command = ("bash", "-euo", "pipefail", "-c", f"(echo told; exit {code}) 2>&1 | {into}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def test_a_log_that_cannot_be_written_fails_no_step_and_hides_no_failure() -> None:
+    rules = (file.read_text() for file in (ROOT / "workflows/rules").glob("*.smk"))
+    logs = re.findall(r"2>&1 \| (.*)\"$", "".join(rules), re.M)
+    assert len(logs) > 10
+    for log in set(logs):
+        full = log.replace("{log}", "/dev/full")
+        assert _logged(full, 0) == (0, "told\n")
+        assert _logged(full, 3) == (3, "told\n")
+    assert _logged("tee /dev/full", 0) == (1, "told\n"), "control: a log without a guard"
 
 
 def test_control_a_disk_that_takes_all(tmp_path: Path) -> None:

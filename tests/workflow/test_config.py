@@ -150,6 +150,20 @@ def test_attention_and_weights_of_the_config_reach_the_engine_benchmark_and_sess
     assert '"weights": {"mini": "nf4"}' in done.stdout, "reports say it"
 
 
+def test_what_a_local_target_consists_of_is_an_input(tmp_path: Path) -> None:
+    parts = ("config.json", "chat_template.jinja", "tokenizer.model", "model.safetensors")
+    for name in (*parts, "notes.md"):
+        (tmp_path / name).touch()
+    models = json.dumps({"mini": {"path": str(tmp_path)}})
+    done = snakemake(ROOT, "-n", "--forceall", *SMOKE, "--config", f"models={models}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    inputs = re.findall(r"^rule session:\n    input: (.*)$", done.stdout, re.M)
+    assert inputs
+    for line in inputs:
+        assert {f"{tmp_path}/{name}" for name in parts} <= set(line.split(", ")), line
+        assert "notes.md" not in line, "control: a file that no loader reads"
+
+
 def test_an_engine_benchmark_of_an_unknown_model_is_named() -> None:
     change = 'engine={"models": ["vicuna"]}'
     done = snakemake(ROOT, "-n", "engine", *SMOKE[1:], "--config", change)
