@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,28 @@ SECONDS = {
 # Chosen by measured time: the setting, and what describes the setting alone.
 CHOSEN = {"setting.json", "spent.json"}
 MEASURED = {"curve": {"acceptance_length", "rows_per_step", "setting"}}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting that was timed, the requests it answered, and what it accepted on them.
+
+    Which settings go on from the screening to all requests is decided by seconds, so that one may
+    have answered more in one run than in the other: then its figures are of different requests.
+    """
+
+    setting: tuple[str, ...]
+    requests: str
+    acceptance_length: str
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Trial) or self.setting != other.setting:
+            return False
+        alike = self.acceptance_length == other.acceptance_length
+        return alike or self.requests != other.requests
+
+    def __hash__(self) -> int:
+        return hash(self.setting)
 
 
 def settled(folder: Path) -> dict[str, Any]:
@@ -44,12 +67,21 @@ def _view(file: Path) -> Any:
         return [_timeless(json.loads(line)) for line in file.read_text().splitlines()]
     if file.suffix == ".json":
         return _timeless(json.loads(file.read_text()))
+    if file.name == "trials.csv":
+        with file.open(newline="") as stream:
+            return [_trial(row) for row in _rows(stream)]
     if file.suffix == ".csv":
         dropped = SECONDS | MEASURED.get(file.parent.name, set())
         with file.open(newline="") as stream:
             lines = [{k: v for k, v in row.items() if k not in dropped} for row in _rows(stream)]
         return sorted(lines, key=str)
     return sha256_file(file)
+
+
+def _trial(row: dict[str, str]) -> Trial:
+    measured = {*SECONDS, "requests", "acceptance_length"}
+    setting = tuple(v for k, v in row.items() if k not in measured)
+    return Trial(setting, row["requests"], row["acceptance_length"])
 
 
 def _rows(stream: Any) -> Any:

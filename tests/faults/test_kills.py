@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kills import Stage, kill_often
+from tests.faults.same import differences, settled
 from tests.faults.stages import dry_run, stand_in_stage
 
 IN_PLACE = """
@@ -69,3 +70,27 @@ Shell command: python -m harness freeze > y.log
         (("answers/train.jsonl",), "python -m harness answer 2>&1 | tee x.log"),
         (("prompts.jsonl", "prompts.dropped.json"), "python -m harness freeze > y.log"),
     ]
+
+
+TRIALS = "role,longest,requests,speedup,acceptance_length\n{},2,{},1.1,{}\n,4,16,1.2,2.5\n"
+
+
+@pytest.mark.parametrize(
+    ("trials", "same"),
+    [
+        (TRIALS.format("", 16, "2.1"), True),
+        (TRIALS.format("chosen", 2, "2.2"), True),  # screened only
+        (TRIALS.format("", 16, "2.2"), False),
+        (TRIALS.format("", 16, "2.1") + ",5,16,1.2,2.5\n", False),
+        (TRIALS.replace(",4,", ",5,").format("", 16, "2.1"), False),
+    ],
+)
+def test_trials_differ_in_their_settings_or_in_what_equally_many_requests_gave(
+    tmp_path: Path, trials: str, same: bool
+) -> None:
+    views = []
+    for name, text in (("first", TRIALS.format("", 16, "2.1")), ("second", trials)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trials.csv").write_text(text)
+        views.append(settled(tmp_path / name))
+    assert differences(*views) == ([] if same else ["trials.csv: differs"])
