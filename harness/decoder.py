@@ -5,7 +5,7 @@ calls it stamps the time when a record arrives.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -74,6 +74,12 @@ class Decoder(ABC):
     def extra_bytes(self) -> int:
         """Bytes held beside the target's weights: own parameters, cache and buffers; computed."""
         return 0
+
+    def replay(self, records: Sequence[StepRecord]) -> None:  # noqa: B027 - most carry nothing
+        """The steps of an answer given in a process before: learn from them what was learnt there.
+
+        Only for what is carried from answer to answer, so that a resumed session goes on as it was.
+        """
 
     def decode(self, request: Request, emit: Emit) -> None:
         """Hand each record to ``emit`` as soon as its tokens are known on the host."""

@@ -9,11 +9,12 @@ is drafted and may learn from what was verified; it cannot change what is commit
 does, the output is the target's own.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from harness.decoder import StepRecord
 from harness.engine.masks import causal_layout
 from harness.engine.stack import Sublayer
 from harness.engine.target import Block, RowGroup, Target
@@ -119,3 +120,6 @@ class Drafter:
 
     def observe(self, context: Context, outcome: Outcome) -> None:
         """Learn from a verify forward; ``context`` is already that of the next draft."""
+
+    def replay(self, records: Sequence[StepRecord]) -> None:
+        """Learn what is carried from answer to answer, of one that an earlier process gave."""

@@ -5,7 +5,7 @@ root. Prefill stores all prompt tokens but the last, which is the first root, so
 a step like any other and ends the prefill phase with one token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ class EngineDecoder(Decoder):
     def extra_bytes(self) -> int:
         """The slots of the longest request so far, and what the drafter holds."""
         return self.target.arena.bytes_per_slot * self._slots + self.drafter.extra_bytes()
+
+    def replay(self, records: Sequence[StepRecord]) -> None:
+        """The drafter's to learn from."""
+        self.drafter.replay(records)
 
     @torch.inference_mode()
     def steps(self, request: Request) -> Iterator[StepRecord]:

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from harness.data.prompts import Prompt
-from harness.decoder import Decoder, Request
+from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.audit import own_gap, own_width_leaves
 from harness.errors import HarnessError, named
 from harness.measure.journal import Journal, Row
@@ -77,6 +77,9 @@ def run_session(
         failed = {row["arm"]: row["failure"] for row in journal.rows if "failure" in row}
         roster = Roster(plan.arms, plan.device, failed)
         roster.warm_up([(prompt, plan.request(prompt)) for prompt in plan.warmup])
+        for row in journal.rows:
+            if "failure" not in row:
+                plan.arms[row["arm"]].replay(_records(row))
         block = journal.blocks
         questions = groupby(plan.prompts, key=lambda prompt: prompt.question_id)
         orders = balanced_orders(list(plan.arms), plan.seed)
@@ -184,3 +187,13 @@ def _outcome(run: TimedRun, request: Request) -> dict[str, Any]:
         "decode_seconds": run.decode_seconds,
         "stop_reason": run.stop_reason(request),
     }
+
+
+def _records(row: Row) -> list[StepRecord]:
+    """The steps of a row."""
+    tokens = iter(row["output_ids"])
+    counts, sizes, rows = row["step_tokens"], row["step_draft_size"], row["step_rows"]
+    return [
+        StepRecord(tuple(islice(tokens, count)), size, of_forward, tuple(path))
+        for count, size, of_forward, path in zip(counts, sizes, rows, row["step_path"], strict=True)
+    ]

@@ -5,11 +5,12 @@ draft's own confidence falls below a threshold that follows the acceptance rate 
 """
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from harness.decoder import StepRecord
 from harness.engine.drafter import Context, Drafter, Needs, Outcome
 from harness.engine.stack import Sublayer
 from harness.engine.target import Target
@@ -103,6 +104,10 @@ class SkipDrafter(Drafter):
 
     def observe(self, context: Context, outcome: Outcome) -> None:
         self._threshold.update(len(outcome.path) - 1, len(outcome.tree.tokens) - 1)
+
+    def replay(self, records: Sequence[StepRecord]) -> None:
+        for record in records[:-1]:  # an answer's last step is followed by no draft
+            self._threshold.update(len(record.path), record.draft_size)
 
 
 def kept(layers: int, skipped: Collection[Sublayer]) -> frozenset[Sublayer]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 
 from harness.data.prompts import Prompt, hash_ids
@@ -16,7 +17,9 @@ from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.errors import HarnessError
 from harness.measure.session import Plan, balanced_orders, run_session
+from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from tests.models import VOCAB, tiny_model
 
 
@@ -47,19 +50,17 @@ class Faulty(Decoder):
             yield StepRecord((token,))
 
 
-def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_path: Path) -> None:
-    target = Target(tiny_model("llama"))
-    plain = EngineDecoder(target, Drafter())
+def _plan(target: Target, arms: dict[str, Decoder], max_new_tokens: int = 8) -> Plan:
     ids = (3, 9, 27, 20)
     prompts = [
         Prompt(f"gsm8k-{q}-1", str(q), "gsm8k", "math", 1, "", ids[: 2 + q], hash_ids(ids), None)
         for q in range(3)
     ]
-    plan = Plan(
-        arms={"autoregressive": plain, "again": plain, "faulty": Faulty(plain, "change")},
+    return Plan(
+        arms=arms,
         prompts=prompts,
         warmup=prompts[:1],
-        max_new_tokens=8,
+        max_new_tokens=max_new_tokens,
         stops=frozenset(),
         device=torch.device("cpu"),
         seed=0,
@@ -69,9 +70,20 @@ def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_p
         audit=partial(audit, target),
         finite=partial(finite, target),
     )
+
+
+def _rows(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama"))
+    plain = EngineDecoder(target, Drafter())
+    arms = {"autoregressive": plain, "again": plain, "faulty": Faulty(plain, "change")}
+    plan = _plan(target, arms)
     called: list[list[dict]] = []
     run_session(plan, tmp_path / "session-1.jsonl", {}, called.append)
-    rows = [json.loads(line) for line in (tmp_path / "session-1.jsonl").read_text().splitlines()]
+    rows = _rows(tmp_path / "session-1.jsonl")
     assert called == [rows]
     assert Counter(row["arm"] for row in rows) == {"autoregressive": 3, "again": 3, "faulty": 3}
     for row in rows:
@@ -83,3 +95,45 @@ def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_p
         assert row["divergence"]["margin"] > 1e-3, "the target's own token beats the changed one"
         assert 0 < row["divergence"]["baseline_gap"] <= row["divergence"]["margin"] + 1e-4
         assert row["divergence"]["arm_gap"] is None, "no decoder of the engine"
+
+
+class Dying(Decoder):
+    """Autoregressive; it fails from its ``last`` answer on."""
+
+    def __init__(self, engine: EngineDecoder, last: int) -> None:
+        self._engine, self._left = engine, last
+
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        self._left -= 1
+        if self._left <= 0:
+            raise HarnessError("dead")
+        return self._engine.steps(request)
+
+
+def _drafted(target: Target, out: Path, last: int) -> list[list[int]]:
+    """Draft sizes of an arm whose threshold falls from prompt to prompt: all drafts are right."""
+    rule = ExitRule(longest=6, threshold=1.0, carried=True, step=0.08, threshold_memory=0.5)
+    skip = EngineDecoder(target, SkipDrafter(target, kept(len(target.layers), ()), rule))
+    dying = Dying(EngineDecoder(target, Drafter()), last)
+    run_session(_plan(target, {"autoregressive": dying, "skip": skip}, 24), out, {}, lambda _: None)
+    return [row["step_draft_size"] for row in _rows(out) if row["arm"] == "skip"]
+
+
+def _resumed(target: Target, out: Path) -> list[list[int]]:
+    """The same where the session dies at its third prompt and is started again."""
+    with pytest.raises(HarnessError, match="dead"):
+        _drafted(target, out, last=4)
+    return _drafted(target, out, last=99)
+
+
+def test_a_resumed_session_goes_on_with_what_arms_carry_from_prompt_to_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = Target(tiny_model("llama"))
+    whole = _drafted(target, tmp_path / "whole.jsonl", last=99)
+    assert _resumed(target, tmp_path / "resumed.jsonl") == whole
+    assert "resuming after 2 prompts" in capsys.readouterr().out
+    monkeypatch.setattr(SkipDrafter, "replay", Drafter.replay)
+    control = _resumed(target, tmp_path / "control.jsonl")
+    assert control[:2] == whole[:2]
+    assert control[2] != whole[2], "control: nothing is carried to the resumed session"
