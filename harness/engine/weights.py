@@ -6,6 +6,7 @@ Embeddings, norms and the head stay as they are; every other matrix is packed.
 import copy
 import logging
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -72,14 +73,36 @@ def misshapen(model: nn.Module) -> list[tuple[str, list[int], list[int]]]:
 
 
 def multiply_alike(model: nn.Module) -> None:
-    """Have nf4 multiply in the dtype of its inputs on every CPU.
+    """Have nf4 multiply by the numbers that its weights stand for, whatever the CPU is.
 
-    Where a CPU has AVX512-BF16, the library would pack the weights anew at the first forward,
-    multiply in bfloat16 whatever the dtype is, and pass no gradient on.
+    Where it has AVX512-BF16, the library would pack the weights anew at the first forward,
+    multiply in bfloat16 whatever the dtype is, and pass no gradient on. Where it has AVX512, the
+    library (0.50.2) misreads matrices whose rows are no whole number of blocks.
     """
     for _, layer in _packed(model):
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
+            if layer.in_features % layer.weight.quant_state.blocksize:
+                layer.forward = partial(_multiply, layer)
+
+
+def _multiply(layer: Any, states: torch.Tensor) -> torch.Tensor:
+    return nn.functional.linear(states, _numbers(layer), layer.bias)
+
+
+def _numbers(layer: Any) -> torch.Tensor:
+    """[out, in] the numbers that packed weights stand for, in the dtype they were packed from."""
+    # here, since the library may be missing
+    from bitsandbytes.functional import dequantize_4bit
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    if hasattr(layer, "state"):
+        return dequantize_bnb_weight(layer.weight, layer.state)
+    # As one long row: of several, AVX512 takes each for the start of a block of its own.
+    state = copy.copy(layer.weight.quant_state)
+    state.shape = torch.Size([state.shape.numel()])
+    numbers: torch.Tensor = dequantize_4bit(layer.weight.data, state)
+    return numbers.view(layer.out_features, layer.in_features)
 
 
 def scale_bytes(model: nn.Module) -> int:
@@ -96,12 +119,8 @@ def widened(module: nn.Module) -> Any:
 
 
 def _plain(layer: Any) -> nn.Linear:
-    # here, since it imports the library
-    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
-
     plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-    weight = dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
-    plain.weight = nn.Parameter(weight, requires_grad=False)
+    plain.weight = nn.Parameter(_numbers(layer), requires_grad=False)
     plain.bias = layer.bias
     return plain
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from torch import Tensor, nn
 
 from harness.__main__ import main
@@ -86,6 +87,15 @@ def by_hand(layer: Any) -> Tensor:
     return values.view(shape).to(state.dtype).float()  # products are of what the dtype holds
 
 
+def nf4_layer(
+    wide: int, out: int, dtype: torch.dtype = torch.float32, seed: int = 0
+) -> nn.Sequential:
+    """One packed layer, as a model of its own."""
+    torch.manual_seed(seed)
+    layer = Linear4bit(wide, out, compute_dtype=dtype, compress_statistics=False, quant_type="nf4")
+    return nn.Sequential(layer.to(dtype).to("cpu")).requires_grad_(False)
+
+
 def unpacked(target: Target, name: str) -> Target:
     """The same weights as an ordinary model."""
     full = tiny_model(name)
@@ -117,6 +127,7 @@ def test_layers_are_packed_and_all_else_is_not(
     assert type(target.model.lm_head) is nn.Linear
     assert target.dtype == getattr(torch, dtype)
     assert target.model.num_parameters() == tiny_model("qwen2").num_parameters()
+    caplog.clear()  # the library says at its import which kernels a CPU lacks
     with caplog.at_level(logging.WARNING), torch.inference_mode():
         target.model(input_ids=torch.tensor([PROMPT]))
     assert not caplog.records, "no line a product"
@@ -362,14 +373,41 @@ def test_the_medusa_package_refuses_packed_weights(folders: dict[str, Path]) -> 
         MedusaLlm(target, random_heads(target), (2, 1))
 
 
+# Rows of 64 are whole blocks, and the library multiplies; of 32 and 96 they are none.
+@pytest.mark.parametrize("wide", [32, 64, 96])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nf4_multiplies_by_the_numbers_of_its_definition(dtype: str, wide: int) -> None:
+    layer = nf4_layer(wide, 40, getattr(torch, dtype))
+    packing.multiply_alike(layer)
+    states = torch.randn(3, wide, generator=torch.Generator().manual_seed(2)).to(layer[0].bias)
+    wanted = by_hand(layer[0])
+    assert packing.widened(layer)[0].weight.equal(wanted)
+    product = nn.functional.linear(states, wanted.to(states), layer[0].bias)
+    assert layer(states).equal(product)
+    shifted = wanted.flatten().roll(1).view_as(wanted).to(states)
+    assert not product.equal(nn.functional.linear(states, shifted, layer[0].bias)), "control"
+
+
+def test_a_copy_multiplies_by_its_own_weights() -> None:
+    layer, other = nf4_layer(32, 64), nf4_layer(32, 64, seed=1)
+    packing.multiply_alike(layer)
+    copied = copy.deepcopy(layer)
+    copied[0].weight = other[0].weight
+    states = torch.ones(1, 32)
+    assert copied(states).equal(nn.functional.linear(states, by_hand(other[0]), layer[0].bias))
+    assert not copied(states).equal(layer(states))
+
+
+@pytest.mark.parametrize("wide", [32, 64])
 def test_a_cpu_that_could_multiply_in_bfloat16_does_not(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    wide: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
-    model = load_model(spec(folders["llama"], "nf4"))
-    layers = [layer for _, layer in packed_layers(model)]
-    states = torch.ones(1, 32)
-    assert layers[0](states).equal(torch.nn.functional.linear(states, by_hand(layers[0])))
-    layers[0].support_avx512bf16_for_cpu = True
-    with pytest.raises(RuntimeError, match="is invalid for input"):
-        layers[0](states)  # control: the library would pack anew, what fails on so small a matrix
+    layer = nf4_layer(wide, 40).eval()
+    packing.multiply_alike(layer)
+    states = torch.ones(1, wide)
+    wanted = nn.functional.linear(states, by_hand(layer[0]), layer[0].bias)
+    assert layer(states).equal(wanted)
+    layer[0].support_avx512bf16_for_cpu = True
+    with pytest.raises(AssertionError, match="N must be divisible"):
+        type(layer[0]).forward(layer[0], states)  # control: the library would pack anew
