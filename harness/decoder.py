@@ -75,10 +75,11 @@ class Decoder(ABC):
         """Bytes held beside the target's weights: own parameters, cache and buffers; computed."""
         return 0
 
-    def replay(self, records: Sequence[StepRecord]) -> None:  # noqa: B027 - most carry nothing
-        """The steps of an answer given in a process before: learn from them what was learnt there.
+    def remember(self, records: Sequence[StepRecord]) -> None:  # noqa: B027 - most carry nothing
+        """Carry what the steps of an answer taught over to the next ones.
 
-        Only for what is carried from answer to answer, so that a resumed session goes on as it was.
+        Called for each answer that counts, once, in their order: not after a warm-up, a run that is
+        taken again or an audit, and anew by a resumed session. Decoding alone carries nothing over.
         """
 
     def decode(self, request: Request, emit: Emit) -> None:

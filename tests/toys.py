@@ -1,11 +1,13 @@
 """Drafters that stand for whole families of methods, and drafters that are wrong on purpose."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from harness.decoder import Request, StepRecord
 from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
+from harness.engine.loop import EngineDecoder
 from harness.engine.target import RowGroup, Target
 from harness.engine.tree import Tree, TreeShape, chain
 
@@ -141,3 +143,18 @@ class OwnModel(Drafter):
             pending = [int(self._model.logits(hidden[0, -1:]).argmax(-1))]
             drafted += pending
         return Tree(chain(self._drafts), [context.root, *drafted])
+
+
+class Noting(EngineDecoder):
+    """Notes what it answered and what it was told to remember."""
+
+    def __init__(self, target: Target, notes: list[tuple[str, int]]) -> None:
+        super().__init__(target, Drafter())
+        self._notes = notes
+
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        self._notes.append(("answered", len(request.prompt_ids)))
+        return super().steps(request)
+
+    def remember(self, records: Sequence[StepRecord]) -> None:
+        self._notes.append(("remembered", len(records)))

@@ -98,6 +98,8 @@ def _profile(
         steps, timed = steps + len(run.records) - 1, timed + run.decode_seconds
         if watched:
             whole += run_timed(watched, request, device).decode_seconds
+        if place:
+            decoder.remember(run.records)
     if not watched:
         return [steps, timed, *[""] * (2 + len(PHASES))]
     return [steps, timed, whole, *clock.seconds.values()]

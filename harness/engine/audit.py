@@ -9,7 +9,6 @@ row of a forward apart for all its rows, so that these change each other's logit
 leave the baseline's.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -44,8 +43,8 @@ def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[s
 def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: int) -> float | None:
     """Gap of the two highest logits from which ``decoder`` chose ``answer[index]``.
 
-    It decodes once more, with a copy of the drafter, so that what that learnt stays as it is. None
-    where it is no decoder of the engine, or where it now says something else up to there.
+    It decodes once more. None where it is no decoder of the engine, or where it now says something
+    else up to there.
     """
     if not isinstance(decoder, EngineDecoder):
         return None
@@ -75,9 +74,9 @@ def own_width_leaves(
 
 
 def _again(decoder: EngineDecoder, request: Request, accept: Accept, index: int) -> list[int]:
-    """The answer up to ``index``, decoded by a copy of the arm that accepts by another rule."""
+    """The answer up to ``index``, decoded by the arm with another rule of acceptance."""
     said: list[int] = []
-    arm = EngineDecoder(decoder.target, copy.copy(decoder.drafter), accept)
+    arm = EngineDecoder(decoder.target, decoder.drafter, accept)
     for record in arm.steps(request):
         said += record.tokens
         if len(said) > index:

@@ -100,7 +100,11 @@ class Drafter:
         return 0
 
     def begin(self, context: Context) -> None:
-        """A new prompt is in the arena, all but its last token: forget the previous one."""
+        """A new prompt is in the arena, all but its last token: forget the previous one.
+
+        The same prompt again is answered in the same steps, unless :meth:`remember` is called
+        between.
+        """
 
     def draft(self, context: Context) -> Tree:
         """The tree to verify next; node 0 carries ``context.root``."""
@@ -119,7 +123,7 @@ class Drafter:
         return None
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """Learn from a verify forward; ``context`` is already that of the next draft."""
+        """Learn from a verify forward for this answer's next drafts, whose ``context`` it is."""
 
-    def replay(self, records: Sequence[StepRecord]) -> None:
-        """Learn what is carried from answer to answer, of one that an earlier process gave."""
+    def remember(self, records: Sequence[StepRecord]) -> None:
+        """Carry what the steps of an answer that counts taught over to the next ones."""

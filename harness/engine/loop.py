@@ -36,9 +36,9 @@ class EngineDecoder(Decoder):
         """The slots of the longest request so far, and what the drafter holds."""
         return self.target.arena.bytes_per_slot * self._slots + self.drafter.extra_bytes()
 
-    def replay(self, records: Sequence[StepRecord]) -> None:
-        """The drafter's to learn from."""
-        self.drafter.replay(records)
+    def remember(self, records: Sequence[StepRecord]) -> None:
+        """The drafter's to do."""
+        self.drafter.remember(records)
 
     @torch.inference_mode()
     def steps(self, request: Request) -> Iterator[StepRecord]:

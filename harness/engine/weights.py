@@ -77,7 +77,7 @@ def multiply_alike(model: nn.Module) -> None:
 
     Where it has AVX512-BF16, the library would pack the weights anew at the first forward,
     multiply in bfloat16 whatever the dtype is, and pass no gradient on. Where it has AVX512, the
-    library (0.50.2) misreads matrices whose rows are no whole number of blocks.
+    library (0.50.2) misreads most matrices whose rows are no whole number of blocks.
     """
     for _, layer in _packed(model):
         if hasattr(layer, "support_avx512bf16_for_cpu"):
@@ -91,7 +91,9 @@ def _multiply(layer: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 def _numbers(layer: Any) -> torch.Tensor:
-    """[out, in] the numbers that packed weights stand for, in the dtype they were packed from."""
+    """[out, in] the numbers that packed weights stand for: nf4's in the dtype they were packed
+    from, int8's in float32.
+    """
     # here, since the library may be missing
     from bitsandbytes.functional import dequantize_4bit
     from transformers.integrations.bitsandbytes import dequantize_bnb_weight

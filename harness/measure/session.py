@@ -77,9 +77,7 @@ def run_session(
         failed = {row["arm"]: row["failure"] for row in journal.rows if "failure" in row}
         roster = Roster(plan.arms, plan.device, failed)
         roster.warm_up([(prompt, plan.request(prompt)) for prompt in plan.warmup])
-        for row in journal.rows:
-            if "failure" not in row:
-                plan.arms[row["arm"]].replay(_records(row))
+        _remember(plan, journal.rows)
         block = journal.blocks
         questions = groupby(plan.prompts, key=lambda prompt: prompt.question_id)
         orders = balanced_orders(list(plan.arms), plan.seed)
@@ -90,9 +88,17 @@ def run_session(
                         rows = _measure(plan, roster, prompt, order)
                         rows[-1]["last_of_prompt"] = True
                         journal.add(prompt.prompt_id, [{**row, "block": block} for row in rows])
+                        _remember(plan, rows)
                     bar.update()
         before_finish(journal.rows)
         journal.finish()
+
+
+def _remember(plan: Plan, rows: Sequence[Row]) -> None:
+    """Have arms carry over what answers taught, just given or in a session that was killed."""
+    for row in rows:
+        if "failure" not in row:
+            plan.arms[row["arm"]].remember(_records(row))
 
 
 def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> list[Row]:

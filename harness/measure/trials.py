@@ -108,6 +108,7 @@ def time_trials(
         for trial, run in runs:
             if trial is not None:
                 trial.add(run, baseline)
+                trial.decoder.remember(run.records)
 
 
 def _write(path: Path, trials: list[Trial], best: Trial) -> None:

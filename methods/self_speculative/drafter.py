@@ -42,11 +42,7 @@ class AdaptiveThreshold:
 
     def __init__(self, rule: ExitRule) -> None:
         self._rule = rule
-        self.reset()
-
-    def reset(self) -> None:
-        """Back to the start."""
-        self.value, self._rate = self._rule.threshold, 0.0
+        self.value, self._rate = rule.threshold, 0.0
 
     def update(self, accepted: int, drafted: int) -> None:
         """Raise it where too few drafts pass, lower it where drafting stopped early and well."""
@@ -73,18 +69,11 @@ class SkipDrafter(Drafter):
         target.require_sublayers()
         self._target, self._rule = target, rule
         self._keep = frozenset(keep)
-        self._threshold = AdaptiveThreshold(rule)
+        self._carried = self._threshold = AdaptiveThreshold(rule)
         self.needs = Needs(max_rows=1 + rule.longest)
 
-    def __copy__(self) -> "SkipDrafter":
-        """One that drafts as this one would, and moves a threshold of its own."""
-        made = object.__new__(SkipDrafter)
-        made.__dict__ |= self.__dict__ | {"_threshold": copy.copy(self._threshold)}
-        return made
-
     def begin(self, context: Context) -> None:
-        if not self._rule.carried:
-            self._threshold.reset()
+        self._threshold = copy.copy(self._carried)
 
     def draft(self, context: Context) -> Tree:
         tokens = [context.root]
@@ -105,9 +94,10 @@ class SkipDrafter(Drafter):
     def observe(self, context: Context, outcome: Outcome) -> None:
         self._threshold.update(len(outcome.path) - 1, len(outcome.tree.tokens) - 1)
 
-    def replay(self, records: Sequence[StepRecord]) -> None:
-        for record in records[:-1]:  # an answer's last step is followed by no draft
-            self._threshold.update(len(record.path), record.draft_size)
+    def remember(self, records: Sequence[StepRecord]) -> None:
+        if self._rule.carried:
+            for record in records[:-1]:  # an answer's last step is followed by no draft
+                self._carried.update(len(record.path), record.draft_size)
 
 
 def kept(layers: int, skipped: Collection[Sublayer]) -> frozenset[Sublayer]:

@@ -249,6 +249,7 @@ def seconds_per_token(
     for request in job.requests[: space.requests]:
         short = replace(request, max_new_tokens=min(space.tokens, request.max_new_tokens))
         _, records = collect(decoder, short)
+        decoder.remember(records)
         for record in records[1:]:
             seconds += record.draft_size * draft + calibration.verify[record.draft_size]
             tokens += len(record.tokens)

@@ -1,8 +1,11 @@
 """The phase clock: every phase of the decode, each once, and the same tokens as without it."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.analysis import phases
+from harness.commands import profile as profile_command
 from harness.decoder import Request, collect
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -11,7 +14,7 @@ from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
 from tests.methods.drafters import ENGINE_METHODS, drafter
 from tests.models import tiny_model
-from tests.toys import Random
+from tests.toys import Noting, Random
 
 REQUEST = Request((3, 1, 4, 1, 5), 20, frozenset())
 
@@ -43,6 +46,14 @@ def test_a_watched_decoder_does_the_same_and_phases_fit_into_the_whole(name: str
     assert all(seconds > 0 for seconds in clock.seconds.values())
     assert sum(clock.seconds[phase] for phase in PHASES) < run.decode_seconds
     assert clock.seconds[PREFILL] < run.prefill_seconds
+
+
+def test_a_profile_remembers_every_answer_once_and_no_warm_up() -> None:
+    target, notes = Target(tiny_model("llama")), list[tuple[str, int]]()
+    requests = [replace(REQUEST, max_new_tokens=n) for n in (5, 3)]
+    profile_command._profile(Noting(target, notes), requests, target.device)
+    assert [said for said, _ in notes] == ["answered", *["answered", "remembered"] * 2]
+    assert [steps for said, steps in notes if said == "remembered"] == [5, 3]
 
 
 def test_the_analysis_knows_every_phase() -> None:

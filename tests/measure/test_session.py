@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
+from harness.measure import session
 from harness.measure.session import Plan, balanced_orders, run_session
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from tests.models import VOCAB, tiny_model
@@ -110,12 +111,28 @@ class Dying(Decoder):
         return self._engine.steps(request)
 
 
-def _drafted(target: Target, out: Path, last: int) -> list[list[int]]:
+class Greedy(Decoder):
+    """Autoregressive, and refused memory at its third answer."""
+
+    def __init__(self, engine: EngineDecoder) -> None:
+        self._engine, self._given = engine, 0
+
+    def steps(self, request: Request) -> Iterator[StepRecord]:
+        self._given += 1
+        if self._given == 3:
+            raise torch.OutOfMemoryError
+        return self._engine.steps(request)
+
+
+def _drafted(target: Target, out: Path, last: int, *, greedy: bool = False) -> list[list[int]]:
     """Draft sizes of an arm whose threshold falls from prompt to prompt: all drafts are right."""
     rule = ExitRule(longest=6, threshold=1.0, carried=True, step=0.08, threshold_memory=0.5)
     skip = EngineDecoder(target, SkipDrafter(target, kept(len(target.layers), ()), rule))
-    dying = Dying(EngineDecoder(target, Drafter()), last)
-    run_session(_plan(target, {"autoregressive": dying, "skip": skip}, 24), out, {}, lambda _: None)
+    plain = EngineDecoder(target, Drafter())
+    arms: dict[str, Decoder] = {"autoregressive": Dying(plain, last), "skip": skip}
+    if greedy:
+        arms["greedy"] = Greedy(plain)
+    run_session(_plan(target, arms, 24), out, {}, lambda _: None)
     return [row["step_draft_size"] for row in _rows(out) if row["arm"] == "skip"]
 
 
@@ -133,7 +150,26 @@ def test_a_resumed_session_goes_on_with_what_arms_carry_from_prompt_to_prompt(
     whole = _drafted(target, tmp_path / "whole.jsonl", last=99)
     assert _resumed(target, tmp_path / "resumed.jsonl") == whole
     assert "resuming after 2 prompts" in capsys.readouterr().out
-    monkeypatch.setattr(SkipDrafter, "replay", Drafter.replay)
+    carry_over = session._remember
+
+    def after_a_prompt_only(plan: Plan, rows: Sequence[dict]) -> None:
+        if len(rows) == 2:
+            carry_over(plan, rows)
+
+    monkeypatch.setattr(session, "_remember", after_a_prompt_only)
     control = _resumed(target, tmp_path / "control.jsonl")
     assert control[:2] == whole[:2]
     assert control[2] != whole[2], "control: nothing is carried to the resumed session"
+
+
+def test_turns_that_are_taken_again_teach_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(tiny_model("llama"))
+    alone = _drafted(target, tmp_path / "alone.jsonl", last=99)
+    assert _drafted(target, tmp_path / "beside.jsonl", last=99, greedy=True) == alone
+    failed = [row["arm"] for row in _rows(tmp_path / "beside.jsonl") if "failure" in row]
+    assert failed == ["greedy"]
+    monkeypatch.setattr(SkipDrafter, "begin", Drafter.begin)
+    control = _drafted(target, tmp_path / "control.jsonl", last=99, greedy=True)
+    assert control != alone, "control: every run moves the threshold"

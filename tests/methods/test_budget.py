@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from random import Random as Rng
 
 import pytest
 
@@ -14,7 +15,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.measure import trials
-from harness.measure.trials import Trial, choose
+from harness.measure.trials import Trial, choose, time_trials
 from harness.method import Job
 from methods import load_method
 from methods.firp import METHOD
@@ -22,6 +23,7 @@ from methods.firp.training import train
 from methods.shared import training
 from tests.methods.test_firp_training import job
 from tests.models import tiny_model
+from tests.toys import Noting
 
 
 def _planned(work: Job) -> int:
@@ -66,6 +68,16 @@ def _trials(target: Target, count: int) -> list[Trial]:
     found = [Trial({"number": n}, EngineDecoder(target, Drafter())) for n in range(count)]
     found[-1].default = True
     return found
+
+
+def test_a_candidate_remembers_what_counts_and_no_warm_up(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama"))
+    work, notes = job(target, tmp_path), list[tuple[str, int]]()
+    asked = [dataclasses.replace(work.requests[0], max_new_tokens=n) for n in (5, 3)]
+    trial = Trial({}, Noting(target, notes))
+    time_trials(dataclasses.replace(work, requests=asked), "made", [trial], asked, Rng(0))
+    assert [said for said, _ in notes] == ["answered", *["answered", "remembered"] * 2]
+    assert [steps for said, steps in notes if said == "remembered"] == [5, 3]
 
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(None, 3), (1e9, 3), (0.0, 1)])

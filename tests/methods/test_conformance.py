@@ -9,6 +9,7 @@ from harness.engine.target import Target
 from methods.medusa.typical import TypicalAcceptance
 from tests.methods.drafters import ENGINE_METHODS, drafter
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
+from tests.toys import Random
 
 # A repeating prompt, so that lookup finds something; longer than Mistral's window of 12.
 PROMPT = tuple((11 * (i % 7) + 3) % VOCAB for i in range(17))
@@ -48,3 +49,21 @@ def test_stop_and_cap_are_the_requests(method: str) -> None:
     ):
         wanted, _ = collect(EngineDecoder(target, Drafter()), request)
         assert collect(EngineDecoder(target, drafter(method, target)), request)[0] == wanted
+
+
+@pytest.mark.parametrize("method", ENGINE_METHODS)
+def test_the_same_prompt_again_is_answered_in_the_same_steps(method: str) -> None:
+    """Whatever was decoded between and never remembered: warm-ups, audits, runs taken again."""
+    target = Target(tiny_model("llama"))
+    assert _steps_twice_agree(target, drafter(method, target))
+
+
+def test_control_a_drafter_that_is_another_one_the_second_time() -> None:
+    assert not _steps_twice_agree(Target(tiny_model("llama")), Random(VOCAB))
+
+
+def _steps_twice_agree(target: Target, used: Drafter) -> bool:
+    decoder = EngineDecoder(target, used)
+    request, other = (Request(ids, 30, frozenset()) for ids in (PROMPT, PROMPT[::-1]))
+    before, _, after = (collect(decoder, asked)[1] for asked in (request, other, request))
+    return before == after

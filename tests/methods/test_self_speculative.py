@@ -131,31 +131,41 @@ def test_the_threshold_moves_as_published() -> None:
     assert low.value == before
 
 
-def test_thresholds_are_reset_unless_carried() -> None:
+@pytest.mark.parametrize("carried", [False, True])
+def test_thresholds_start_anew_unless_carried(carried: bool) -> None:
     target = Target(tiny_model("llama"))
-    for carried in (False, True):
-        rule = ExitRule(longest=3, threshold=0.5, carried=carried)
-        drafter = SkipDrafter(target, kept(4, SKIPPED), rule)
-        decoder = EngineDecoder(target, drafter)
-        collect(decoder, Request(PROMPT, 20, frozenset()))
-        moved = drafter._threshold.value
-        assert moved != 0.5
-        drafter.begin(Context(target, list(PROMPT), 1))
-        assert drafter._threshold.value == (moved if carried else 0.5)
-
-
-def test_a_copy_moves_a_threshold_of_its_own() -> None:
-    """What an audit decodes once more leaves no trace in the arm."""
-    target = Target(tiny_model("llama"))
-    rule = ExitRule(longest=3, threshold=0.5, carried=True)
+    rule = ExitRule(longest=3, threshold=0.5, carried=carried)
     drafter = SkipDrafter(target, kept(4, SKIPPED), rule)
-    decoder, request = EngineDecoder(target, drafter), Request(PROMPT, 20, frozenset())
-    answer, _ = collect(decoder, request)
+    _, records = collect(EngineDecoder(target, drafter), Request(PROMPT, 20, frozenset()))
     moved = drafter._threshold.value
+    assert moved != 0.5
+    drafter.remember(records)
+    drafter.begin(Context(target, list(PROMPT), 1))
+    assert drafter._threshold.value == (moved if carried else 0.5)
+
+
+def test_answers_leave_no_trace_until_they_are_remembered() -> None:
+    """Warm-ups, runs that are taken again, and audits."""
+    target = Target(tiny_model("llama"))
+    rule = ExitRule(longest=6, threshold=1.0, carried=True, step=0.2, threshold_memory=0)
+    decoder = EngineDecoder(target, SkipDrafter(target, kept(4, ()), rule))
+    request = Request(PROMPT, 24, frozenset())
+    answer, records = collect(decoder, request)
     assert own_gap(decoder, request, answer, 19) is not None
-    assert drafter._threshold.value == moved
-    collect(decoder, request)
-    assert drafter._threshold.value != moved, "control: the arm itself"
+    assert collect(decoder, request)[1] == records
+    decoder.remember(records)
+    assert collect(decoder, request)[1] != records, "control"
+
+
+def test_a_search_carries_the_threshold_over(tmp_path: Path) -> None:
+    module = importlib.import_module("methods.self_speculative.search")
+    job, costs = _job(tmp_path, 4), Calibration(0.0, 0.0, 0.0, tuple([1.0] * 7))
+    steps = [
+        module.seconds_per_token(job, costs, kept(4, ()), rule, Space((6,), (1.0,), 2, 1, 3))
+        for carried in (False, True)
+        for rule in [ExitRule(6, 1.0, carried, step=0.9, threshold_memory=0)]
+    ]
+    assert steps[1] < steps[0], "its threshold falls, so drafts grow from request to request"
 
 
 def test_costs_are_measured_anew_where_something_else_runs(tmp_path: Path) -> None:
