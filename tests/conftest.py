@@ -1,4 +1,4 @@
-"""Shared fixtures. One thread: the models are tiny, and waiting for a second core costs more."""
+"""One thread, as models are tiny and waiting for a second core costs more; and what runs first."""
 
 import pytest
 import torch
