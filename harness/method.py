@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any, get_args, get_type_hints
 
 from harness.decoder import Decoder, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import checked
+from harness.measure.step_cost import ForwardCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Job:
     ``train`` and ``tune`` are the target's greedy answers to the two splits; ``requests`` are
     those of the tune split, to time candidates on. Nothing of the test split is in reach.
     ``seconds``: what this training or tuning may take, None where the settings alone say so.
+    ``forwards``: what forwards of the target cost here, if it was timed.
     """
 
     target: Target
@@ -42,7 +45,13 @@ class Job:
     requests: Sequence[Request] = ()
     data_hash: str = ""
     seconds: float | None = None
+    forwards: ForwardCost | None = None
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def context(self) -> float:
+        """Tokens in the arena at a middling step: half an answer behind a prompt, on average."""
+        return fmean(len(r.prompt_ids) + r.max_new_tokens / 2 for r in self.requests)
 
     @property
     def seconds_left(self) -> float:

@@ -46,7 +46,9 @@ METHODS = {
     "medusa_llm": Entry("methods.medusa_llm", uses="medusa"),
     "medusa_typical": Entry("methods.medusa_typical", uses="medusa"),
     "lookahead": Entry("methods.lookahead", tuned=True),
-    "self_speculative": Entry("methods.self_speculative", tuned=True),
+    "self_speculative": Entry(
+        "methods.self_speculative", trained=True, tuned=True, tuning=("tuning_rounds",)
+    ),
     "prompt_lookup": Entry("methods.prompt_lookup", tuned=True),
     "hf_prompt_lookup": Entry("methods.hf_prompt_lookup"),
     "hf_assisted": Entry(

@@ -1,8 +1,8 @@
 """transformers' assisted generation: a small draft model of the same tokenizer, outside our engine.
 
-The draft model is trained here, on the same answers, for ``training_tokens`` whatever the budget of
-other methods is (this is a yardstick, not a rival), or is given as a folder. Source: Leviathan et
-al. (arXiv 2211.17192); ``generate(assistant_model=...)``.
+The draft model is trained here, on the same answers and for the same seconds as what other methods
+learn, or is given as a folder. Source: Leviathan et al. (arXiv 2211.17192);
+``generate(assistant_model=...)``.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,8 @@ MODEL, CONFIG, LOG = "draft-model", "config.json", "training.jsonl"
 class Settings:
     """``pretrained``: folder of a draft model; else one of this shape is trained.
 
-    ``training_tokens`` counts positions. ``drafts``: values of generate's
+    ``training_tokens`` counts the positions of a training without a budget; with one, its seconds
+    alone count. ``drafts``: values of generate's
     ``num_assistant_tokens`` to time, its default among them. ``confidence`` is its
     ``assistant_confidence_threshold``: at 0, since any other value makes generate retune itself
     where scikit-learn happens to be installed.
@@ -156,7 +157,7 @@ def train(job: Job) -> None:
         context,
     )
     length = max(len(a.prompt) + len(a.answer) for a in (*job.train, *job.tune))
-    recipe = Recipe(job.seed, settings.training_tokens, settings.rows, length)
+    recipe = Recipe(job.seed, settings.training_tokens, settings.rows, length, seconds=job.seconds)
     model = new_target(shape, config.eos_token_id, config.pad_token_id, job.seed)
     pad = config.pad_token_id or 0
     held_out = list(pack(iter(_encode(job.tune)), 1, length, pad))[:32]

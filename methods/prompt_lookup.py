@@ -15,7 +15,7 @@ from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Tree, chain
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.measure.trials import Trial, choose
+from harness.measure.trials import Trial, choose, foretell_by_decoding
 from harness.method import Job, Method
 from methods.shared.choices import SETTING, check_options, read_values
 
@@ -62,7 +62,7 @@ class PromptLookup(Drafter):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Candidates of the tuning: every combination is timed."""
+    """Candidates of the tuning: every combination of them."""
 
     drafts: tuple[int, ...] = (2, 3, 5, 10)
     longest: tuple[int, ...] = (2, 3)
@@ -87,7 +87,7 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 
 def tune(job: Job) -> None:
-    """Time every combination on the tune split; writes trials and the setting."""
+    """Foretell every combination, time the best on the tune split; writes trials and setting."""
     settings: Settings = job.settings
     trials = []
     for drafts in settings.drafts:
@@ -97,6 +97,7 @@ def tune(job: Job) -> None:
                 decoder = EngineDecoder(job.target, PromptLookup(lookup))
                 default = lookup == Lookup()
                 trials.append(Trial(asdict(lookup), decoder, default=default))
+    foretell_by_decoding(job, trials)
     best = choose(job, "prompt_lookup", trials, settings.tuning_rounds)
     write_json(job.folder / SETTING, best.setting)
 

@@ -1,67 +1,20 @@
 """The number of drafts a step that should decode fastest, by what forwards and drafting cost."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis.cost import (
-    ForwardCost,
-    ModelCost,
-    Prompts,
-    Steps,
-    costs,
-    decode_steps,
-    entry_layers,
-)
+from harness.analysis.cost import ModelCost, Prompts, costs, decode_steps, entry_layers
 from harness.analysis.rows import BASELINE
 from harness.files import read_json
+from harness.measure.step_cost import TWO_PASS, StepCost
 
 COLUMNS = (
     "model method draft_size passes predicted_acceptance_length predicted_step_ms "
     "predicted_speedup timed_draft_size timed_speedup"
 ).split()
-TWO_PASS = "two_pass"
-
-
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """What steps cost a method with trees of any size, behind ``context`` tokens.
-
-    ``drafting``: milliseconds of a step outside its forwards; the same for every size, for lack of
-    better. ``entries``: layers at which a node's pseudo rows enter, empty for a method without.
-    """
-
-    forward: ForwardCost
-    context: float
-    drafting: float
-    entries: list[int]
-
-    def ways(self) -> tuple[str, ...]:
-        """How a tree can be run: pseudo rows ride along, or have a forward of their own."""
-        return ("combined", TWO_PASS) if self.entries else ("",)
-
-    def step_ms(self, way: str, sizes: np.ndarray, depths: np.ndarray) -> np.ndarray:
-        """[N] milliseconds of a step for each number of drafts.
-
-        ``depths`` [N]: levels of the trees of ``sizes`` drafts. A tree runs as many of the K pseudo
-        rows: at every node, or once in a forward of their own.
-        """
-        deep = np.minimum(depths, len(self.entries))
-        nodes, context = 1 + sizes, np.full(len(sizes), self.context)
-        if way == TWO_PASS:
-            return self.forward(nodes, context) + self.second_ms(deep) + self.drafting
-        steps = Steps(nodes, nodes * (1 + deep), context)
-        return self.forward.of_steps(steps, self.entries) + self.drafting
-
-    def second_ms(self, deep: np.ndarray) -> np.ndarray:
-        """[N] milliseconds of a forward of ``deep`` [N] pseudo rows alone, each from its entry."""
-        entered = [
-            np.minimum(deep, sum(entry <= layer for entry in self.entries))
-            for layer in range(self.forward.layers)
-        ]
-        return self.forward.by_layer(entered, np.full(len(deep), self.context))
 
 
 def best_sizes(

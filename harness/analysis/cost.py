@@ -16,6 +16,7 @@ from harness.analysis.phases import phases, phases_by_dataset
 from harness.analysis.preparation import prepared_as
 from harness.analysis.rows import BASELINE
 from harness.files import read_json
+from harness.measure.step_cost import ForwardCost, Steps, read_forward_cost
 
 OUTSIDE = ("draft", "tree", "choose", "commit", "between")
 COLUMNS = (
@@ -23,51 +24,6 @@ COLUMNS = (
     "predicted_speedup speedup predicted_over_measured ceiling_speedup"
 ).split()
 Prompts = dict[tuple[str, str], dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardCost:
-    """``grid`` [R, C] milliseconds of a forward of ``rows`` [R] behind ``contexts`` [C] tokens."""
-
-    rows: np.ndarray
-    contexts: np.ndarray
-    grid: np.ndarray
-    layers: int
-
-    def __call__(self, rows: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """[N] milliseconds of N forwards, bilinear in between.
-
-        More rows than were timed go on as the last two numbers of rows do; a context outside the
-        grid costs what its edge costs; no rows cost nothing.
-        """
-        lines = np.array([np.interp(context, self.contexts, line) for line in self.grid])
-        below = np.searchsorted(self.rows, rows, side="right") - 1
-        below = np.clip(below, 0, len(self.rows) - 2)
-        share = (rows - self.rows[below]) / (self.rows[below + 1] - self.rows[below])
-        low, high = (np.take_along_axis(lines, at[None], 0)[0] for at in (below, below + 1))
-        return np.where(rows > 0, (1 - share) * low + share * high, 0.0)
-
-    def of_steps(self, steps: "Steps", entries: Sequence[int]) -> np.ndarray:
-        """[N] milliseconds of the forwards of N steps.
-
-        ``entries``: layers at which a node's pseudo rows enter, one a row, ascending; those below
-        are spared them. Without any, all rows run through all layers. The head counts for every
-        row, though it reads the tree's alone; what makes pseudo states does not count.
-        """
-        if not entries:
-            return self(steps.rows, steps.context)
-        per_node = steps.rows // steps.nodes - 1
-        return self.by_layer(
-            [
-                steps.nodes * (1 + np.minimum(per_node, sum(entry <= layer for entry in entries)))
-                for layer in range(self.layers)
-            ],
-            steps.context,
-        )
-
-    def by_layer(self, rows: Sequence[np.ndarray], context: np.ndarray) -> np.ndarray:
-        """[N] milliseconds of forwards with ``rows[l]`` [N] rows in layer l: a mean over layers."""
-        return np.mean([self(in_layer, context) for in_layer in rows], axis=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +42,10 @@ class ModelCost:
         return self.outside_in.get((dataset, arm), self.outside[arm])
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Decode steps of an arm: nodes of the tree, all rows, tokens in the arena; each [N]."""
-
-    nodes: np.ndarray
-    rows: np.ndarray
-    context: np.ndarray
-
-
 def costs(root: Path, models: Sequence[str]) -> dict[str, ModelCost]:
     """What was timed and profiled of each model; empty where no forward was timed."""
     files = {model: root / "cost" / f"{model}.csv" for model in models}
-    timed = {model: _forward_cost(file) for model, file in files.items() if file.is_file()}
+    timed = {model: read_forward_cost(file) for model, file in files.items() if file.is_file()}
     spent = _outside(phases(root, list(timed)), ["model", "method"])
     spent_in = _outside(phases_by_dataset(root, list(timed)), ["model", "dataset", "method"])
     return {
@@ -115,14 +62,6 @@ def _outside(split: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], floa
     """Milliseconds of a step outside its forward, of the engine's arms."""
     split = split.dropna(subset=["forward_ms"]).set_index(keys)
     return split[[f"{phase}_ms" for phase in OUTSIDE]].sum(axis=1).to_dict()
-
-
-def _forward_cost(file: Path) -> ForwardCost:
-    table = pd.read_csv(file)
-    wide = table.pivot(index="rows", columns="context", values="seconds")
-    return ForwardCost(
-        wide.index.to_numpy(), wide.columns.to_numpy(), 1000 * wide.to_numpy(), table["layers"][0]
-    )
 
 
 def forwards(known: dict[str, ModelCost]) -> pd.DataFrame:

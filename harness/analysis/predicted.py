@@ -13,10 +13,9 @@ import yaml
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from harness.analysis.best_size import StepCost
-from harness.analysis.cost import ForwardCost
 from harness.errors import HarnessError
 from harness.files import checked, read_json
+from harness.measure.step_cost import ForwardCost, StepCost
 
 KIND = "prediction"
 COLUMNS = (

@@ -13,7 +13,9 @@ COLUMNS = (
     "model method training_seconds tuning_seconds budget_seconds candidates default "
     "default_speedup default_acceptance_length chosen chosen_speedup chosen_acceptance_length"
 ).split()
-_MEASURED = ("role", "requests", "speedup", "acceptance_length", "predicted_acceptance_length")
+_MEASURED = (
+    "role requests speedup acceptance_length predicted_acceptance_length predicted_speedup"
+).split()
 
 
 def preparation(root: Path, experiment: dict[str, Any]) -> pd.DataFrame:

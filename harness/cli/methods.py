@@ -50,20 +50,32 @@ def add(commands: Any) -> None:
         add("--method", required=True)
         add("--settings", required=True, help="JSON: the method's settings")
         add("--model", required=True)
-        add("--train-answers", required=True, type=Path)
+        add("--train-answers", type=Path, required=name == "train")
         add("--tune-answers", required=True, type=Path)
         add("--prompts", nargs="*", default=[], type=Path, help="tune prompts")
         add("--caps", default="{}")
+        add("--forwards", type=Path, help="what `cost` wrote, to foretell candidates by")
         add("--seed", default=0, type=int)
         add("--budget", type=float, help="wall seconds for training and tuning together")
         add("--folder", required=True, type=Path)
 
+    add = command(commands, "take-parts", "check ready-made parts, put them in place", _take_parts)
+    add("--methods", required=True, help="JSON: method -> settings")
+    add("--model", required=True)
+    add("--parts", required=True, type=Path, help="folder of parts with their record")
+    add("--folders", required=True, type=Path)
+
+    add = command(commands, "collect-parts", "what was trained, as parts to ship", _collect_parts)
+    add("--methods", required=True, help="JSON: method -> settings")
+    add("--folders", required=True, type=Path)
+    add("--out", required=True, type=Path)
+
     add = command(commands, "curve", "draft size against acceptance and speed", _curve)
     add("--methods", required=True, help="JSON: method -> settings")
     add("--largest", required=True, type=int, help="draft tokens a step, at most")
-    add("--timed", required=True, nargs="+", type=int, help="sizes that are timed")
+    add("--timed", nargs="*", default=[], type=int, help="sizes that are timed")
     add("--model", required=True)
-    add("--train-answers", required=True, type=Path)
+    add("--train-answers", type=Path)
     add("--tune-answers", required=True, type=Path)
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
     add("--caps", required=True)
@@ -112,7 +124,9 @@ def _method_step(options: argparse.Namespace, run: Any) -> None:
         options.method, method, settings, options.folder, options.seed, options.budget
     )
     caps = parse_caps(options.caps)
-    data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
+    data = TuneData(
+        options.train_answers, options.tune_answers, options.prompts, caps, options.forwards
+    )
     run(parse_spec(options.model), step, data)
 
 
@@ -126,6 +140,19 @@ def _tune(options: argparse.Namespace) -> None:
     from harness.commands.methods import tune_method
 
     _method_step(options, tune_method)
+
+
+def _take_parts(options: argparse.Namespace) -> None:
+    from harness.commands.parts import take_parts
+
+    arms = parse_arms(options.methods)
+    take_parts(parse_spec(options.model), arms, options.parts, options.folders)
+
+
+def _collect_parts(options: argparse.Namespace) -> None:
+    from harness.commands.parts import collect_parts
+
+    collect_parts(parse_arms(options.methods), options.folders, options.out)
 
 
 def _curve(options: argparse.Namespace) -> None:

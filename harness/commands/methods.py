@@ -1,7 +1,8 @@
 """Checking, training and tuning methods, each within the budget that all methods share.
 
-A budget is wall seconds for training and search together. Training takes three quarters of it,
-and the tuning what is left; a method without training may search for all of it.
+A budget is wall seconds for training and tuning together. Training takes three quarters of it, and
+the tuning what is left; a method without training may tune for all of it, and so may every method
+whose parts come ready-made.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import read_json, sha256_file, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine
+from harness.measure.step_cost import read_forward_cost
 from harness.method import Job, Method, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
 
@@ -39,12 +41,17 @@ class MethodStep:
 
 @dataclass(frozen=True, slots=True)
 class TuneData:
-    """Answers of both splits, and the tune prompts with their caps."""
+    """Answers of both splits, the tune prompts with their caps, and what forwards cost.
 
-    train_answers: Path
+    Without ``train_answers`` nothing can be trained; without ``forwards`` tuning has to time what
+    it could foretell.
+    """
+
+    train_answers: Path | None
     tune_answers: Path
     prompts: Sequence[Path]
     caps: dict[str, int]
+    forwards: Path | None = None
 
 
 def train_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
@@ -61,18 +68,27 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     if step.method.tune is None:
         raise HarnessError(f"method '{step.name}': nothing to tune")
     job = method_job(spec, step, data)
-    config = step.folder / "config.json"
-    trained = read_json(config).get("training_seconds", 0.0) if step.method.train else 0.0
-    seconds = None if step.budget is None else max(0.0, step.budget - trained)
+    config = read_json(step.folder / "config.json") if step.method.train else {}
+    trained, shipped = config.get("training_seconds", 0.0), bool(config.get("shipped"))
+    before = 0.0 if shipped else trained
+    seconds = None if step.budget is None else max(0.0, step.budget - before)
     job = replace(job, seconds=seconds, started=time.monotonic())
     earlier = step.method.tune(job) or 0.0
     spent = {
         "training_seconds": trained,
         "tuning_seconds": round(earlier + time.monotonic() - job.started, 1),
         "budget_seconds": step.budget,
+        "training_budget_seconds": _training_budget(step, shipped=shipped),
         "fingerprint": fingerprint(machine(job.target.devices)),
     }
     write_json(step.folder / SPENT, spent)
+
+
+def _training_budget(step: MethodStep, *, shipped: bool) -> float | None:
+    """Seconds that the training had; None for parts that were not trained within this budget."""
+    if step.budget is None or step.method.train is None or shipped:
+        return None
+    return TRAINING_SHARE * step.budget
 
 
 def method_job(
@@ -80,16 +96,17 @@ def method_job(
 ) -> Job:
     """What a method trains and tunes with; ``target`` where it is already loaded."""
     target = target or load_target(spec)
-    files = (data.train_answers, data.tune_answers)
+    files = [file for file in (data.train_answers, data.tune_answers) if file]
     return Job(
         target=target,
         settings=parse_settings(step.name, step.method, step.settings),
         folder=step.folder,
         seed=step.seed,
-        train=read_answers(data.train_answers),
+        train=read_answers(data.train_answers) if data.train_answers else (),
         tune=read_answers(data.tune_answers),
         requests=tune_requests(spec, target, data.prompts, data.caps),
         data_hash=sha256_json([sha256_file(file) for file in files]),
+        forwards=read_forward_cost(data.forwards) if data.forwards else None,
     )
 
 

@@ -1,29 +1,33 @@
 """Choosing a method's setting on the tune split, by measured decode time.
 
-All candidates are timed on a fifth of the requests; the best four, and the method's published
-setting where it has one, on all of them. Within a request the order is random, and autoregressive
-decoding takes its turn. The test split is never read.
+Every candidate's speed is foretold, and where that cannot be, timed on a fifth of the requests. The
+best four, and the method's published setting where it has one, are then timed beside each other on
+all requests, or on as many as the job's seconds allow. Within a request the order is random, and
+autoregressive decoding takes its turn. The test split is never read.
 """
 
 import csv
 import random
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from harness.decoder import Decoder, Request
+from harness.decoder import Decoder, Request, collect
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.files import replacing
+from harness.measure.step_cost import StepCost
 from harness.measure.timing import TimedRun, run_timed
 from harness.method import Job
 
 TRIALS = "trials.csv"
 FINALISTS, SCREENED = 4, 5
+SKETCHED, SKETCH_TOKENS = 6, 32  # requests of an untimed decode, and how much of each answer
+LEAST = 3  # requests that are timed however little time is left: one of each of three data sets
 
 
 @dataclass(slots=True)
@@ -32,14 +36,16 @@ class Trial:
     requests.
 
     ``setting`` is what ``setting.json`` will hold if it wins; ``predicted`` an acceptance length
-    foretold from rank traces, if any; ``default`` marks the setting that the method's authors use,
-    or where they name none for such a target, the plainest.
+    foretold from rank traces or from an untimed decode, if any; ``foretold`` the speedup that it
+    gives by what forwards cost, if that is known; ``default`` marks the setting that the method's
+    authors use, or where they name none for such a target, the plainest.
     """
 
     setting: dict[str, Any]
     decoder: Decoder
     predicted: float | None = None
     default: bool = False
+    foretold: float | None = None
     requests: int = 0
     seconds: float = 0.0
     baseline_seconds: float = 0.0
@@ -72,36 +78,88 @@ class Trial:
         self.rows += sum(record.rows for record in run.records[1:])
 
 
+def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] = ()) -> None:
+    """Foretell the speed of a tree whose acceptance length is known, by the cost of its forwards.
+
+    ``way`` and ``entries`` are those of :class:`StepCost`: how pseudo rows run, and where they
+    enter. What drafting takes outside forwards is left out.
+    """
+    if job.forwards is None or trial.predicted is None:
+        return
+    cost = StepCost(job.forwards, job.context, 0.0, list(entries))
+    plain = StepCost(job.forwards, job.context, 0.0, [])
+    drafts, depth = (np.array([trial.setting[key]]) for key in ("drafts", "depth"))
+    none = np.zeros(1, dtype=int)
+    step = cost.step_ms(way, drafts, depth)[0]
+    trial.foretold = float(trial.predicted * plain.step_ms("", none, none)[0] / step)
+
+
+def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
+    """Foretell speeds by one untimed decode of each trial: the first tokens of a few requests.
+
+    Seconds come from the rows of its forwards; what drafting takes outside them is left out.
+    """
+    if job.forwards is None:
+        return
+    short = [
+        replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
+        for request in job.requests[:SKETCHED]
+    ]
+    for trial in tqdm(trials, desc="foretelling", unit="candidate"):
+        tokens, steps, cost, plain = 0, 0, 0.0, 0.0
+        for request in short:
+            _, records = collect(trial.decoder, request)
+            counts = np.array([len(record.tokens) for record in records])
+            rows = np.array([record.rows for record in records[1:]])
+            context = len(request.prompt_ids) + np.cumsum(counts)[:-1] - 1
+            tokens, steps = tokens + int(counts[1:].sum()), steps + len(rows)
+            cost += float(job.forwards(rows, context).sum())
+            plain += float(counts[1:] @ job.forwards(np.ones(len(rows), dtype=int), context))
+        trial.predicted = tokens / max(1, steps)
+        trial.foretold = plain / cost if cost else 1.0
+
+
 def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
     """The fastest of ``trials``; writes all of them to ``trials.csv`` in the job's folder.
 
-    Finalists go ``rounds`` times through all requests, or once where the job's seconds are spent.
+    Finalists go ``rounds`` times through all requests, or as far as the job's seconds reach; one
+    round of each data set's first request at least.
     """
     rng = random.Random(job.seed)
-    time_trials(job, name, trials, job.requests[::SCREENED], rng)
-    finalists = sorted(trials, key=lambda trial: -trial.speedup)[:FINALISTS]
-    finalists += [trial for trial in trials if trial.default and trial not in finalists]
-    for trial in finalists:
-        trial.restart()
-    for _ in range(rounds):
-        started = time.monotonic()
-        time_trials(job, name, finalists, job.requests, rng)
-        if time.monotonic() - started > job.seconds_left:
-            break
+    finalists = _finalists(job, name, trials, rng)
+    time_trials(job, name, finalists, list(job.requests) * rounds, rng)
     best = max(finalists, key=lambda trial: trial.speedup)
     _write(job.folder / TRIALS, trials, best)
     return best
 
 
+def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> list[Trial]:
+    """The best by what is foretold, or by a first timing of all; and the published setting."""
+    if all(trial.foretold is not None for trial in trials):
+        ordered = sorted(trials, key=lambda trial: -(trial.foretold or 0.0))
+    else:
+        time_trials(job, name, trials, job.requests[::SCREENED], rng)
+        ordered = sorted(trials, key=lambda trial: -trial.speedup)
+    finalists = ordered[:FINALISTS]
+    finalists += [trial for trial in trials if trial.default and trial not in finalists]
+    for trial in finalists:
+        trial.restart()
+    return finalists
+
+
 def time_trials(
     job: Job, name: str, trials: list[Trial], requests: Sequence[Request], rng: random.Random
 ) -> None:
-    """Every trial and autoregressive decoding on every request, in a random order each time."""
+    """Every trial and autoregressive decoding on every request, in a random order each time; no
+    further request is begun once the job's seconds are over, ``LEAST`` apart.
+    """
     decoders: list[tuple[Trial | None, Decoder]] = [(trial, trial.decoder) for trial in trials]
     decoders.append((None, EngineDecoder(job.target, Drafter())))  # autoregressive
     for _, decoder in decoders:
         run_timed(decoder, job.requests[0], job.target.device)  # warm-up: masks, layouts, arena
-    for request in tqdm(requests, desc=f"{name} tuning", unit="prompt"):
+    for number, request in enumerate(tqdm(requests, desc=f"{name} tuning", unit="prompt")):
+        if number >= LEAST and job.seconds_left <= 0:
+            break
         order = rng.sample(decoders, len(decoders))
         runs = [(trial, run_timed(decoder, request, job.target.device)) for trial, decoder in order]
         (baseline,) = (run for trial, run in runs if trial is None)
@@ -116,11 +174,17 @@ def _write(path: Path, trials: list[Trial], best: Trial) -> None:
     keys = [k for k, v in trials[0].setting.items() if isinstance(v, str | int | float)]
     with replacing(path) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
-        measured = "requests speedup acceptance_length predicted_acceptance_length".split()
+        measured = (
+            "requests speedup acceptance_length predicted_acceptance_length predicted_speedup"
+        ).split()
         rows.writerow(["role", *keys, *measured])
         for trial in trials:
-            foretold = "" if trial.predicted is None else f"{trial.predicted:.4f}"
-            figures = [f"{trial.speedup:.4f}", f"{trial.acceptance_length:.4f}", foretold]
+            foretold = (trial.predicted, trial.foretold)
+            figures = [
+                f"{trial.speedup:.4f}",
+                f"{trial.acceptance_length:.4f}",
+                *("" if value is None else f"{value:.4f}" for value in foretold),
+            ]
             roles = {"chosen": trial is best, "default": trial.default}
             role = " ".join(name for name, held in roles.items() if held)
             rows.writerow([role, *(trial.setting[k] for k in keys), trial.requests, *figures])

@@ -35,7 +35,9 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How long and how fast to train; ``tokens`` counts positions, padding included."""
+    """How long and how fast to train: for ``tokens`` positions, padding included, or where
+    ``seconds`` are given, for as long as these last.
+    """
 
     seed: int = 0
     tokens: int = 5_000_000
@@ -44,14 +46,19 @@ class Recipe:
     matrix_lr: float = 3e-3
     other_lr: float = 3e-3
     warmup: float = 0.03
+    seconds: float | None = None
 
     @property
     def steps(self) -> int:
+        """Optimiser steps of a training that is measured in tokens."""
         return max(1, self.tokens // (self.rows * self.length))
 
-    def scale(self, step: int) -> float:
+    def done(self, step: int, seconds: float) -> float:
+        """Share of the training that is over after ``step`` steps and ``seconds``."""
+        return step / self.steps if self.seconds is None else seconds / self.seconds
+
+    def scale(self, done: float) -> float:
         """Learning-rate factor: linear warm-up, constant to 60 %, then linear to 0."""
-        done = (step + 1) / self.steps
         return min(1.0, done / self.warmup, max(0.02, (1 - done) / 0.4))
 
 
@@ -117,20 +124,24 @@ def train_target(
     # The batches before the checkpoint were used: draw them again and drop them.
     stream = itertools.islice(itertools.chain([first], batches), step, None)
     started = time.monotonic() - seconds
-    with tqdm(total=recipe.steps, initial=step, desc="target", unit="step") as bar:
-        for batch in itertools.islice(stream, recipe.steps - step):
-            loss = _train_step(model, batch, optimizers, recipe.scale(step))
+    whole = recipe.steps if recipe.seconds is None else None
+    with tqdm(total=whole, initial=step, desc="target", unit="step") as bar:
+        while recipe.done(step, seconds) < 1 and (batch := next(stream, None)) is not None:
+            # A step trains at the rate of its end: the first one's would be 0.
+            rate = recipe.scale(max(recipe.done(step + 1, seconds), 0.1 * recipe.warmup))
+            loss = _train_step(model, batch, optimizers, rate)
             step += 1
             bar.update()
-            if step % 50 == 0 or step == recipe.steps:
+            seconds = time.monotonic() - started
+            if step % 50 == 0 or recipe.done(step, seconds) >= 1:
                 held_out_now = round(held_out_loss(model, held_out), 4)
-                seconds = round(time.monotonic() - started, 1)
+                seconds = time.monotonic() - started
                 rows.append(
                     {
                         "step": step,
                         "loss": round(loss, 4),
                         "held_out": held_out_now,
-                        "seconds": seconds,
+                        "seconds": round(seconds, 1),
                     }
                 )
                 bar.set_postfix(loss=rows[-1]["loss"], held_out=held_out_now)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from methods.firp.drafter import PASSES
 from methods.firp.projections import Layout
 from methods.shared.choices import POLICIES, check_options, check_tree_settings
-from methods.shared.training import TrainingSettings
+from methods.shared.schedule import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.files import write_json
-from harness.measure.trials import Trial, choose
+from harness.measure.trials import Trial, choose, foretell_tree
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
 from methods.firp.learnt import write_learnt
@@ -17,12 +17,12 @@ from methods.shared.accuracy import measure
 from methods.shared.choices import (
     ACCURACY,
     SETTING,
+    Traced,
     TreeChoice,
     read_setting,
     tree_choices,
     write_accuracies,
 )
-from methods.shared.trees import Trace, replay
 
 # No setting is published. The plainest: as many drafts as steps, a fixed tree, one pass.
 PLAIN = {"policy": "static", "passes": "combined"}
@@ -43,43 +43,43 @@ def tune(job: Job) -> None:
     """Trace, grow, time, choose; writes rank accuracies, trials, learnt.csv and the setting."""
     settings: FirpSettings = job.settings
     steps = settings.layout.steps
-    maps, traces = _traced(job)
-    write_accuracies(job.folder / ACCURACY, traces, steps)
-    trees = tree_choices(traces, settings.policies, settings.drafts, steps)
+    maps, traced = _traced(job, max(settings.drafts))
+    write_accuracies(job.folder / ACCURACY, traced.ranks, steps)
+    trees = tree_choices(traced.ranks, settings.policies, settings.drafts, steps)
     trials = [
-        _trial(job, maps, traces, tree, passes) for tree in trees for passes in settings.passes
+        _trial(job, maps, traced, tree, passes) for tree in trees for passes in settings.passes
     ]
     for trial in trials:
         trial.default = trial.setting == {**trial.setting, **PLAIN, "drafts": steps}
     best = choose(job, "firp", trials, settings.tuning_rounds).setting
-    write_learnt(job, maps, traces, best["drafts"])
+    if job.train:  # what ready-made parts learnt from is not at hand
+        write_learnt(job, maps, traced.ranks, best["drafts"])
     write_json(job.folder / SETTING, best)
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
     """Calibrated static trees of the given sizes, in every pass of the settings."""
-    maps, traces = _traced(job)
-    trees = tree_choices(traces, ("static",), sizes, job.settings.layout.steps)
+    maps, traced = _traced(job, 0)
+    trees = tree_choices(traced.ranks, ("static",), sizes, job.settings.layout.steps)
     return [
-        _trial(job, maps, traces, tree, passes) for tree in trees for passes in job.settings.passes
+        _trial(job, maps, traced, tree, passes) for tree in trees for passes in job.settings.passes
     ]
 
 
-def _traced(job: Job) -> tuple[Projections, Sequence[Trace]]:
-    """The trained projections, and the ranks that they give the tune answers."""
+def _traced(job: Job, drafts: int) -> tuple[Projections, Traced]:
+    """The trained projections, and what they say of the tune answers."""
     maps = load(job.folder, job.target.hidden_size, job.target.weights_hash)
     maps = maps.to(job.target.device)
     predict = Streams(job.target, maps).predict
     steps = maps.layout.steps
     size = job.settings.evaluation_batch
-    return maps, measure(predict, job.tune, steps, job.target.device, size).traces
+    found = measure(predict, job.tune, steps, job.target.device, size, drafts)
+    return maps, Traced(found.traces, found.places)
 
 
-def _trial(
-    job: Job, maps: Projections, traces: Sequence[Trace], tree: TreeChoice, passes: str
-) -> Trial:
-    return Trial(
-        tree.as_setting() | {"passes": passes},
-        decoder(job.target, maps, tree, passes),
-        replay(traces, tree.paths).acceptance_length if tree.paths else None,
-    )
+def _trial(job: Job, maps: Projections, traced: Traced, tree: TreeChoice, passes: str) -> Trial:
+    setting = tree.as_setting() | {"passes": passes}
+    way = decoder(job.target, maps, tree, passes)
+    trial = Trial(setting, way, traced.acceptance_length(tree))
+    foretell_tree(job, trial, passes, maps.layout.entry_layers)
+    return trial

@@ -1,7 +1,7 @@
 """Lookahead decoding: n-grams from parallel Jacobi steps (Fu et al., arXiv 2402.02057).
 
 ``window`` the window, the pool and the mask, ``drafter`` the method in the engine. Nothing is
-trained; tuning times combinations of window, n-gram length and guesses on the tune split.
+trained; tuning tries combinations of window, n-gram length and guesses on the tune split.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.measure.trials import Trial, choose
+from harness.measure.trials import Trial, choose, foretell_by_decoding
 from harness.method import Job, Method
 from methods.lookahead.drafter import LookaheadDrafter
 from methods.shared.choices import SETTING, read_values
@@ -23,7 +23,7 @@ AUTHORS = (7, 5, 7)  # W, N, G for 7B models in the authors' README; the pool st
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``sizes``: (W, N, G) combinations to time. 7/5/7 is the authors' choice for 7B models,
+    """``sizes``: (W, N, G) combinations to try. 7/5/7 is the authors' choice for 7B models,
     15/5/15 that of their chat demo; a small model on a CPU pays for every row, hence the others.
     ``from_prompt``: pool filled from the text so far (upstream's POOL_FROM_PROMPT).
     """
@@ -69,7 +69,7 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 
 def tune(job: Job) -> None:
-    """Time every combination on the tune split; writes trials and the setting."""
+    """Foretell every combination, time the best on the tune split; writes trials and setting."""
     settings: Settings = job.settings
     trials = []
     for width, ngram, guesses in settings.sizes:
@@ -82,6 +82,7 @@ def tune(job: Job) -> None:
             }
             default = (width, ngram, guesses) == AUTHORS and not from_prompt
             trials.append(Trial(setting, _decoder(job.target, setting), default=default))
+    foretell_by_decoding(job, trials)
     best = choose(job, "lookahead", trials, settings.tuning_rounds)
     write_json(job.folder / SETTING, best.setting)
 

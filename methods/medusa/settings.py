@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from harness.errors import HarnessError
 from methods.medusa.templates import TEMPLATES
 from methods.shared.choices import POLICIES, check_options, check_tree_settings
-from methods.shared.training import TrainingSettings
+from methods.shared.schedule import TrainingSettings
 
 LOSSES = ("cross_entropy", "kl")
 

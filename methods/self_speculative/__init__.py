@@ -1,11 +1,11 @@
 """Self-speculative decoding (Draft & Verify, Zhang et al., arXiv 2309.08168).
 
-``drafter`` the method in the engine, ``search`` + ``cost`` how the skip set is found,
-``published`` the authors' sets.
+``drafter`` the method in the engine, ``search`` + ``cost`` how the skip set is found, which is this
+method's training; ``published`` the authors' sets.
 """
 
-import itertools
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from harness.decoder import Decoder
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import write_json
+from harness.files import checked, read_json, write_json
 from harness.measure.trials import Trial, choose
 from harness.method import Job, Method
-from methods.self_speculative.cost import calibrate
+from methods.self_speculative.cost import Calibration, calibrate
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import (
@@ -24,13 +24,15 @@ from methods.self_speculative.search import (
     Space,
     every_second_attention,
     search,
+    seconds_per_token,
     write_search,
 )
 from methods.shared.choices import SETTING, check_options, read_values
 
-CALIBRATION, JOURNAL, SEARCH = "calibration.json", "search.journal", "search.csv"
+CONFIG, CALIBRATION, SEARCH = "config.json", "calibration.json", "search.csv"
+JOURNALS = ("search-0.journal", "search-1.journal")  # of one search each, with a seed of its own
 VALUES = ("skipped", "longest", "threshold", "carried")
-TIMED = 8  # the best of the search that are timed
+KEPT = 8  # the best of the search, which tuning looks at
 AUTHORS = (12, 0.6)  # drafts at most and first threshold in the authors' evaluation notebooks
 
 
@@ -39,8 +41,9 @@ class Settings:
     """``skip_set``: ``search``, or the name of a published set. ``longest`` and ``thresholds`` are
     searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
     keeps the adapted threshold from prompt to prompt; the best candidate is timed the other way
-    too. The search ends after ``search_trials``, or when ``search_patience`` in a row found nothing
-    better; a trial decodes ``search_tokens`` (the authors' 32) of ``search_requests``.
+    too. Two searches with seeds of their own share the seconds of the job; without a budget each
+    ends after ``search_trials``, or when ``search_patience`` in a row found nothing better. A trial
+    decodes ``search_tokens`` (the authors' 32) of ``search_requests``.
     """
 
     skip_set: str = "search"
@@ -77,27 +80,77 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     return _decoder(target, read_values(folder, VALUES))
 
 
-def tune(job: Job) -> float:
-    """Search, then time the best; writes the calibration, the search's trials, trials, setting.
-
-    Returns the seconds of an interrupted search that this one went on with.
-    """
+def train(job: Job) -> None:
+    """Search the skip sets; writes the search's points, and the best of them to ``config.json``."""
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
-    candidates, earlier = _candidates(job)
-    trials = [_trial(job, found, carried=settings.carried) for found in candidates]
-    trials += [_trial(job, found, carried=not settings.carried) for found in candidates[:1]]
+    earlier, found = 0.0, _published(settings)
+    if not found:
+        calibration = _calibration(job)
+        space = _space(settings)
+        for number, name in enumerate(JOURNALS):
+            share = None if job.seconds is None else _share(job, number) - earlier
+            own = replace(job, seed=2 * job.seed + number, seconds=share)
+            points, before = search(own, calibration, space, job.folder / name)
+            earlier += before
+            found += points
+        found.sort(key=lambda point: point.seconds_per_token)
+        write_search(job.folder / SEARCH, found)
+    facts = {
+        "target_hash": job.target.weights_hash,
+        "data_hash": job.data_hash,
+        "seed": job.seed,
+        "training_seconds": round(earlier + time.monotonic() - job.started, 1),
+        "points": len(found),
+        "skip_sets": [asdict(point) for point in found[:KEPT]],
+    }
+    write_json(job.folder / CONFIG, facts)
+    for name in JOURNALS:
+        for file in (name, f"{name}.lock"):
+            (job.folder / file).unlink(missing_ok=True)
+
+
+def _published(settings: Settings) -> list[Found]:
+    """The published set that the settings name, with the drafts and threshold of its authors."""
+    if settings.skip_set == "search":
+        return []
+    return [Found(tuple(sorted(PUBLISHED[settings.skip_set])), *AUTHORS, 0.0)]
+
+
+def _share(job: Job, number: int) -> float:
+    """Seconds after the job's start at which the search of that number ends, so that all that are
+    still to come get equal parts of what is left.
+    """
+    assert job.seconds is not None
+    to_come = len(JOURNALS) - number
+    return job.seconds - job.seconds_left * (to_come - 1) / to_come
+
+
+def tune(job: Job) -> None:
+    """Foretell the searched sets and the thresholds of the best one, time the best of these; writes
+    the calibration of this machine, trials and setting.
+    """
+    settings: Settings = job.settings
+    calibration = _calibration(job)
+    candidates = _candidates(job)
+    space = _space(settings)
+    trials = [
+        _trial(job, calibration, space, found, carried=settings.carried) for found in candidates
+    ]
+    best = max(trials, key=lambda trial: trial.foretold or 0.0)
+    turned = candidates[trials.index(best)]
+    trials.append(_trial(job, calibration, space, turned, carried=not settings.carried))
     plain = PUBLISHED.get(settings.skip_set) or every_second_attention(len(job.target.layers))
-    trials.append(_trial(job, Found(tuple(sorted(plain)), *AUTHORS), carried=True))
+    default = Found(tuple(sorted(plain)), *AUTHORS)
+    trials.append(_trial(job, calibration, space, default, carried=True))
     trials[-1].default = True
-    best = choose(job, "self_speculative", trials, settings.tuning_rounds)
-    write_json(job.folder / SETTING, best.setting)
-    for name in (JOURNAL, f"{JOURNAL}.lock"):
-        (job.folder / name).unlink(missing_ok=True)
-    return earlier
+    chosen = choose(job, "self_speculative", trials, settings.tuning_rounds)
+    write_json(job.folder / SETTING, chosen.setting)
 
 
-def _trial(job: Job, found: Found, *, carried: bool) -> Trial:
+def _trial(
+    job: Job, calibration: Calibration, space: Space, found: Found, *, carried: bool
+) -> Trial:
     setting = {
         "sublayers_skipped": len(found.skipped),
         "longest": found.longest,
@@ -105,18 +158,20 @@ def _trial(job: Job, found: Found, *, carried: bool) -> Trial:
         "carried": carried,
         "skipped": [list(sublayer) for sublayer in found.skipped],
     }
-    return Trial(setting, _decoder(job.target, setting))
+    decoder = _decoder(job.target, setting)
+    keep = kept(len(job.target.layers), found.skipped)
+    rule = ExitRule(found.longest, found.threshold, carried)
+    seconds = seconds_per_token(job, calibration, keep, rule, space)
+    return Trial(setting, decoder, foretold=calibration.verify[0] / seconds)
 
 
-def _candidates(job: Job) -> tuple[list[Found], float]:
-    """What is worth timing, and the seconds of an interrupted search before this one."""
-    settings: Settings = job.settings
-    if settings.skip_set != "search":
-        skipped = tuple(sorted(PUBLISHED[settings.skip_set]))
-        pairs = itertools.product(settings.longest, settings.thresholds)
-        return [Found(skipped, longest, threshold) for longest, threshold in pairs], 0.0
-    calibration = calibrate(job, max(settings.longest), job.folder / CALIBRATION)
-    space = Space(
+def _calibration(job: Job) -> Calibration:
+    longest = max(*job.settings.longest, AUTHORS[0])
+    return calibrate(job, longest, job.folder / CALIBRATION)
+
+
+def _space(settings: Settings) -> Space:
+    return Space(
         settings.longest,
         settings.thresholds,
         settings.search_requests,
@@ -125,9 +180,27 @@ def _candidates(job: Job) -> tuple[list[Found], float]:
         settings.carried,
         settings.search_tokens,
     )
-    found, earlier = search(job, calibration, space, job.folder / JOURNAL)
-    write_search(job.folder / SEARCH, found)
-    return found[:TIMED], earlier
 
 
-METHOD = Method(build, Settings, tune=tune)
+def _candidates(job: Job) -> list[Found]:
+    """The sets that training kept, and the best of them with every other threshold and number of
+    drafts: which are best depends on what a forward costs here.
+    """
+    settings: Settings = job.settings
+    file = job.folder / CONFIG
+    facts = checked(dict[str, Any], read_json(file), str(file))
+    if facts.get("target_hash") != job.target.weights_hash:
+        raise HarnessError(
+            f"{file}: skip sets of target {facts.get('target_hash')}, expected "
+            f"{job.target.weights_hash}"
+        )
+    found = checked(list[Found], facts.get("skip_sets"), f"{file}: skip_sets", strict=False)
+    if not found:
+        raise HarnessError(f"{file}: skip_sets is empty, expected at least one")
+    first = found[0]
+    found += [replace(first, threshold=threshold) for threshold in settings.thresholds]
+    found += [replace(first, longest=longest) for longest in settings.longest]
+    return list({(one.skipped, one.longest, one.threshold): one for one in found}.values())
+
+
+METHOD = Method(build, Settings, train=train, tune=tune)

@@ -50,6 +50,10 @@ class Space:
     carried: bool = False
     tokens: int = 32
 
+    def points(self, layers: int) -> int:
+        """How many there are to try in a target of ``layers``."""
+        return int(2 ** (len(KINDS) * layers)) * len(self.longest) * len(self.thresholds)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -67,8 +71,8 @@ def search(
     """All points tried, the best first, and the seconds of trials found in ``journal``, which keeps
     them. A point that the sampler proposes again is not decoded again.
 
-    Where the job's seconds are limited, a third of them is left for timing the best; trials of an
-    interrupted search count with the seconds that they took.
+    Where the job's seconds are limited, it goes on until these are over or every point was tried;
+    trials of an interrupted search count with the seconds that they took.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     layers = len(job.target.layers)
@@ -98,8 +102,10 @@ def search(
 
     starts = _starts(layers, space)
     earlier = seconds_taken(study.trials)
-    reserve = earlier + (0.0 if job.seconds is None else job.seconds / 3)
-    while _goes_on(done := _complete(study), space) and (not done or job.seconds_left > reserve):
+    limited, points = job.seconds is not None, space.points(layers)
+    while _goes_on(done := _complete(study), space, points, limited=limited) and (
+        not done or job.seconds_left > earlier
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # A sampler of its own for each trial: a resumed search draws as an unbroken one.
@@ -112,8 +118,8 @@ def search(
         began = time.monotonic()
         with _writing(journal):
             study.optimize(objective, n_trials=1)
-    points = [_found(trial, layers) for trial in _first_of_each(done)]
-    return sorted(points, key=lambda found: found.seconds_per_token), earlier
+    found = [_found(trial, layers) for trial in _first_of_each(done)]
+    return sorted(found, key=lambda point: point.seconds_per_token), earlier
 
 
 @contextmanager
@@ -179,17 +185,24 @@ def _first_of_each(done: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.Fr
     return list(first.values())
 
 
-def _goes_on(done: list[optuna.trial.FrozenTrial], space: Space) -> bool:
-    """Whether there are trials left, the best of them is not long past, and new points come."""
+def _goes_on(
+    done: list[optuna.trial.FrozenTrial], space: Space, most: int, *, limited: bool
+) -> bool:
+    """Whether points are left of ``most``; and, of a search that its seconds do not limit, whether
+    trials are left, the best of them is not long past, and new points come.
+    """
     if not done:
         return True
     points = _first_of_each(done)
     best = min(range(len(points)), key=lambda i: points[i].value or 0.0)
     repeats = len(done) - 1 - done.index(points[-1])
-    return (
-        len(points) < space.trials
-        and len(points) - 1 - best < space.patience
-        and repeats < space.patience
+    return len(points) < most and (
+        limited
+        or (
+            len(points) < space.trials
+            and len(points) - 1 - best < space.patience
+            and repeats < space.patience
+        )
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.method import Answer
 from methods.shared.sequences import Sequences, batch_sequences, batches, gather_rows
-from methods.shared.trees import RankPath, as_trace, ranks
+from methods.shared.trees import RankPath, as_trace, places, ranks
 
 _NONE = torch.Generator()
 
@@ -20,13 +20,15 @@ Predict = Callable[[Sequences], tuple[Tensor, Tensor]]
 class Measured:
     """``loss``: mean over positions and steps, nats. ``top1`` / ``top5``: share of positions at
     which the answer's token is the first / among the first five of step k. ``traces[i]`` belongs
-    to answer i.
+    to answer i; so does ``places[i]``, which says at which place a best-first tree comes to the
+    nodes of a position's path.
     """
 
     loss: float
     top1: list[float]
     top5: list[float]
     traces: list[list[RankPath]]
+    places: list[list[RankPath]]
 
 
 @torch.no_grad()
@@ -36,9 +38,11 @@ def measure(
     steps: int,
     device: torch.device,
     size: int = 16,
+    drafts: int = 0,
 ) -> Measured:
-    """Every position of every answer, teacher-forced."""
+    """Every position of every answer, teacher-forced; ``places`` as far as trees of ``drafts``."""
     traces: list[list[RankPath]] = [[] for _ in answers]
+    orders: list[list[RankPath]] = [[] for _ in answers]
     loss, counted = 0.0, 0
     hits1, hits5, seen = torch.zeros(steps), torch.zeros(steps), torch.zeros(steps)
     for indices, chosen in batches(answers, size):
@@ -53,9 +57,15 @@ def measure(
         found[~batch.valid] = -1
         for row, index, answer in zip(found.cpu(), indices, chosen, strict=True):
             traces[index] = as_trace(row[:, : len(answer.answer)].T)
-    return Measured(
-        loss / max(1, counted), (hits1 / seen).tolist(), (hits5 / seen).tolist(), traces
-    )
+        if drafts:
+            best = logits.float().log_softmax(-1).topk(min(drafts, logits.shape[-1])).values
+            for scores, index in zip(best.transpose(1, 2).tolist(), indices, strict=True):
+                orders[index] = [
+                    places(one, path, drafts)
+                    for one, path in zip(scores, traces[index], strict=False)
+                ]
+    shares = (hits1 / seen).tolist(), (hits5 / seen).tolist()
+    return Measured(loss / max(1, counted), *shares, traces, orders)
 
 
 def divergences(logits: Tensor, teacher: Tensor, batch: Sequences) -> Tensor:

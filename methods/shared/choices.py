@@ -10,7 +10,15 @@ from pydantic import Field
 
 from harness.errors import HarnessError
 from harness.files import checked, read_json, replacing
-from methods.shared.trees import BestFirstTree, StaticTree, Trace, TreePolicy, grow
+from methods.shared.trees import (
+    BestFirstTree,
+    StaticTree,
+    Trace,
+    TreePolicy,
+    grow,
+    replay,
+    replay_best_first,
+)
 
 SETTING, ACCURACY = "setting.json", "rank_accuracy.csv"
 POLICIES = ("static", "best_first")
@@ -36,6 +44,22 @@ class TreeChoice:
     def as_setting(self) -> dict[str, Any]:
         """Plain values for ``setting.json``."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What a method's drafts would have been on the tune answers: rank traces, and the places at
+    which best-first trees come to the right tokens. Nothing is decoded for it.
+    """
+
+    ranks: Sequence[Trace]
+    places: Sequence[Trace]
+
+    def acceptance_length(self, choice: TreeChoice) -> float:
+        """Tokens a step with that tree."""
+        if choice.policy == "static":
+            return replay(self.ranks, choice.paths).acceptance_length
+        return replay_best_first(self.places, choice.drafts).acceptance_length
 
 
 def tree_choices(

@@ -1,21 +1,21 @@
 """Training small parts on the target's own greedy answers, the target frozen: one loop for all.
 
-Resumable from a checkpoint of the very same job; stops early on the tune split; keeps the best.
-Where a job says how many seconds it may take, no more steps are planned than fit into them.
+Where the job has seconds, the training lasts that long and the learning rate follows the clock;
+else it has a number of steps, and may stop early once the rate is low and the tune loss no longer
+falls. The parameters with the lowest tune loss are kept. A killed training goes on from its
+checkpoint.
 """
 
 import csv
 import math
 import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.errors import HarnessError
@@ -23,33 +23,14 @@ from harness.files import replacing, sha256_json
 from harness.measure.machine import source_hash
 from harness.method import Answer, Job
 from methods.shared.accuracy import Measured, Predict, measure
+from methods.shared.schedule import LOW_RATE, Clock, Progress, TrainingSettings, schedule
 from methods.shared.sequences import batch_sequences
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
-PROBES = 24  # steps timed to learn how many fit
 # Gradients that pass through layers of a float16 target are a thousandth of a loss and less, near
 # the smallest numbers that it holds. What is trained is float32 and sees them unscaled.
 LOSS_SCALE = 1024.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """Units: optimiser steps, answers, positions; rates are absolute.
-
-    ``training_steps``: at most; fewer where the job's seconds do not suffice for them.
-    ``batch`` and ``positions``: in equal time, many small batches with all positions end lower than
-    fewer large ones (`snakemake sweep` has a variant of either method with 12 and 64).
-    """
-
-    learning_rate: float = 1e-3
-    training_steps: int = 500
-    batch: int = 6
-    positions: int = 96  # trained positions per answer at most, drawn at random
-    step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
-    evaluate_every: int = 200
-    patience: int = 4  # evaluations without a better tune loss before training stops
-    evaluation_batch: int = 16  # answers at a time where all positions are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +41,6 @@ class Learner:
     module: nn.Module
     predict: Predict
     steps: int
-
-
-@dataclass(slots=True)
-class Progress:
-    """Everything that a resumed run needs besides the optimiser."""
-
-    total: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    curves: list[dict[str, float]] = field(default_factory=list)
-    best_loss: float = math.inf
-    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    worse: int = 0
 
 
 class Updates:
@@ -132,9 +100,6 @@ def train(job: Job, learner: Learner) -> dict[str, Any]:
     updates = Updates(job, learner, job.settings.learning_rate)
     key = _job_key(job)  # of the code that runs, whatever is edited meanwhile
     progress = _resume(job, learner, updates, key)
-    if not progress.total:
-        progress.total = _steps_that_fit(job, learner)
-        progress.seconds = time.monotonic() - job.started
     _run(job, learner, updates, progress, key)
     learner.module.load_state_dict(progress.best_state)
     _write_curves(job, progress)
@@ -147,23 +112,25 @@ def finish(job: Job) -> None:
 
 
 def _run(job: Job, learner: Learner, updates: Updates, progress: Progress, key: str) -> None:
-    """Optimise until the last step, or until the tune loss has stopped falling."""
+    """Optimise until the seconds or the steps are over; at least one step."""
     settings: TrainingSettings = job.settings
-    total = progress.total
-    started = time.monotonic() - progress.seconds
+    clock = Clock(job.seconds, settings, progress)
     if not progress.curves:
-        _evaluate(job, learner, progress, math.nan)
-    with tqdm(total=total, initial=progress.step, desc=learner.name, unit="step") as bar:
-        while progress.step < total and progress.worse < settings.patience:
+        _evaluate(job, learner, progress, math.nan, clock)
+    ended = progress.step > 0 and clock.ended()
+    with clock.bar(learner.name) as bar:
+        while not ended:
+            rate = schedule(clock.done())
             for group in updates.optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(progress.step, total)
+                group["lr"] = settings.learning_rate * rate
             loss = _step(job, learner, updates, progress.step)
             progress.step += 1
-            bar.update()
-            if progress.step % settings.evaluate_every == 0 or progress.step == total:
-                progress.seconds = time.monotonic() - started
-                row = _evaluate(job, learner, progress, loss)
-                progress.seconds = time.monotonic() - started
+            clock.show(bar)
+            ended = clock.ended()
+            if progress.step % settings.evaluate_every == 0 or ended:
+                row = _evaluate(job, learner, progress, loss, clock)
+                progress.worse = 0 if rate > LOW_RATE else progress.worse
+                ended = clock.ended()
                 bar.set_postfix(loss=f"{loss:.3f}", tune=f"{row['tune_loss']:.3f}")
                 _save_checkpoint(job.folder / CHECKPOINT, key, learner.module, updates, progress)
 
@@ -194,38 +161,6 @@ def _loss(job: Job, learner: Learner, step: int) -> Tensor:
     return weighted.sum() / (weights[:, None] * batch.valid).sum().clamp_min(1e-6)
 
 
-def _steps_that_fit(job: Job, learner: Learner) -> int:
-    """Steps that the job's seconds allow, from a few timed ones at rate 0 and one evaluation.
-
-    Decided once, before the first step, so that the schedule is known; the number is recorded, and
-    as ``training_steps`` it repeats the training elsewhere.
-    """
-    settings: TrainingSettings = job.settings
-    if job.seconds is None:
-        return settings.training_steps
-    still = Updates(job, learner, rate=0.0)
-    _step(job, learner, still, 0)  # the first is slower
-    started = time.monotonic()
-    for step in range(1, PROBES + 1):
-        _step(job, learner, still, step)
-    per_step = (time.monotonic() - started) / PROBES
-    started = time.monotonic()
-    _measure(job, learner)
-    evaluation = time.monotonic() - started
-    room = job.seconds_left - evaluation
-    fitting = int(room / (per_step + evaluation / settings.evaluate_every))
-    return min(settings.training_steps, max(1, fitting))
-
-
-def schedule(step: int, total: int) -> float:
-    """Learning-rate factor: warm-up over 4 %, then a cosine to 2 %."""
-    warmup = max(1, total * 4 // 100)
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, total - warmup)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
-
-
 def draw(answers: Sequence[Answer], size: int, seed: int, step: int) -> list[Answer]:
     """A batch of answers alike in length, alone and with their prompts, so that little is padding.
 
@@ -253,9 +188,15 @@ def _sorted_within(order: list[int], window: int, key: Callable[[int], int]) -> 
     return [index for one in windows for index in sorted(one, key=key)]
 
 
-def _evaluate(job: Job, learner: Learner, progress: Progress, loss: float) -> dict[str, float]:
+def _evaluate(
+    job: Job, learner: Learner, progress: Progress, loss: float, clock: Clock
+) -> dict[str, float]:
     """Measure on the tune split, add a row to the curves, keep the best parameters."""
-    result = _measure(job, learner)
+    began = clock.elapsed()
+    size = job.settings.evaluation_batch
+    result = measure(learner.predict, job.tune, learner.steps, job.target.device, size)
+    progress.seconds = clock.elapsed()
+    progress.evaluation_seconds = progress.seconds - began
     if not math.isfinite(result.loss):
         raise HarnessError(
             f"{learner.name} training: tune loss is {result.loss} at step {progress.step}, "
@@ -276,11 +217,6 @@ def _evaluate(job: Job, learner: Learner, progress: Progress, loss: float) -> di
     else:
         progress.worse += 1
     return row
-
-
-def _measure(job: Job, learner: Learner) -> Measured:
-    size = job.settings.evaluation_batch
-    return measure(learner.predict, job.tune, learner.steps, job.target.device, size)
 
 
 def _accuracies(result: Measured) -> dict[str, float]:

@@ -10,7 +10,7 @@ import heapq
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,25 +77,50 @@ class BestFirstTree(TreePolicy):
         return torch.cat([top.values.double(), top.indices.double()], dim=-1)
 
     def build(self, root: int, table: Sequence[Sequence[float]]) -> Tree:
-        """Expand best-first: a node's next sibling and its first child are its successors."""
-        depth, width = len(table), len(table[0]) // 2
-        scores = [row[:width] for row in table]
-        tokens = [[int(token) for token in row[width:]] for row in table]
+        """Take each node's token from those of its depth."""
+        width = len(table[0]) // 2
         parents, drafted = [-1], [root]
-        # (negative log-probability, depth, rank, parent node, parent's score)
-        frontier = [(-scores[0][0], 0, 0, 0, 0.0)]
-        while frontier and len(drafted) <= self._drafts:
-            cost, level, rank, parent, base = heapq.heappop(frontier)
-            node = len(drafted)
+        for level, rank, parent in best_first([row[:width] for row in table], self._drafts):
             parents.append(parent)
-            drafted.append(tokens[level][rank])
-            if rank + 1 < len(tokens[level]):
-                sibling = base - scores[level][rank + 1]
-                heapq.heappush(frontier, (sibling, level, rank + 1, parent, base))
-            if level + 1 < depth:
-                child = cost - scores[level + 1][0]
-                heapq.heappush(frontier, (child, level + 1, 0, node, cost))
+            drafted.append(int(table[level][width + rank]))
         return Tree(TreeShape(tuple(parents)), drafted)
+
+
+def best_first(scores: Sequence[Sequence[float]], most: int) -> Iterator[tuple[int, int, int]]:
+    """The ``most`` likeliest nodes of the tree of all rank paths, the likeliest first.
+
+    ``scores[level]`` holds the log-probabilities of that depth's top-ranked tokens, descending; a
+    node's is the sum along its path. Yields (level, rank, parent): the first node yielded is number
+    1, and parent 0 is the root. A node's next sibling and its first child are its successors.
+    """
+    # (negative log-probability, level, rank, parent node, parent's negative log-probability)
+    frontier = [(-scores[0][0], 0, 0, 0, 0.0)]
+    node = 0
+    while frontier and node < most:
+        cost, level, rank, parent, base = heapq.heappop(frontier)
+        node += 1
+        yield level, rank, parent
+        if rank + 1 < len(scores[level]):
+            sibling = base - scores[level][rank + 1]
+            heapq.heappush(frontier, (sibling, level, rank + 1, parent, base))
+        if level + 1 < len(scores):
+            child = cost - scores[level + 1][0]
+            heapq.heappush(frontier, (child, level + 1, 0, node, cost))
+
+
+def places(scores: Sequence[Sequence[float]], ranks: RankPath, most: int) -> RankPath:
+    """At which places of :func:`best_first` the nodes of the path ``ranks`` come, from 1 on.
+
+    As long as the path is drafted at all: a best-first tree of N drafts holds the nodes whose place
+    is N or less.
+    """
+    found: list[int] = []
+    at = 0  # the last node of the path that was yielded
+    for place, (level, rank, parent) in enumerate(best_first(scores, most), start=1):
+        if level == len(found) and level < len(ranks) and (rank, parent) == (ranks[level], at):
+            found.append(place)
+            at = place
+    return tuple(found)
 
 
 def by_depth(read: Sequence[float], depth: int) -> list[list[float]]:
@@ -155,16 +180,27 @@ def replay(traces: Iterable[Trace], paths: Iterable[RankPath]) -> Prediction:
     a step drafted at index i commits its accepted drafts and one more, none past the end.
     """
     tree = set(paths)
+
+    def accepted(row: RankPath) -> int:
+        return next((d for d in range(len(row)) if row[: d + 1] not in tree), len(row))
+
+    return _replay(traces, accepted)
+
+
+def replay_best_first(traces: Iterable[Trace], drafts: int) -> Prediction:
+    """The same for best-first trees of ``drafts`` nodes; the traces hold :func:`places`."""
+    return _replay(traces, lambda row: sum(place <= drafts for place in row))
+
+
+def _replay(traces: Iterable[Trace], accepts: Callable[[RankPath], int]) -> Prediction:
+    """``accepts`` says how many drafts of a position's path are in its tree."""
     steps = tokens = 0
     for trace in traces:
         # trace[0] is the last prompt token's; its forward commits answer token 0 (prefill phase),
         # and each later step drafts from the row that committed the newest root.
         at, left = 0, len(trace) - 1
         while left > 0:
-            accepted = 0
-            while accepted < len(trace[at]) and trace[at][: accepted + 1] in tree:
-                accepted += 1
-            kept = min(accepted + 1, left)
+            kept = min(accepts(trace[at]) + 1, left)
             steps, tokens, at, left = steps + 1, tokens + kept, at + kept, left - kept
     return Prediction(steps, tokens)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis.cost import ForwardCost
 from harness.analysis.tables import write_tables
 from harness.files import write_json
+from harness.measure.step_cost import ForwardCost
 from tests.analysis.test_tables import ANSWER, QUESTIONS, _write_experiment
 
 ROWS, CONTEXTS, LAYERS = (1, 2, 4, 8, 16, 32, 64), (8, 64, 128), 6

@@ -1,10 +1,11 @@
-"""What a method may spend: steps planned to fit, rounds cut short, published settings timed too."""
+"""What a method may spend: trainings that last their seconds, timing that ends with them."""
 
 import csv
 import dataclasses
 import json
 from pathlib import Path
 from random import Random as Rng
+from typing import Any
 
 import pytest
 
@@ -20,48 +21,96 @@ from harness.method import Job
 from methods import load_method
 from methods.firp import METHOD
 from methods.firp.training import train
-from methods.shared import training
+from methods.shared import schedule, training
 from tests.methods.test_firp_training import job
 from tests.models import tiny_model
 from tests.toys import Noting
 
 
-def _planned(work: Job) -> int:
+class SteppedClock:
+    """Seconds that pass only where a step or an evaluation takes them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, evaluation: float) -> None:
+        self.now = 0.0
+        self._slow(monkeypatch, training, "_step", step)
+        self._slow(monkeypatch, training, "measure", evaluation)
+        monkeypatch.setattr(schedule.time, "monotonic", lambda: self.now)
+
+    def _slow(
+        self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, seconds: float
+    ) -> None:
+        does = getattr(module, name)
+
+        def slowly(*given: Any) -> Any:
+            self.now += seconds
+            return does(*given)
+
+        monkeypatch.setattr(module, name, slowly)
+
+
+def _facts(work: Job) -> dict[str, Any]:
     train(work)
-    config: dict[str, int] = json.loads((work.folder / "config.json").read_text())
-    return config["training_steps"]
+    found: dict[str, Any] = json.loads((work.folder / "config.json").read_text())
+    return found
 
 
-def test_no_more_steps_are_planned_than_fit(
+@pytest.mark.parametrize("seconds", [30.0, 47.0])
+def test_a_training_lasts_its_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    work = dataclasses.replace(job(Target(tiny_model("llama")), tmp_path), seconds=seconds)
+    SteppedClock(monkeypatch, step=1.0, evaluation=2.0)
+    facts = _facts(work)
+    assert 0.9 * seconds <= facts["training_seconds"] <= 1.05 * seconds
+    assert facts["training_steps"] > work.settings.training_steps, "which is not looked at"
+    without = dataclasses.replace(work, folder=tmp_path / "without", seconds=None)
+    assert _facts(without)["training_steps"] == work.settings.training_steps, "control"
+
+
+def test_a_rising_tune_loss_ends_no_training_that_has_seconds_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(10_000))  # every look at the clock finds it a second later
-    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))
     work = job(Target(tiny_model("llama")), tmp_path)
-    started = float(next(clock))
-    # Gone when the steps are counted: one second for the job, two looks each at the probes and an
-    # evaluation. Those last a second: 1/12 s a step, and 1/2 s of evaluation for it.
-    short = dataclasses.replace(work, folder=tmp_path / "short", seconds=8.5, started=started)
-    assert _planned(short) == int((8.5 - 5 - 1) / (1 / training.PROBES + 1 / 2))
-    long = dataclasses.replace(work, folder=tmp_path / "long", seconds=9e6, started=started)
-    assert _planned(long) == work.settings.training_steps, "the settings' own limit"
+    settings = dataclasses.replace(work.settings, evaluate_every=1, patience=2, training_steps=40)
+    work = dataclasses.replace(work, settings=settings, seconds=40.0)
+    SteppedClock(monkeypatch, step=1.0, evaluation=0.0)
+    losses = iter(range(1, 1000))  # worse at every evaluation
+    plain = training.measure
+    monkeypatch.setattr(
+        training,
+        "measure",
+        lambda *given: dataclasses.replace(plain(*given), loss=float(next(losses))),
+    )
+    assert _facts(work)["training_steps"] == 40
+    without = dataclasses.replace(work, folder=tmp_path / "without", seconds=None)
+    stopped = _facts(without)["training_steps"]
+    assert 20 <= stopped < 25, "without a budget it stops, but not while the rate is high"
 
 
-def test_a_killed_training_keeps_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work = dataclasses.replace(job(Target(tiny_model("llama")), tmp_path), seconds=9e6)
+def test_the_rate_follows_what_is_over() -> None:
+    rates = [schedule.schedule(done) for done in (0.0, 0.02, 0.04, 0.52, 1.0, 1.2)]
+    assert rates == pytest.approx([0.1, 0.5, 1.0, 0.51, 0.02, 0.02])
+
+
+def test_a_killed_training_takes_what_was_left_of_its_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = dataclasses.replace(job(Target(tiny_model("llama")), tmp_path), seconds=30.0)
+    SteppedClock(monkeypatch, step=1.0, evaluation=0.0)
     save = training._save_checkpoint
 
-    def save_and_die(*arguments) -> None:  # type: ignore[no-untyped-def]
+    def save_and_die(*arguments: Any) -> None:
         save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_steps_that_fit", lambda *_: 5)
-    monkeypatch.setattr(training, "_save_checkpoint", save_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        train(work)
-    monkeypatch.setattr(training, "_save_checkpoint", save)
-    monkeypatch.setattr(training, "_steps_that_fit", lambda *_: 3)
-    assert _planned(work) == 5
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_save_checkpoint", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            train(work)
+    assert (work.folder / training.CHECKPOINT).is_file()
+    facts = _facts(work)
+    assert facts["training_seconds"] == pytest.approx(30, abs=1)
+    assert facts["training_steps"] == 30
 
 
 def _trials(target: Target, count: int) -> list[Trial]:
@@ -80,12 +129,38 @@ def test_a_candidate_remembers_what_counts_and_no_warm_up(tmp_path: Path) -> Non
     assert [steps for said, steps in notes if said == "remembered"] == [5, 3]
 
 
-@pytest.mark.parametrize(("seconds", "rounds"), [(None, 3), (1e9, 3), (0.0, 1)])
-def test_rounds_end_with_the_budget(tmp_path: Path, seconds: float | None, rounds: int) -> None:
+@pytest.mark.parametrize(("seconds", "rounds"), [(None, 3), (1e9, 3)])
+def test_every_round_is_timed_where_the_seconds_suffice(
+    tmp_path: Path, seconds: float | None, rounds: int
+) -> None:
     target = Target(tiny_model("llama"))
     work = dataclasses.replace(job(target, tmp_path), seconds=seconds)
     best = choose(work, "made", _trials(target, 2), rounds=3)
     assert best.requests == rounds * len(work.requests)
+
+
+def test_timing_outruns_the_budget_by_one_request_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(tiny_model("llama"))
+    work = job(target, tmp_path)
+    left = iter([9.0, 9.0, 1.0, 1.0, 0.5, -0.5, -9.0])
+    monkeypatch.setattr(Job, "seconds_left", property(lambda _: next(left)))
+    candidates = _trials(target, 2)
+    time_trials(work, "made", candidates, [work.requests[0]] * 30, Rng(0))
+    begun = trials.LEAST + 5  # the first are begun whatever is left, five more with seconds left
+    assert [trial.requests for trial in candidates] == [begun, begun]
+
+
+def test_finalists_are_those_that_are_foretold_to_be_fastest(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama"))
+    work = job(target, tmp_path)
+    candidates = _trials(target, 7)
+    for trial in candidates:
+        trial.foretold = float(trial.setting["number"] % 4)
+    choose(work, "made", candidates)
+    timed = [trial.setting["number"] for trial in candidates if trial.requests]
+    assert timed == [1, 2, 3, 6], "the best four: 3, 2, 6 and 1, the default among them"
 
 
 def test_the_published_setting_is_timed_on_all_requests(

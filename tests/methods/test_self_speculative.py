@@ -4,6 +4,7 @@ import copy
 import csv
 import dataclasses
 import importlib
+import time
 from pathlib import Path
 
 import optuna
@@ -24,7 +25,7 @@ from methods.self_speculative import METHOD, Settings
 from methods.self_speculative.cost import Calibration, calibrate
 from methods.self_speculative.drafter import AdaptiveThreshold, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
-from methods.self_speculative.search import Space, search
+from methods.self_speculative.search import Found, Space, search
 from tests.methods.drafters import SKIPPED
 from tests.methods.test_firp_training import answers
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
@@ -247,19 +248,85 @@ def test_a_search_ends_with_its_seconds_resumed_or_not(tmp_path: Path) -> None:
     space = Space((2, 3), (0.4, 0.8), 2, 12, 12)
     none = dataclasses.replace(_job(tmp_path, 12), seconds=0.0)
     assert len(search(none, costs, space, tmp_path / "none.journal")[0]) == 1
-    # Two thirds of an hour are left to a fresh search, nothing to one that has taken them before.
     journal = tmp_path / "some.journal"
-    search(none, costs, Space((2, 3), (0.4, 0.8), 2, 3, 12), journal)
-    hour = dataclasses.replace(none, seconds=3600.0)
-    assert len(search(hour, costs, space, journal)[0]) == 12
+    assert len(search(_job(tmp_path, 12), costs, space, journal)[0]) == 12
+    # Nothing is left to a search that has taken its seconds before.
     spent = dataclasses.replace(none, seconds=1e-6)
-    assert len(search(spent, costs, Space((2, 3), (0.4, 0.8), 2, 99, 99), journal)[0]) == 12
+    assert len(search(spent, costs, space, journal)[0]) == 12
+    # Neither trials nor patience end a search that has seconds left.
+    longer = dataclasses.replace(none, seconds=_seconds_in(journal) + 0.5)
+    longer = dataclasses.replace(longer, started=time.monotonic())
+    assert len(search(longer, costs, Space((2, 3), (0.4, 0.8), 2, 12, 1), journal)[0]) > 12
+
+
+def _seconds_in(journal: Path) -> float:
+    """What the trials of a search took."""
+    module = importlib.import_module("methods.self_speculative.search")
+    (study,) = optuna.get_all_study_summaries(module._storage(journal))
+    whole = optuna.load_study(study_name=study.study_name, storage=module._storage(journal))
+    return float(module.seconds_taken(whole.trials))
+
+
+def test_a_search_with_seconds_left_ends_when_every_point_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4, 7e-4))
+    job = dataclasses.replace(_job(tmp_path, 1), seconds=600.0, started=time.monotonic())
+    space = Space((2, 3), (0.4, 0.8), 1, 1, 1)
+    assert space.points(4) == 2**8 * 2 * 2
+    monkeypatch.setattr(Space, "points", lambda *_: 9)
+    assert len(search(job, costs, space, tmp_path / "j")[0]) == 9
+
+
+def _prepared(folder: Path) -> Job:
+    """A job whose skip sets were searched and whose threshold was chosen."""
+    job = _job(folder, 4)
+    assert METHOD.train is not None
+    assert METHOD.tune is not None
+    METHOD.train(job)
+    METHOD.tune(job)
+    return job
+
+
+def test_two_searches_share_the_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def searched(job: Job, *_: object) -> tuple[list[Found], float]:
+        given.append((job.seed, round(job.seconds or 0.0)))
+        return [Found((), 2, 0.4, 1.0)], 0.0
+
+    monkeypatch.setattr("methods.self_speculative.search", searched)
+    job = dataclasses.replace(_job(tmp_path, 4), seconds=1000.0, started=time.monotonic())
+    assert METHOD.train is not None
+    METHOD.train(job)
+    assert [seed for seed, _ in given] == [0, 1]
+    assert given[0][1] == pytest.approx(500, abs=10), "half of what the calibration left"
+    assert given[1][1] == 1000
+
+
+def test_skip_sets_of_another_target_are_refused(tmp_path: Path) -> None:
+    job = _prepared(tmp_path)
+    other = Target(tiny_model("llama"), "other")
+    assert METHOD.tune is not None
+    with pytest.raises(HarnessError, match="skip sets of target , expected other"):
+        METHOD.tune(dataclasses.replace(job, target=other))
+
+
+def test_a_calibration_off_the_decodes_own_step_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("methods.self_speculative.cost")
+    steps = iter([2.0, 1.3, 1.05, 9.0])
+    monkeypatch.setattr(module, "_autoregressive_step", lambda _: next(steps))
+    monkeypatch.setattr(module, "_measured", lambda *_: Calibration(0.1, 0.1, 0.1, (1.0, 1.1)))
+    assert calibrate(_job(tmp_path, 1), 1, tmp_path / "c.json").step == 1.05
+    assert next(steps) == 9.0, "control: the third was close, none was taken after it"
+    steps = iter([2.0, 1.3, 1.5, 1.0])
+    assert calibrate(_job(tmp_path, 1), 1, tmp_path / "d.json").step == 1.3, "the closest of three"
 
 
 def test_tune_and_decode(tmp_path: Path) -> None:
-    job = _job(tmp_path, 4)
-    assert METHOD.tune is not None
-    METHOD.tune(job)
+    job = _prepared(tmp_path)
     decoder = METHOD.build(job.target, job.settings, tmp_path)
     for request in job.requests:
         truth, _ = collect(EngineDecoder(job.target, Drafter()), request)
@@ -267,15 +334,13 @@ def test_tune_and_decode(tmp_path: Path) -> None:
 
 
 def test_the_best_candidate_is_timed_with_its_threshold_carried_and_not(tmp_path: Path) -> None:
-    job = _job(tmp_path, 4)
-    assert METHOD.tune is not None
-    METHOD.tune(job)
+    _prepared(tmp_path)
     with (tmp_path / "trials.csv").open() as stream:
-        first, *others = csv.DictReader(stream)
+        trials = list(csv.DictReader(stream))
+    best = max(trials[:-2], key=lambda trial: float(trial["predicted_speedup"]))
     point = ("sublayers_skipped", "longest", "threshold")
-    twins = [trial for trial in others if all(trial[key] == first[key] for key in point)]
-    assert first["carried"] == "False"
-    assert "True" in {trial["carried"] for trial in twins if trial["role"] != "default"}
+    twins = [trial for trial in trials if all(trial[key] == best[key] for key in point)]
+    assert {trial["carried"] for trial in twins if trial["role"] != "default"} == {"True", "False"}
 
 
 def test_a_point_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,4 +429,6 @@ def test_a_point_tried_again_neither_ends_a_search_nor_prolongs_it() -> None:
         ([0, 1, 1, 1, 1, 1, 1], False),  # nothing new five times
     ):
         done = [_trial(number, point) for number, point in enumerate(points)]
-        assert module._goes_on(done, space) is goes_on, points
+        assert module._goes_on(done, space, 99, limited=False) is goes_on, points
+    assert module._goes_on(done, space, 99, limited=True), "its seconds end it, nothing else"
+    assert not module._goes_on(done, space, 2, limited=True), "every point was tried"

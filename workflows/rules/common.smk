@@ -12,6 +12,7 @@ MODELS = list(config["models"])
 DATASETS = list(config["datasets"])
 METHODS = list(config["methods"])
 SHIPPED = "workflows/resources/mini-target"
+NONE = "(?!)"  # as a wildcard's pattern: no value fits, so that the rule is out of use
 REPORTS = [*DATASETS, "paper"]
 SESSIONS = range(1, config["sessions"] + 1)
 SHARDS = range(1, config["shards"] + 1)
@@ -103,8 +104,8 @@ def stand_in_file(dataset, split):
 def split_source(dataset, split):
     """Where a split's records are, as harness.data.questions.Source wants it."""
     spec = config["datasets"][dataset]
-    if spec.get("stand_in"):
-        return {"path": stand_in_file(dataset, split)}
+    if "stand_in" in spec:
+        return {"path": stand_in_file(dataset, split)} if split in spec["stand_in"] else None
     return spec["splits"].get(split)
 
 
@@ -188,6 +189,38 @@ def tuning_settings(wildcards):
 def budget(wildcards):
     """What training and tuning of each method may take together, if limited."""
     return f"--budget {config['budget']}" if "budget" in config else ""
+
+
+def shipped_parts(model):
+    """The folder of ready-made parts that a model names."""
+    folder = config["models"][model].get("parts")
+    if not folder:
+        raise WorkflowError(
+            f"parts: shipped, but models.{model} names no folder of parts; expected models.{model}.parts"
+        )
+    return folder
+
+
+def parts_record(wildcards):
+    return f"{shipped_parts(wildcards.model)}/record.json"
+
+
+def parts_folder(wildcards):
+    return shipped_parts(wildcards.model)
+
+
+def trained_methods(wildcards):
+    """JSON for --methods: what is trained for a model, with the settings that training reads."""
+    return as_json({name: settings_for(wildcards.model, name) for name in TRAINED})
+
+
+def train_answers(wildcards):
+    """What methods learn from; nothing where their parts are ready-made."""
+    return [] if config["parts"] == "shipped" else f"{ROOT}/answers/{wildcards.model}/train.jsonl"
+
+
+def train_answers_option(wildcards, input):
+    return f"--train-answers {input.train}" if input.train else ""
 
 
 def curve_methods(wildcards):

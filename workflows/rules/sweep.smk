@@ -17,6 +17,7 @@ use rule train_method as sweep_train with:
         model=model_spec,
         settings=training_settings,
         budget="",
+        caps=caps(),
         seed=config["seed"],
 
 
@@ -25,6 +26,7 @@ use rule tune_method as sweep_tune with:
         train=f"{ROOT}/answers/{{model}}/train.jsonl",
         tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
         prompts=tune_prompts,
+        forwards=f"{ROOT}/cost/{{model}}.csv",
         model=model_files,
         weights=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/config.json",
     output:
@@ -36,6 +38,7 @@ use rule tune_method as sweep_tune with:
         torch_threads=config["threads"],
         model=model_spec,
         settings=tuning_settings,
+        train=train_answers_option,
         budget="",
         caps=caps(),
         seed=config["seed"],

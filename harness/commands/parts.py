@@ -1,0 +1,132 @@
+"""Ready-made parts: what training wrote, collected with a record, and put in place of a training.
+
+A folder of parts holds a folder for each method, as its training left it, and ``record.json``:
+the settings it was trained with, its seconds, data and loss, and the SHA-256 of every file.
+"""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from typing_extensions import TypedDict
+
+from harness.commands.arms import Arms
+from harness.errors import HarnessError
+from harness.files import checked, read_json, replacing, sha256_file, write_json
+from harness.measure.machine import machine
+from harness.method import Method, parse_settings
+from harness.models import ModelSpec, weights_hash
+from methods import METHODS
+
+RECORD, CONFIG = "record.json", "config.json"
+# What tuning writes, and what is of the machine that trained.
+_NOT_PARTS = (
+    *("setting.json", "spent.json", "trials.csv", "rank_accuracy.csv", "learnt.csv"),
+    "calibration.json",
+)
+
+
+class Part(TypedDict):
+    """What the record says of one method's part; seconds of training, nats of loss."""
+
+    settings: dict[str, Any]
+    target_hash: str
+    data_hash: str
+    seed: int
+    training_seconds: float
+    training_steps: int | None
+    tune_loss: float | None
+    files: dict[str, str]  # path inside the method's folder -> SHA-256
+
+
+def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
+    """Copy what the trainings in ``folders`` wrote to ``out``, and write the record of it."""
+    parts = {}
+    for name, (method, given) in arms.items():
+        files = _files(folders / name)
+        facts = read_json(folders / name / CONFIG)
+        for file in files:
+            _copy(folders / name / file, out / name / file)
+        parts[name] = Part(
+            settings=_trained_with(name, method, given),
+            target_hash=facts["target_hash"],
+            data_hash=facts["data_hash"],
+            seed=facts["seed"],
+            training_seconds=facts["training_seconds"],
+            training_steps=facts.get("training_steps"),
+            tune_loss=facts.get("tune_loss"),
+            files={file: sha256_file(out / name / file) for file in files},
+        )
+    where = machine([torch.device("cpu")])
+    write_json(out / RECORD, {"parts": parts, "machine": where})
+
+
+def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
+    """Put each method's part where its training would have written, marked as shipped.
+
+    Refuses parts that are missing, were changed, belong to another target, or were trained with
+    other settings than the config's.
+    """
+    file = parts / RECORD
+    record = checked(dict[str, Any], read_json(file), str(file))
+    known = checked(dict[str, Part], record.get("parts"), f"{file}: parts")
+    own = weights_hash(spec)
+    for name, (method, given) in arms.items():
+        if name not in known:
+            held = ", ".join(known) or "none"
+            raise HarnessError(f"{parts}: no part of '{name}', expected one; it holds {held}")
+        where, part = parts / name, known[name]
+        if part["target_hash"] != own:
+            raise HarnessError(f"{where}: of target {part['target_hash']}, expected {own}")
+        _require_settings(where, part["settings"], _trained_with(name, method, given))
+        _require_files(where, part["files"])
+        for held in part["files"]:
+            if held != CONFIG:
+                _copy(where / held, folders / name / held)
+        # The last: it is what says that a training is done.
+        write_json(folders / name / CONFIG, {**read_json(where / CONFIG), "shipped": True})
+
+
+def _trained_with(name: str, method: Method, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a training reads, as JSON has them."""
+    settings = asdict(parse_settings(name, method, given))
+    return {
+        key: _plain(value) for key, value in settings.items() if key not in METHODS[name].tuning
+    }
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _require_settings(where: Path, trained: dict[str, Any], asked: dict[str, Any]) -> None:
+    for key in sorted(trained.keys() | asked.keys()):
+        if trained.get(key) != asked.get(key):
+            raise HarnessError(
+                f"{where}: trained with {key} {trained.get(key)!r}, the config asks for "
+                f"{asked.get(key)!r}; expected the same, or parts: trained"
+            )
+
+
+def _require_files(where: Path, files: dict[str, str]) -> None:
+    for name, digest in files.items():
+        found = sha256_file(where / name)
+        if found != digest:
+            raise HarnessError(f"{where / name}: SHA-256 is {found}, expected {digest}")
+
+
+def _files(folder: Path) -> list[str]:
+    """Paths of the files that make a part, inside its folder."""
+    found = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file())
+    return [
+        path.as_posix()
+        for path in found
+        if path.name not in _NOT_PARTS and not any(part.startswith(".") for part in path.parts)
+    ]
+
+
+def _copy(source: Path, place: Path) -> None:
+    with replacing(place) as temporary:
+        shutil.copyfile(source, temporary)

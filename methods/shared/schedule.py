@@ -1,0 +1,99 @@
+"""How long a training lasts and how its learning rate runs: by seconds, or by a number of steps."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+WARM_UP = 0.04  # of a training, in which the learning rate rises
+LOW_RATE = 0.5  # of the peak: above it a tune loss that does not fall is no reason to stop
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """Units: optimiser steps, answers, positions; rates are absolute.
+
+    ``training_steps``: of a training without a budget; with one, its seconds alone count.
+    ``patience``: evaluations without a better tune loss, at a low rate, before a training without
+    a budget stops.
+    ``batch`` and ``positions``: in equal time, many small batches with all positions end lower than
+    fewer large ones (`snakemake sweep` has a variant of either method with 12 and 64).
+    """
+
+    learning_rate: float = 1e-3
+    training_steps: int = 500
+    batch: int = 6
+    positions: int = 96  # trained positions per answer at most, drawn at random
+    step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
+    evaluate_every: int = 200
+    patience: int = 4
+    evaluation_batch: int = 16  # answers at a time where all positions are looked at
+
+
+@dataclass(slots=True)
+class Progress:
+    """Everything that a resumed run needs besides the optimiser."""
+
+    step: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0  # of the last one
+    curves: list[dict[str, float]] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+    worse: int = 0
+
+
+class Clock:
+    """How much of a training is over: of its seconds where it has any, else of its steps.
+
+    ``progress.seconds`` of a resumed training are those before it was killed. The last evaluation
+    is kept room for, so that it too is inside the seconds.
+    """
+
+    def __init__(
+        self, seconds: float | None, settings: TrainingSettings, progress: Progress
+    ) -> None:
+        self._seconds, self._settings, self._progress = seconds, settings, progress
+        self._started = time.monotonic() - progress.seconds
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, evaluations included."""
+        return time.monotonic() - self._started
+
+    def done(self) -> float:
+        """Share of the training that is over; 1 or more at its end."""
+        if self._seconds is None:
+            return self._progress.step / self._settings.training_steps
+        room = self._seconds - self._progress.evaluation_seconds
+        return self.elapsed() / room if room > 0 else 1.0
+
+    def ended(self) -> bool:
+        """Whether no step is left, or the tune loss has stopped falling where that may end it."""
+        patient = self._seconds is not None or self._progress.worse < self._settings.patience
+        return self.done() >= 1 or not patient
+
+    def bar(self, name: str) -> "tqdm[Any]":
+        """A progress bar over the seconds, or over the steps."""
+        whole = self._settings.training_steps if self._seconds is None else round(self._seconds)
+        unit = "step" if self._seconds is None else "s"
+        return tqdm(total=whole, initial=self._at(), desc=name, unit=unit)
+
+    def show(self, bar: "tqdm[Any]") -> None:
+        """Move the bar to where the training is."""
+        bar.update(self._at() - bar.n)
+
+    def _at(self) -> int:
+        return self._progress.step if self._seconds is None else int(self.elapsed())
+
+
+def schedule(done: float) -> float:
+    """Learning-rate factor where the share ``done`` of a training is over: a linear warm-up, then
+    a cosine down to 2 %.
+    """
+    if done < WARM_UP:
+        return max(done, WARM_UP / 10) / WARM_UP
+    falling = min(1.0, (done - WARM_UP) / (1 - WARM_UP))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * falling))

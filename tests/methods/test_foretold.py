@@ -1,0 +1,104 @@
+"""What tuning foretells without timing: acceptance lengths are exact, speeds follow the rows."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.decoder import Decoder, collect
+from harness.engine.drafter import Drafter
+from harness.engine.loop import EngineDecoder
+from harness.engine.target import Target
+from harness.measure.step_cost import ForwardCost
+from harness.measure.trials import Trial, foretell_by_decoding, foretell_tree
+from harness.method import Job
+from methods.firp.tuning import _traced, _trial, decoder
+from methods.prompt_lookup import Lookup, PromptLookup
+from methods.shared.choices import TreeChoice, tree_choices
+from methods.shared.trees import best_first, places
+from tests.methods.test_firp_training import job as firp_job
+from tests.methods.test_firp_training import train
+from tests.models import tiny_model
+
+
+def _decoded(job: Job, way: Decoder) -> float:
+    """Tokens a step, by decoding all requests."""
+    records = [collect(way, request)[1][1:] for request in job.requests]
+    return sum(len(r.tokens) for one in records for r in one) / sum(map(len, records))
+
+
+@pytest.mark.parametrize("policy", ["static", "best_first"])
+def test_acceptance_is_foretold_as_decoding_has_it(tmp_path: Path, policy: str) -> None:
+    job = firp_job(Target(tiny_model("llama")), tmp_path)
+    train(job)
+    maps, traced = _traced(job, 12)
+    found = {}
+    for choice in tree_choices(traced.ranks, (policy,), (1, 2, 5, 12), maps.layout.steps):
+        measured = _decoded(job, decoder(job.target, maps, choice, "combined"))
+        found[choice.drafts] = measured
+        assert traced.acceptance_length(choice) == pytest.approx(measured), choice.drafts
+    assert len(set(found.values())) > 1, "control: sizes differ in what they accept"
+
+
+def test_places_are_those_at_which_the_tree_is_built() -> None:
+    scores = [[-0.1, -2.0, -3.0], [-0.5, -0.6, -4.0], [-0.2, -1.0, -1.1]]
+    nodes = list(best_first(scores, 8))
+    paths: list[tuple[int, ...]] = [()]
+    for _, rank, parent in nodes:
+        paths.append((*paths[parent], rank))
+    totals = [sum(scores[d][r] for d, r in enumerate(path)) for path in paths[1:]]
+    assert totals == sorted(totals, reverse=True), "the likeliest first"
+    assert len(set(paths)) == len(paths)
+    for place, path in enumerate(paths[1:], start=1):
+        assert places(scores, path, 8)[-1] == place
+    assert places(scores, (0, 2, 0), 8) == places(scores, (0,), 8), (
+        "where the tree ends, so do they"
+    )
+
+
+def _forwards() -> ForwardCost:
+    """A millisecond a row, whatever the context."""
+    rows = np.array([1, 64])
+    return ForwardCost(rows, np.array([1, 100]), np.array([[1.0, 1.0], [64.0, 64.0]]), layers=4)
+
+
+def test_a_tree_is_as_fast_as_its_rows_allow(tmp_path: Path) -> None:
+    job = firp_job(Target(tiny_model("llama")), tmp_path)
+    job = replace(job, forwards=_forwards())
+    setting = {"drafts": 3, "depth": 2}
+    trial = Trial(setting, EngineDecoder(job.target, Drafter()), predicted=2.0)
+    foretell_tree(job, trial)
+    assert trial.foretold == pytest.approx(2.0 / 4)
+    # Two pseudo rows a node enter at layer 1 and 2 of 4: 4, 8, 12 and 12 rows in the layers.
+    foretell_tree(job, trial, "combined", (1, 2))
+    assert trial.foretold == pytest.approx(2.0 / 9)
+    # Or once, behind the tree: 0, 1, 2 and 2 rows in the layers beside its 4.
+    foretell_tree(job, trial, "two_pass", (1, 2))
+    assert trial.foretold == pytest.approx(2.0 / (4 + 5 / 4))
+    unknown = Trial(setting, trial.decoder, predicted=2.0)
+    foretell_tree(replace(job, forwards=None), unknown)
+    assert unknown.foretold is None, "without costs it has to be timed"
+
+
+def test_one_decode_foretells_what_cannot_be_traced(tmp_path: Path) -> None:
+    job = replace(firp_job(Target(tiny_model("llama")), tmp_path), forwards=_forwards())
+    plain = Trial({}, EngineDecoder(job.target, Drafter()))
+    looked = Trial({}, EngineDecoder(job.target, PromptLookup(Lookup(drafts=2))))
+    foretell_by_decoding(job, [plain, looked])
+    assert (plain.predicted, plain.foretold) == (1.0, pytest.approx(1.0))
+    assert looked.predicted is not None
+    assert looked.predicted == pytest.approx(_decoded(job, looked.decoder))
+    records = [collect(looked.decoder, request)[1][1:] for request in job.requests]
+    tokens = sum(len(r.tokens) for one in records for r in one)
+    assert looked.foretold == pytest.approx(tokens / sum(r.rows for one in records for r in one))
+
+
+def test_firps_candidates_are_all_foretold(tmp_path: Path) -> None:
+    job = firp_job(Target(tiny_model("llama")), tmp_path)
+    train(job)
+    maps, traced = _traced(job, 2)
+    choice = TreeChoice("best_first", 2, 2)
+    assert _trial(job, maps, traced, choice, "combined").foretold is None
+    job = replace(job, forwards=_forwards())
+    assert _trial(job, maps, traced, choice, "combined").foretold is not None

@@ -1,0 +1,110 @@
+"""Ready-made parts: taken whole and unchanged, for their own target and settings, or not at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.commands.arms import Arms
+from harness.commands.parts import RECORD, collect_parts, take_parts
+from harness.errors import HarnessError
+from harness.files import write_json
+from harness.models import ModelSpec, load_target
+from methods import load_method
+from methods.firp.projections import load
+from tests.methods.test_firp_training import SETTINGS, job
+from tests.models import save_tokenizer, tiny_model
+
+GIVEN = {"entry_layers": [1, 2], "training_steps": 6, "batch": 2, "evaluate_every": 2}
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Arms, Path]:
+    """A target's folder, FIRP with its settings, and the parts that were collected of it."""
+    root = tmp_path_factory.mktemp("shipped")
+    tiny_model("llama").save_pretrained(root / "target")
+    save_tokenizer(root / "target")
+    spec = ModelSpec(path=str(root / "target"))
+    method = load_method("firp")
+    work = job(load_target(spec), root / "methods" / "firp")
+    assert method.train is not None
+    method.train(work)
+    (root / "methods" / "firp" / "spent.json").write_text("{}")  # of a tuning, no part
+    arms: Arms = {"firp": (method, GIVEN)}
+    collect_parts(arms, root / "methods", root / "parts")
+    return spec, arms, root / "parts"
+
+
+def _copy(parts: Path, to: Path) -> Path:
+    for file in parts.rglob("*"):
+        if file.is_file():
+            place = to / file.relative_to(parts)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(file.read_bytes())
+    return to
+
+
+def _change(file: Path, *keys: str, value: Any) -> None:
+    whole = json.loads(file.read_text())
+    inner = whole
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    write_json(file, whole)
+
+
+def test_a_part_stands_where_its_training_would_have_written(
+    shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
+) -> None:
+    spec, arms, parts = shipped
+    take_parts(spec, arms, parts, tmp_path)
+    target = load_target(spec)
+    load(tmp_path / "firp", target.hidden_size, target.weights_hash)
+    config = json.loads((tmp_path / "firp" / "config.json").read_text())
+    record = json.loads((parts / RECORD).read_text())["parts"]["firp"]
+    assert config["shipped"] is True
+    assert config["training_seconds"] == record["training_seconds"] > 0
+    assert not (tmp_path / "firp" / "spent.json").exists()
+    assert set(record["files"]) == {
+        *("config.json", "curves.csv", "cosine.csv", "projections.safetensors"),
+    }
+
+
+def test_parts_that_do_not_fit_are_refused(
+    shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
+) -> None:
+    spec, arms, parts = shipped
+    method, given = arms["firp"]
+
+    def refused(folder: Path, wanted: Arms = arms, of: ModelSpec = spec) -> str:
+        with pytest.raises(HarnessError) as caught:
+            take_parts(of, wanted, folder, tmp_path / "taken")
+        assert not (tmp_path / "taken" / "firp" / "config.json").exists()
+        (line,) = str(caught.value).splitlines()
+        return line
+
+    assert "no such file" in refused(tmp_path / "none")
+    changed = _copy(parts, tmp_path / "changed")
+    weights = changed / "firp" / "projections.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert f"{weights}: SHA-256 is" in refused(changed)
+    weights.unlink()
+    assert f"{weights}: no such file" in refused(changed)
+    assert "no part of 'medusa', expected one; it holds firp" in refused(
+        parts, {"medusa": (load_method("medusa"), {})}
+    )
+    other = {"firp": (method, {**given, "entry_layers": [1, 1]})}
+    assert "trained with entry_layers [1, 2], the config asks for [1, 1]" in refused(parts, other)
+    foreign = _copy(parts, tmp_path / "foreign")
+    _change(foreign / RECORD, "parts", "firp", "target_hash", value="x")
+    assert "of target x, expected" in refused(foreign)
+
+
+def test_settings_that_only_the_tuning_reads_may_differ(
+    shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
+) -> None:
+    spec, arms, parts = shipped
+    method, given = arms["firp"]
+    take_parts(spec, {"firp": (method, {**given, "drafts": [9]})}, parts, tmp_path)
+    assert SETTINGS.entry_layers == (1, 2), "control: what the part was trained with"
