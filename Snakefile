@@ -3,9 +3,20 @@
 #   snakemake --cores 1 all                      every table, figure and PDF of the experiment
 #   snakemake reports/mtbench.pdf                one PDF
 #   snakemake --cores 1 all --configfile workflows/config/smoke.yaml
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import min_version, validate
 
+from harness.environment import unfit
+from harness.presentation.jobs import held_by_another, speak_in_words
+
 min_version("9.17")
+
+# Where Snakemake makes the environment of each job itself, it need not be the one that runs it.
+if not workflow.deployment_settings.deployment_method and (reason := unfit()):
+    raise WorkflowError(reason)
 
 
 # --configfile is merged into what is loaded, so mini is loaded only when nothing else is.
@@ -31,6 +42,15 @@ include: "workflows/rules/engine.smk"
 # every job that has finished: late in a run a tenth of a core, taken from what is being timed.
 onstart:
     workflow.scheduler.job_rate_limiter = None
+    speak_in_words(logger)
+    if line := held_by_another(Path("reports"), config["experiment"]):
+        logger.info(line)
+
+
+# The main tables, and where the reports are.
+onsuccess:
+    if SUMMARY.is_file():
+        shell("python -m harness summary --root {ROOT}")
 
 
 # Seconds of work: on a cluster these run where snakemake does.
@@ -38,8 +58,6 @@ localrules:
     all,
     check_methods,
     stand_in,
-    freeze_prompts,
-    freeze_test_prompts,
     take_parts,
     parts,
     collect_parts,
@@ -47,6 +65,7 @@ localrules:
     figures,
     report,
     publish,
+    page,
     sweep,
     sweep_table,
     engine,
@@ -57,3 +76,4 @@ rule all:
     default_target: True
     input:
         collect("reports/{name}.pdf", name=REPORTS),
+        "reports/index.html",

@@ -83,6 +83,8 @@ class Method:
     tune: Callable[[Job], float | None] | None = None
     # decoders with the best tree of each of these draft sizes, as harness.measure.trials.Trial
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
+    # a setting to decode with where none was tuned, from default settings and the trained parts
+    plain: Callable[[Any, Path | None], dict[str, Any]] | None = None
     reference: bool = field(default=False)  # a yardstick: shown, never ranked
 
 

@@ -202,4 +202,9 @@ def _endless(job: Job) -> Iterator[Encoded]:
             yield encoded[index]
 
 
-METHOD = Method(build, Settings, train=train, tune=tune, reference=True)
+def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+    """generate's own number of drafts."""
+    return {"drafts": GENERATE_DRAFTS}
+
+
+METHOD = Method(build, Settings, train=train, tune=tune, plain=plain, reference=True)

@@ -169,4 +169,9 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, {"cache": chosen, "decode_seconds": rounded})
 
 
-METHOD = Method(build, Settings, tune=tune, reference=True)
+def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+    """generate's own cache."""
+    return {"cache": "dynamic"}
+
+
+METHOD = Method(build, Settings, tune=tune, plain=plain, reference=True)

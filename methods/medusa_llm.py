@@ -14,6 +14,7 @@ import torch
 from medusa.model.medusa_model import MedusaModel, ResBlock
 from medusa.model.modeling_llama_kv import LlamaForCausalLM
 from torch import Tensor, nn
+from transformers import GenerationMixin, LlamaConfig
 
 from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
 from harness.engine.target import Target
@@ -33,6 +34,16 @@ class _PassThrough:
 
     def decode(self, ids: Tensor, **_: Any) -> Tensor:
         return ids
+
+
+class _OldConfig(LlamaConfig):
+    """A config that knows what the package's code asks for by an older name."""
+
+    use_return_dict = True
+
+
+class _OldLlama(LlamaForCausalLM, GenerationMixin):
+    """The package's LLaMA; transformers no longer has its models generate by themselves."""
 
 
 class _Peer(MedusaModel):
@@ -78,11 +89,12 @@ def _old_llama(target: Target) -> Any:
     if rope.get("rope_type", "default") != "default" or rope["rope_theta"] != 10_000:
         raise HarnessError(f"medusa_llm: rope {rope}; the package runs the default at theta 10000")
     # What its code reads and transformers v5 no longer writes, or reads in another form.
-    config.rope_scaling = config.rope_parameters = None
+    config.rope_parameters = None  # which its code reads as rope_scaling
+    config.__class__ = _OldConfig
     config.pretraining_tp = 1
     config.tie_word_embeddings = False  # the state dict holds both names of a tied matrix
     config._attn_implementation = "eager"
-    model = LlamaForCausalLM(config)
+    model = _OldLlama(config)
     missing, unknown = model.load_state_dict(target.model.state_dict(), assign=True, strict=False)
     if unknown or any("rotary" not in name for name in missing):
         raise HarnessError(f"medusa_llm: weights missing {missing} and unknown {unknown}")

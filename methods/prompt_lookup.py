@@ -7,6 +7,7 @@ Source: Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding; transformers
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from harness.decoder import Decoder
 from harness.engine.drafter import Context, Drafter, Needs
@@ -102,4 +103,9 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, best.setting)
 
 
-METHOD = Method(build, Settings, tune=tune, reference=True)
+def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+    """transformers' own setting."""
+    return asdict(Lookup())
+
+
+METHOD = Method(build, Settings, tune=tune, plain=plain, reference=True)

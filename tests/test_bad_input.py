@@ -29,8 +29,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def freeze(capsys: pytest.CaptureFixture[str], folder: Path, model: dict, source: dict) -> str:
     split = {"dataset": "gsm8k", "source": source, "few_shot": None, "longest_prompt": 99}
     out = folder / "prompts.jsonl"
-    arguments = ["--model", json.dumps(model), "--split", json.dumps(split), "--out", str(out)]
-    line = run(capsys, "freeze", *arguments)
+    splits = json.dumps([{"split": split, "out": str(out)}])
+    line = run(capsys, "freeze", "--model", json.dumps(model), "--splits", splits)
     assert not out.exists(), "no half-written output"
     return line
 

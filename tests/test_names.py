@@ -17,7 +17,7 @@ from harness.files import Name
 from tests.workflow.test_smoke import ROOT, copy_project, snakemake
 
 SCHEMA = yaml.safe_load((ROOT / "workflows/config/schema.yaml").read_text())
-MINI = yaml.safe_load((ROOT / "workflows/config/mini.yaml").read_text())
+MINI = yaml.safe_load((ROOT / "workflows/config/mini-precise.yaml").read_text())
 BAD = (
     *("../away", "/etc", ".", "..", ".hidden", "-rf", "a b", "a/b", "a'b", 'a"b', "a;b", "a|b"),
     *("$(touch canary)", "`touch canary`", "a\n", "a\nb", "", "é", "a" * 65, "{wildcards}", "a*"),
@@ -25,7 +25,7 @@ BAD = (
 # What stands unquoted in shell commands: numbers, and paths made of names.
 PLAIN = set("torch_threads seed budget cap largest timed profiled records first".split())
 # Inputs whose paths are made of names, which the schema checks.
-PLAIN |= set("prompts first_turns warmup train tune measured".split())
+PLAIN |= set("prompts first_turns warmup train tune forwards measured".split())
 
 
 def renamed(where: str, name: str) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def test_a_setting_that_is_a_command_is_not_run(tmp_path: Path) -> None:
     text = f"$(touch {canary})`touch {canary}`'\"'; touch {canary} #"
     config = {**MINI, "methods": {**MINI["methods"], "firp": {"feed": text}}}
     (folder / "own.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(folder, "results/mini/checked.json", "--configfile", "own.yaml")
+    done = snakemake(folder, "results/mini-precise/checked.json", "--configfile", "own.yaml")
     assert done.returncode != 0
     said = {one for one in (done.stdout + done.stderr).splitlines() if one.startswith("error:")}
     assert said == {f"error: firp feed: '{text}', expected real or previous"}

@@ -20,6 +20,7 @@ from harness.files import replacing
 SPEEDUP = 2.0
 NOISE = 0.01  # of one timing, log scale
 BOOTSTRAPS = 400
+TOKENS = 50.0  # of every answer
 COLUMNS = (
     "sessions questions question_sd session_sd repeats coverage half_width naive_coverage "
     "naive_half_width"
@@ -70,7 +71,8 @@ def coverage(world: World, repeats: int, seed: int = 0) -> dict[str, Any]:
     half = naive_half = 0.0
     for _ in range(repeats):
         base, arm = world.draw(rng)
-        found = log_ratio(_cell(base, arm), "base", "arm")
+        timed = {"base": _with_tokens(base), "arm": _with_tokens(arm)}
+        found = log_ratio(timed, "base", "arm")
         held += abs(found.estimate - world.truth) <= found.half_width
         half += found.half_width
         low, high = _bootstrap(base.sum(0), arm.sum(0), rng)
@@ -100,15 +102,9 @@ def write_coverage(repeats: int, out: Path) -> None:
         pd.DataFrame(lines).to_csv(temporary, index=False, float_format="%.4g")
 
 
-def _cell(base: np.ndarray, arm: np.ndarray) -> pd.DataFrame:
-    """As statistics.per_question gives it."""
-    sessions, questions = base.shape
-    index = pd.MultiIndex.from_product(
-        [range(sessions), range(questions), ["base", "arm"]],
-        names=["session", "question_id", "arm"],
-    )
-    seconds = np.stack([base, arm], axis=-1).ravel()
-    return pd.DataFrame({"seconds": seconds, "tokens": 50.0}, index=index)
+def _with_tokens(seconds: np.ndarray) -> np.ndarray:
+    """[2, sessions, questions] seconds and tokens, as statistics.per_question has them."""
+    return np.stack([seconds, np.full_like(seconds, TOKENS)])
 
 
 def _bootstrap(base: np.ndarray, arm: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.rows import AGAIN, BASELINE
-from harness.analysis.statistics import LogRatio, log_ratio, per_question
+from harness.analysis.statistics import LogRatio, Timed, log_ratio, per_question
 
 RUNS = 50
 COLUMNS = ("model dataset half_width detectable planted runs told_slowed told_unslowed").split()
@@ -36,12 +36,12 @@ def detectable(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _share_told(timed: pd.DataFrame, found: LogRatio, slowed: float) -> float:
+def _share_told(timed: Timed, found: LogRatio, slowed: float) -> float:
     """Share of re-sampled runs in which the second of the pair is significantly slower, or, where
     nothing was planted, differs at all.
     """
     rng = np.random.default_rng(0)
-    pair = {arm: _matrices(timed, arm) for arm in (BASELINE, AGAIN)}
+    pair = {arm: timed[arm].copy() for arm in (BASELINE, AGAIN)}
     pair[AGAIN][0] *= math.exp(found.estimate + slowed)
     told = 0
     for _ in range(RUNS):
@@ -51,21 +51,10 @@ def _share_told(timed: pd.DataFrame, found: LogRatio, slowed: float) -> float:
     return told / RUNS
 
 
-def _matrices(timed: pd.DataFrame, arm: str) -> np.ndarray:
-    """[2, sessions, questions] seconds and tokens of an arm."""
-    mine = timed.xs(arm, level="arm").unstack("question_id")
-    return np.stack([mine["seconds"].to_numpy(), mine["tokens"].to_numpy()]).astype(float)
-
-
-def _drawn_again(pair: dict[str, np.ndarray], rng: np.random.Generator) -> pd.DataFrame:
-    """Sessions and questions with replacement, the same for both; as per_question gives it."""
+def _drawn_again(pair: Timed, rng: np.random.Generator) -> Timed:
+    """Sessions and questions with replacement, the same for both."""
     _, sessions, questions = pair[BASELINE].shape
     place = np.ix_(
         np.arange(2), rng.integers(0, sessions, sessions), rng.integers(0, questions, questions)
     )
-    index = pd.MultiIndex.from_product(
-        [list(pair), range(sessions), range(questions)], names=["arm", "session", "question_id"]
-    )
-    drawn = np.stack([both[place] for both in pair.values()])
-    seconds, tokens = drawn[:, 0].ravel(), drawn[:, 1].ravel()
-    return pd.DataFrame({"seconds": seconds, "tokens": tokens}, index=index)
+    return {arm: both[place] for arm, both in pair.items()}

@@ -1,19 +1,17 @@
 """What page 1 of a report says of an experiment; what ties its tables to rows and prompts."""
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness.analysis.rows import AGAIN, BASELINE
+from harness.analysis.rows import BASELINE
 from harness.errors import HarnessError
 from harness.files import read_json, read_jsonl, sha256_file
 
 LOOP_LIMIT = 0.10
-AA_BAND = (0.97, 1.03)
 _SAME = ("sources", "dtype", "machine", "packages", "lossless", "reference")
 _SAME_IN_MODEL = ("model", "weights", "quantised_by", "model_config", "stops", "methods")
 _SAME_IN_SET = ("prompts",)
@@ -27,8 +25,6 @@ def page_one(
 ) -> dict[str, Any]:
     """What page 1 of a report says, and the hashes that tie tables to rows."""
     baseline = summary[summary["method"] == BASELINE]
-    again = summary[(summary["method"] == AGAIN) & summary["failure"].isna()]
-    again = again.set_index(["model", "dataset"])
     return {
         "experiment": experiment,
         "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
@@ -43,16 +39,6 @@ def page_one(
         "looping": {
             cell: bool(group["loop_rate"].gt(LOOP_LIMIT).any())
             for cell, group in _by_cell(baseline)
-        },
-        "a_a": {
-            f"{model}/{dataset}": {
-                "low": _plain(line["speedup_ci_low"]),
-                "high": _plain(line["speedup_ci_high"]),
-                "passes": bool(
-                    line["speedup_ci_low"] >= AA_BAND[0] and line["speedup_ci_high"] <= AA_BAND[1]
-                ),
-            }
-            for (model, dataset), line in again.iterrows()
         },
     }
 
@@ -96,11 +82,6 @@ def _require_one(
 def _by_cell(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for (model, dataset), group in summary.groupby(["model", "dataset"]):
         yield f"{model}/{dataset}", group
-
-
-def _plain(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else float(value)
 
 
 def frozen_prompts(root: Path, rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:

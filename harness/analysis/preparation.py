@@ -10,7 +10,8 @@ from harness.files import read_json
 from methods import METHODS, Entry
 
 COLUMNS = (
-    "model method training_seconds tuning_seconds budget_seconds candidates default "
+    "model method parts training_seconds training_budget_seconds tuning_seconds budget_seconds "
+    "candidates default "
     "default_speedup default_acceptance_length chosen chosen_speedup chosen_acceptance_length"
 ).split()
 _MEASURED = (
@@ -72,11 +73,14 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _line(folder: Path) -> dict[str, Any]:
     model, method = folder.parent.name, folder.name
-    spent = _read(folder / "spent.json")
+    spent, config = _read(folder / "spent.json"), _read(folder / "config.json")
+    made = "shipped" if config.get("shipped") else "trained"
     line = {
         "model": model,
         "method": method,
-        "training_seconds": _read(folder / "config.json").get("training_seconds"),
+        "parts": made if "training_seconds" in config else None,
+        "training_seconds": config.get("training_seconds"),
+        "training_budget_seconds": spent.get("training_budget_seconds"),
         "tuning_seconds": spent.get("tuning_seconds"),
         "budget_seconds": spent.get("budget_seconds"),
     }
@@ -98,6 +102,6 @@ def _trial(trials: pd.DataFrame, role: str) -> dict[str, object]:
     setting = [f"{key.replace('_', ' ')} {trial[key]}" for key in keys]
     return {
         role: ", ".join(setting),
-        f"{role}_speedup": trial["speedup"],
-        f"{role}_acceptance_length": trial["acceptance_length"],
+        f"{role}_speedup": float(trial["speedup"]),
+        f"{role}_acceptance_length": float(trial["acceptance_length"]),
     }

@@ -6,6 +6,7 @@ the same program different.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,32 +82,55 @@ class LogRatio:
         return float(optimize.brentq(lambda p: self.half(p) - gap, _LEAST_P, 1.0))
 
 
-def per_question(rows: pd.DataFrame, seconds: str = "decode_seconds") -> pd.DataFrame:
-    """Seconds and tokens summed over the turns of a question; indexed by session, question, arm."""
+# Seconds and tokens of every arm, [2, sessions, questions].
+Timed = Mapping[str, np.ndarray]
+
+
+def per_question(rows: pd.DataFrame, seconds: str = "decode_seconds") -> Timed:
+    """Seconds and tokens of one model and data set, summed over the turns of a question, by arm."""
     tokens = "decode_tokens" if seconds == "decode_seconds" else "tokens"
-    summed = rows.groupby(["session", "question_id", "arm"])[[seconds, tokens]].sum()
-    return summed.set_axis(["seconds", "tokens"], axis=1)
+    summed = rows.groupby(["arm", "session", "question_id"])[[seconds, tokens]].sum()
+    return {
+        str(arm): np.stack(
+            [mine[name].unstack("question_id").to_numpy(float) for name in (seconds, tokens)]
+        )
+        for arm, mine in ((arm, summed.xs(arm, level="arm")) for arm in dict.fromkeys(rows["arm"]))
+    }
 
 
-def log_ratio(cell: pd.DataFrame, baseline: str, arm: str) -> LogRatio:
-    """Ratio of sums over one (model, dataset); ``cell`` as :func:`per_question` gives it.
+def log_ratio(timed: Timed, baseline: str, arm: str) -> LogRatio:
+    """Ratio of sums over one model and data set.
 
     The session term is the spread of the sessions' own ratios of sums; the question term
     linearises the ratio of sums over questions, sessions summed.
     """
-    base, other = cell.xs(baseline, level="arm"), cell.xs(arm, level="arm")
-    by_session = [frame.groupby("session").sum() for frame in (base, other)]
-    per_session = _log_rate(by_session[0]) - _log_rate(by_session[1])
+    per_session = session_log_ratios(timed, baseline, arm)
     sessions = len(per_session)
     spread = float(per_session.std(ddof=1)) if sessions > 1 else math.nan
-    totals = [frame.groupby("question_id").sum() for frame in (base, other)]
-    estimate = float(_log_rate(totals[0].sum()) - _log_rate(totals[1].sum()))
-    influence = _influence(totals[0]) - _influence(totals[1])
+    totals = [timed[name].sum(1) for name in (baseline, arm)]  # [2, questions]
+    estimate = float(_log_rates(totals[0].sum(1)) - _log_rates(totals[1].sum(1)))
+    influence = _influences(totals[0]) - _influences(totals[1])
     questions = len(influence)
     se_question = math.nan  # one question says nothing about others
     if questions > 1:
         se_question = float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
     return LogRatio(estimate, spread / math.sqrt(sessions), se_question, sessions, questions)
+
+
+def session_log_ratios(timed: Timed, baseline: str, arm: str) -> np.ndarray:
+    """[S] the log ratio of sums of each session by itself."""
+    return _log_rates(timed[baseline].sum(2)) - _log_rates(timed[arm].sum(2))
+
+
+def _log_rates(totals: np.ndarray) -> np.ndarray:
+    """[...] log of seconds per token, of [2, ...] seconds and tokens."""
+    return np.log(totals[0] / totals[1])
+
+
+def _influences(totals: np.ndarray) -> np.ndarray:
+    """[Q] what each question moves log(sum of seconds / sum of tokens) by, to first order."""
+    shares = totals / totals.sum(1, keepdims=True)
+    return shares[0] - shares[1]
 
 
 def _t(count: int, p: float = 0.05) -> float:
@@ -120,10 +144,15 @@ def question_interval(base: pd.DataFrame, other: pd.DataFrame | None = None) -> 
     Totals with columns seconds and tokens, indexed by question. For a single session, whose own
     share of the spread nobody can know.
     """
-    estimate, influence = float(_log_rate(base.sum())), _influence(base)
-    if other is not None:
-        estimate -= float(_log_rate(other.sum()))
-        influence = influence - _influence(other)
+    totals = [
+        frame[["seconds", "tokens"]].to_numpy(float).T
+        for frame in (base, other)
+        if frame is not None
+    ]
+    estimate, influence = float(_log_rates(totals[0].sum(1))), _influences(totals[0])
+    if len(totals) > 1:
+        estimate -= float(_log_rates(totals[1].sum(1)))
+        influence = influence - _influences(totals[1])
     questions = len(influence)
     half = math.nan
     if questions > 1:
@@ -144,16 +173,6 @@ def question_ratio(above: pd.Series, below: pd.Series) -> Interval:
     return Interval(ratio, ratio - half, ratio + half)
 
 
-def _log_rate(totals: pd.DataFrame) -> pd.Series:
-    return np.log(totals["seconds"] / totals["tokens"])
-
-
-def _influence(totals: pd.DataFrame) -> pd.Series:
-    """What each question moves log(sum of seconds / sum of tokens) by, to first order."""
-    shares = totals / totals.sum()
-    return shares["seconds"] - shares["tokens"]
-
-
 def holm(p_values: list[float]) -> list[float]:
     """Holm-adjusted p-values, in the order given."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
@@ -162,16 +181,3 @@ def holm(p_values: list[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - place) * p_values[index]))
         adjusted[index] = running
     return adjusted
-
-
-def ranks(cell: pd.DataFrame, arms: list[str]) -> dict[str, int]:
-    """1 + the number of arms significantly faster (paired, Holm over all pairs, 5 %)."""
-    pairs = [(a, b) for i, a in enumerate(arms) for b in arms[i + 1 :]]
-    tests = [log_ratio(cell, a, b) for a, b in pairs]
-    adjusted = holm([test.p_value for test in tests])
-    rank = dict.fromkeys(arms, 1)
-    for (a, b), test, p in zip(pairs, tests, adjusted, strict=True):
-        if p < 0.05:
-            # A positive log ratio means that the second arm needs less time.
-            rank[a if test.estimate > 0 else b] += 1
-    return rank

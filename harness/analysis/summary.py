@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.facts import AA_BAND, LOOP_LIMIT
+from harness.analysis.facts import LOOP_LIMIT
 from harness.analysis.preparation import arm_costs, break_even
 from harness.analysis.quality import equivalence, loops, rouge2, scores
-from harness.analysis.rows import AGAIN, BASELINE, session_files
-from harness.analysis.statistics import log_ratio, per_question, question_ratio, ranks
+from harness.analysis.rows import BASELINE, session_files
+from harness.analysis.statistics import Timed, log_ratio, per_question, question_ratio
 from harness.files import read_json, sha256_file
 
 
@@ -25,15 +25,13 @@ def summarise(
     model, dataset = place
     files = _cell_files(root, experiment, place)
     provenances = [read_json(file.with_suffix(".provenance.json")) for file in files]
-    lossless, reference = provenances[0]["lossless"], provenances[0]["reference"]
+    lossless = provenances[0]["lossless"]
     rows_sha256 = " ".join(map(sha256_file, files))
     timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
     baseline = cell[cell["arm"] == BASELINE]
     asked = baseline["prompt_id"].unique()
     looping = _looping(baseline)
     arms = list(dict.fromkeys(cell["arm"]))
-    ranked = [a for a in arms if lossless[a] and not reference[a]]
-    rank = ranks(timed, ranked) if ranked and not looping and _a_a_passes(timed, arms) else {}
     lines = []
     for arm in arms:
         mine = cell[cell["arm"] == arm]
@@ -49,7 +47,6 @@ def summarise(
             "tokens": int(mine["tokens"].sum()),
             "tokens_per_second": _rate(mine),
             **_speedups(timed, whole, arm, counted=not looping and not _looping(mine)),
-            "rank": rank.get(arm),
             **_per_step(mine, baseline),
             **_quality(dataset, mine, baseline, {p: prompts[model, p] for p in asked}),
             "extra_memory_mb": max(one["extra_bytes"][arm] for one in provenances) / 2**20,
@@ -81,11 +78,6 @@ def _looping(rows: pd.DataFrame) -> bool:
     """Whether too many answers of an arm go in circles for its speed to mean anything."""
     once = rows.drop_duplicates("prompt_id")
     return float(once["output_ids"].map(loops).mean()) > LOOP_LIMIT
-
-
-def _a_a_passes(timed: pd.DataFrame, arms: list[str]) -> bool:
-    """Whether autoregressive decoding came out as fast as itself."""
-    return AGAIN in arms and log_ratio(timed, BASELINE, AGAIN).interval.inside(*AA_BAND)
 
 
 def _per_step(mine: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
@@ -130,9 +122,7 @@ def _likeness(text: str, other: str) -> float:
     return 1.0 if text == other else rouge2(text, other)
 
 
-def _speedups(
-    timed: pd.DataFrame, whole: pd.DataFrame, arm: str, *, counted: bool
-) -> dict[str, float]:
+def _speedups(timed: Timed, whole: Timed, arm: str, *, counted: bool) -> dict[str, float]:
     """Speedup with its interval, and end to end; NaN where looping answers do not count."""
     columns = ("speedup", "speedup_ci_low", "speedup_ci_high", "end_to_end_speedup")
     if not counted:

@@ -9,15 +9,17 @@ import pandas as pd
 
 from harness.analysis.acceptance import by_depth, by_node
 from harness.analysis.best_size import best_sizes
+from harness.analysis.categories import categories
 from harness.analysis.cost import cost_model, costs, forwards
 from harness.analysis.definitions import definitions
 from harness.analysis.detectable import detectable
 from harness.analysis.divergences import divergences
 from harness.analysis.draft_sizes import curves, reach
 from harness.analysis.facts import common_provenance, frozen_prompts, page_one
-from harness.analysis.fairness import checklist, timed_together
+from harness.analysis.fairness import checklist, no_favoured_place, timed_together
 from harness.analysis.phases import phases
 from harness.analysis.preparation import preparation
+from harness.analysis.ranking import Order, order, with_ranks
 from harness.analysis.rows import BASELINE, load_failures, load_rows, session_files
 from harness.analysis.summary import summarise, with_failures
 from harness.analysis.twins import twins
@@ -42,6 +44,12 @@ class Run:
     provenance: dict[str, Any]
     prompts: dict[tuple[str, str], dict[str, Any]]
 
+    @property
+    def ranked(self) -> list[str]:
+        """Arms that are ranked: lossless ones, yardsticks left out."""
+        lossless, reference = (self.provenance[key] for key in ("lossless", "reference"))
+        return [arm for arm in lossless if lossless[arm] and not reference[arm]]
+
     def place(self, column: pd.Series) -> pd.Series:
         """A sorting key: methods in the order of the config."""
         order = {name: place for place, name in enumerate(self.experiment["methods"])}
@@ -56,9 +64,12 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
     _write(out / "divergences.csv", differing)  # first: what follows may stumble over a bug's rows
     spent = phases(root, experiment["models"])
     summary = _summary(run, spent)
+    compared = order(summary, _shown(run, summary), run.ranked)
+    summary = with_ranks(summary, compared)
     tables = {
         "phases": spent,
         "summary": summary,
+        "pairs": compared.pairs,
         **{name: _paper_table(summary, name, experiment["methods"]) for name in PAPER_TABLES},
         **_row_tables(run, summary),
         **_size_tables(run),
@@ -69,7 +80,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         (out / f"{name}.csv").unlink(missing_ok=True)
     for name, table in tables.items():
         _write(out / f"{name}.csv", table)
-    write_json(out / "facts.json", _facts(run, tables, differing))
+    write_json(out / "facts.json", _facts(run, tables, differing, compared))
     _refuse_bugs(differing, out)
 
 
@@ -104,6 +115,9 @@ def _row_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "acceptance_by_depth": by_depth(run.rows),
         "acceptance_by_node": by_node(run.rows),
         "detectable": detectable(shown),
+        "categories": categories(shown, run.prompts, summary).sort_values(
+            ["model", "dataset", "category", "method"], key=run.place, kind="stable"
+        ),
     }
 
 
@@ -122,13 +136,17 @@ def _size_tables(run: Run) -> dict[str, pd.DataFrame]:
     return {"draft_size_curve": curve, "draft_size_reach": reach(curve, asked["sizes"])}
 
 
-def _facts(run: Run, tables: dict[str, pd.DataFrame], differing: pd.DataFrame) -> dict[str, Any]:
+def _facts(
+    run: Run, tables: dict[str, pd.DataFrame], differing: pd.DataFrame, compared: Order
+) -> dict[str, Any]:
     """What reports say in words."""
     experiment, summary = run.experiment, tables["summary"]
     return page_one(experiment, run.root, run.files, summary) | {
         **{key: run.provenance[key] for key in ("machine", "packages", "commit", "parameters")},
         "rows": len(run.rows),
         "failures": run.failures.to_dict("records"),
+        "a_a": {model: test.as_dict() for model, test in compared.again.items()},
+        "unranked": compared.unranked,
         "twins": twins(_shown(run, summary)),
         "detectable": {
             f"{line['model']}/{line['dataset']}": float(line["detectable"])
@@ -136,6 +154,7 @@ def _facts(run: Run, tables: dict[str, pd.DataFrame], differing: pd.DataFrame) -
         },
         "checklist": [
             *checklist(experiment, run.rows, summary, tables["preparation"]),
+            no_favoured_place(compared.again),
             timed_together(run.root, experiment["methods"], run.rows),
         ],
         "divergences": differing["cause"].value_counts().to_dict(),

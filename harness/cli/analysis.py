@@ -34,12 +34,24 @@ def add(commands: Any) -> None:
     add("--repeats", default=500, type=int, help="synthetic experiments of each kind")
     add("--out", required=True, type=Path)
 
+    add = command(commands, "ranking-study", "what ranks mean, simulated", _ranking_study)
+    add("--repeats", default=1000, type=int, help="synthetic experiments of each kind")
+    add("--out", required=True, type=Path)
+
     add = command(commands, "figures", "tables -> figures", _figures)
     add("--root", required=True, type=Path)
 
     add = command(commands, "report", "tables and figures -> PDF", _report)
     add("--root", required=True, type=Path)
     add("--name", required=True)
+    add("--out", required=True, type=Path)
+
+    add = command(commands, "summary", "the main tables as text", _summary)
+    add("--root", required=True, type=Path)
+    add("--reports", default=Path("reports"), type=Path, help="where the reports are")
+
+    add = command(commands, "page", "tables and figures -> one HTML page", _page)
+    add("--root", required=True, type=Path)
     add("--out", required=True, type=Path)
 
     add = command(commands, "import", "analyse published answer files again", _import)
@@ -82,6 +94,12 @@ def _coverage(options: argparse.Namespace) -> None:
     write_coverage(options.repeats, options.out)
 
 
+def _ranking_study(options: argparse.Namespace) -> None:
+    from harness.analysis.ranking_study import write_ranking_study
+
+    write_ranking_study(options.repeats, options.out)
+
+
 def _figures(options: argparse.Namespace) -> None:
     from harness.presentation.figures import write_figures
 
@@ -92,6 +110,18 @@ def _report(options: argparse.Namespace) -> None:
     from harness.presentation.report import write_report
 
     write_report(options.root, options.name, options.out)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from harness.presentation.terminal import print_summary
+
+    print_summary(options.root, options.reports)
+
+
+def _page(options: argparse.Namespace) -> None:
+    from harness.presentation.page import write_page
+
+    write_page(options.root, options.out)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -9,7 +9,8 @@ from harness.files import checked
 
 def command(commands: Any, name: str, text: str, run: Any) -> Any:
     """Add subcommand ``name``, which calls ``run``; returns what adds its arguments."""
-    parser = commands.add_parser(name, help=text, description=text)
+    # no help: __main__ lists commands by stage
+    parser = commands.add_parser(name, description=text)
     parser.set_defaults(run=run, command=name)
     return parser.add_argument
 

@@ -10,45 +10,24 @@ from harness.files import checked
 
 def add(commands: Any) -> None:
     """Steps that freeze prompts and answer them, untimed."""
-    for name, text, run in (
-        ("first-turns", "answer first turns, untimed", _first_turns),
-        ("freeze", "freeze a split's prompts", _freeze),
-    ):
-        add = command(commands, name, text, run)
-        add("--model", required=True, help="JSON: where the model is")
-        add("--split", required=True, help="JSON: dataset, source, few_shot, longest_prompt")
-        add("--out", required=True, type=Path)
-        if name == "freeze":
-            add("--first-turns", type=Path)
-        else:
-            add("--cap", required=True, type=int)
+    add = command(commands, "freeze", "freeze the prompts of splits, one after the other", _freeze)
+    add("--model", required=True, help="JSON: where the model is")
+    add("--splits", required=True, help="JSON: a list of splits, each with the file it goes to")
 
     add = command(commands, "answer", "the target's greedy answers, untimed", _answer)
     add("--model", required=True)
     add("--prompts", required=True, nargs="+", type=Path)
+    add("--first-turns", nargs="*", default=[], type=Path, help="answers that are known already")
     add("--caps", required=True, help="JSON: dataset -> new tokens at most")
     add("--out", required=True, type=Path)
 
 
-def _split(text: str) -> Any:
-    from harness.commands.prompts import Split
-
-    return checked(Split, parse_json(text, "--split"), "--split", strict=False)
-
-
-def _first_turns(options: argparse.Namespace) -> None:
-    from harness.commands.prompts import answer_first_turns
+def _freeze(options: argparse.Namespace) -> None:
+    from harness.commands.prompts import Frozen, freeze_splits
 
     use_threads(options.threads)
-    answer_first_turns(parse_spec(options.model), _split(options.split), options.cap, options.out)
-
-
-def _freeze(options: argparse.Namespace) -> None:
-    from harness.commands.prompts import freeze_prompts
-
-    freeze_prompts(
-        parse_spec(options.model), _split(options.split), options.first_turns, options.out
-    )
+    given = checked(list[Frozen], parse_json(options.splits, "--splits"), "--splits", strict=False)
+    freeze_splits(parse_spec(options.model), given)
 
 
 def _answer(options: argparse.Namespace) -> None:
@@ -56,4 +35,5 @@ def _answer(options: argparse.Namespace) -> None:
 
     use_threads(options.threads)
     caps = parse_caps(options.caps)
-    answer_prompts(parse_spec(options.model), options.prompts, caps, options.out)
+    spec = parse_spec(options.model)
+    answer_prompts(spec, options.prompts, options.first_turns, caps, options.out)

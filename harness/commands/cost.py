@@ -15,7 +15,7 @@ from harness.measure.machine import fingerprint, machine
 from harness.models import ModelSpec, load_target
 
 COLUMNS = ("rows", "context", "seconds", "repeats", "layers", "fingerprint")
-CONTEXTS, REPEATS = 4, 30
+CONTEXTS, REPEATS = 4, 15
 
 
 def write_cost(spec: ModelSpec, prompts: Sequence[Path], caps: dict[str, int], out: Path) -> None:

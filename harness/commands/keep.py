@@ -20,6 +20,7 @@ _KEPT = (
     "curve/*.csv",
     "profile/*.csv",
     "cost/*.csv",
+    "figures/speedup.svg",
 )
 _ROWS = ("runs/*/*/session-*.jsonl", "runs/*/*/session-*/shard-*.jsonl")
 _PROMPTS = ("prompts/*/*.jsonl",)

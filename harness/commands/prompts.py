@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from harness.data.answers import greedy_answers, write_answers
 from harness.data.prompts import Format, drop_long, make_prompts, read_prompts, write_prompts
 from harness.data.questions import Question, Source, load_questions
-from harness.files import checked, read_json, write_json
+from harness.engine.target import Target
+from harness.files import TokenId, checked, read_json, write_json
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+
+
+class _FirstTurn(TypedDict):
+    """The target's own answer to a first turn."""
+
+    text: str
+    ids: list[TokenId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +50,82 @@ def _questions(dataset: str, source: dict[str, Any]) -> list[Question]:
     return load_questions(dataset, checked(Source, source, "source", strict=False))
 
 
-def freeze_prompts(spec: ModelSpec, split: Split, first_turns: Path | None, out: Path) -> None:
-    """Freeze a split's prompts; ``first_turns`` holds the frozen answers to first turns."""
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A split and where its frozen prompts go.
+
+    ``first_turns``: where the target's own answers to first turns go, for data sets with a second
+    one; they are ``cap`` tokens long at most.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    split: Split
+    out: str
+    first_turns: str | None = None
+    cap: int = 0
+
+
+def freeze_splits(spec: ModelSpec, given: Sequence[Frozen]) -> None:
+    """Freeze the prompts of several splits; the target is loaded if one has second turns."""
+    loaded: list[Target] = []
+    for one in given:
+        answers = _first_turns(spec, one, loaded) if one.first_turns else {}
+        freeze_prompts(spec, one.split, answers, Path(one.out))
+
+
+def freeze_prompts(spec: ModelSpec, split: Split, answers: dict[str, str], out: Path) -> None:
+    """Freeze a split's prompts; ``answers`` are those to first turns, by prompt id."""
     form = _format(spec, split)
     questions = _questions(split.dataset, split.source)
-    answers: dict[str, str] = read_json(first_turns) if first_turns else {}
     prompts = make_prompts(split.dataset, questions, form, answers)
     kept, dropped = drop_long(prompts, split.longest_prompt)
     write_prompts(out, kept, dropped)
 
 
-def answer_first_turns(spec: ModelSpec, split: Split, cap: int, out: Path) -> None:
-    """Greedy answers to the first turns that a second one follows: {prompt_id: text}."""
-    form = _format(spec, split)
+def _first_turns(spec: ModelSpec, one: Frozen, loaded: list[Target]) -> dict[str, str]:
+    """The target's greedy answers to the first turns that a second one follows; writes them.
+
+    ``loaded`` keeps the target for the splits to come.
+    """
+    split, form = one.split, _format(spec, one.split)
     questions = [q for q in _questions(split.dataset, split.source) if q.turns[1:]]
     prompts, _ = drop_long(make_prompts(split.dataset, questions, form, {}), split.longest_prompt)
-    target = load_target(spec)
-    stops = stop_ids(target, form.tokenizer)
-    ids = greedy_answers(target, prompts, {split.dataset: cap}, stops)
-    texts = form.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    write_json(out, {p.prompt_id: t for p, t in zip(prompts, texts, strict=True)})
+    answers: dict[str, _FirstTurn] = {}
+    if prompts:
+        if not loaded:
+            loaded.append(load_target(spec))
+        stops = stop_ids(loaded[0], form.tokenizer)
+        found = greedy_answers(loaded[0], prompts, {split.dataset: one.cap}, stops)
+        for prompt, ids in zip(prompts, found, strict=True):
+            text = str(form.tokenizer.decode(ids, skip_special_tokens=True))
+            answers[prompt.prompt_id] = {"text": text, "ids": ids}
+    assert one.first_turns is not None
+    write_json(Path(one.first_turns), answers)
+    return {name: answer["text"] for name, answer in answers.items()}
 
 
-def answer_prompts(spec: ModelSpec, files: Sequence[Path], caps: dict[str, int], out: Path) -> None:
-    """The target's greedy answers to all prompts of a split: what methods learn from."""
+def answer_prompts(
+    spec: ModelSpec,
+    files: Sequence[Path],
+    first_turns: Sequence[Path],
+    caps: dict[str, int],
+    out: Path,
+) -> None:
+    """The target's greedy answers to all prompts of a split: what methods learn from.
+
+    Those in ``first_turns`` were decoded when second turns were frozen, and are taken from there.
+    """
     prompts = [prompt for file in files for prompt in read_prompts(file)]
+    known = {name: answer["ids"] for file in first_turns for name, answer in _read(file).items()}
+    others = [prompt for prompt in prompts if prompt.prompt_id not in known]
     target = load_target(spec)
     stops = stop_ids(target, load_tokenizer(spec))
-    write_answers(out, prompts, greedy_answers(target, prompts, caps, stops))
+    found = greedy_answers(target, others, caps, stops)
+    known |= {prompt.prompt_id: ids for prompt, ids in zip(others, found, strict=True)}
+    write_answers(out, prompts, [known[prompt.prompt_id] for prompt in prompts])
+
+
+def _read(file: Path) -> dict[str, _FirstTurn]:
+    """Answers to first turns, by prompt id."""
+    return checked(dict[str, _FirstTurn], read_json(file), str(file))

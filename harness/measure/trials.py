@@ -26,7 +26,7 @@ from harness.method import Job
 
 TRIALS = "trials.csv"
 FINALISTS, SCREENED = 4, 5
-SKETCHED, SKETCH_TOKENS = 6, 32  # requests of an untimed decode, and how much of each answer
+SKETCHED, SKETCH_TOKENS = 3, 32  # requests of an untimed decode, and how much of each answer
 LEAST = 3  # requests that are timed however little time is left: one of each of three data sets
 
 
@@ -180,10 +180,11 @@ def _write(path: Path, trials: list[Trial], best: Trial) -> None:
         rows.writerow(["role", *keys, *measured])
         for trial in trials:
             foretold = (trial.predicted, trial.foretold)
+            measured_here = (
+                (trial.speedup, trial.acceptance_length) if trial.requests else (None,) * 2
+            )
             figures = [
-                f"{trial.speedup:.4f}",
-                f"{trial.acceptance_length:.4f}",
-                *("" if value is None else f"{value:.4f}" for value in foretold),
+                "" if value is None else f"{value:.4f}" for value in (*measured_here, *foretold)
             ]
             roles = {"chosen": trial is best, "default": trial.default}
             role = " ".join(name for name, held in roles.items() if held)

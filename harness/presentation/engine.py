@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from harness.analysis.engine import STEP_ONLY, WHOLE, forward_table, step_table
 from harness.analysis.predicted import KIND
 from harness.files import write_text
-from harness.presentation.figures import save_svg, use_style
+from harness.presentation.style import save_svg, use_style
 from harness.presentation.wording import name_of, number
 
 NAMES = {
@@ -159,7 +159,6 @@ def _figure(forwards: pd.DataFrame, steps: pd.DataFrame, out: Path) -> None:
         _log_axis(axis, steps["context"])
         if axis.get_legend() is not None:
             axis.legend(title=None, fontsize=7)
-    figure.tight_layout()
     save_svg(figure, out)
 
 

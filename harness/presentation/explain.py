@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.presentation.wording import name_of, number, shown_names
+from harness.presentation.wording import joined, name_of, number, shown_names
 
+BY_CATEGORY = ("firp", "medusa")
 SPEED = ["method", "accepted", "step cost", "speedup", "drafting", "rows/step", "draft size"]
 PREPARED = (
     "method,trained parameters,training s,search s,budget s,timed,default,tuned,break-even tokens"
@@ -97,17 +98,34 @@ def budget_lines(root: Path) -> list[str]:
     table = pd.read_csv(root / "tables" / "preparation.csv")
     lines = []
     for model, mine in table.dropna(subset=["budget_seconds"]).groupby("model", sort=False):
-        taken = mine["training_seconds"].fillna(0) + mine["tuning_seconds"]
+        trained = mine["training_seconds"].where(mine["parts"] != "shipped", 0.0).fillna(0)
+        taken = trained + mine["tuning_seconds"]
         told = [
             f"{name_of(method)} {number(seconds, 0)} s"
             for method, seconds in zip(mine["method"], taken, strict=True)
         ]
         limit = number(mine["budget_seconds"].iloc[0], 0)
         lines.append(
-            f"Training and search on {model}, planned for at most {limit} s each: "
-            f"{', '.join(told)}. A method that has timed all its settings stops earlier."
+            f"Training and tuning on {model}, {limit} s for each method: {', '.join(told)}. Tuning "
+            "ends earlier where every setting that was to be timed has been."
         )
+        lines += _shipped_line(mine)
     return lines
+
+
+def _shipped_line(mine: pd.DataFrame) -> list[str]:
+    """What was not trained in this run."""
+    shipped = mine[mine["parts"] == "shipped"]
+    if shipped.empty:
+        return []
+    told = [
+        f"{name_of(method)} {number(seconds, 0)} s"
+        for method, seconds in zip(shipped["method"], shipped["training_seconds"], strict=True)
+    ]
+    return [
+        f"What these methods learn was not trained in this run but shipped with the target, after "
+        f"a training of {joined(told)} on one machine: their settings alone were chosen here."
+    ]
 
 
 def prepared_rows(root: Path, mine: pd.DataFrame) -> list[list[str]]:
@@ -123,7 +141,7 @@ def prepared_rows(root: Path, mine: pd.DataFrame) -> list[list[str]]:
             [
                 name,
                 number(line["trainable_parameters"], 0),
-                number(prepared["training_seconds"], 0),
+                _training_text(prepared),
                 number(prepared["tuning_seconds"], 0),
                 number(prepared["budget_seconds"], 0),
                 number(prepared["candidates"], 0),
@@ -133,6 +151,12 @@ def prepared_rows(root: Path, mine: pd.DataFrame) -> list[list[str]]:
             ]
         )
     return [PREPARED, *rows] if rows else []
+
+
+def _training_text(prepared: pd.Series) -> str:
+    """Seconds of training, and whether they were spent in this run."""
+    seconds = number(prepared["training_seconds"], 0)
+    return f"{seconds}, shipped" if prepared["parts"] == "shipped" else seconds
 
 
 def definition_rows(root: Path, dataset: str) -> list[list[str]]:
@@ -146,6 +170,26 @@ def definition_rows(root: Path, dataset: str) -> list[list[str]]:
             for name, line in named(mine)
         ),
     ]
+
+
+def category_rows(root: Path, dataset: str) -> list[list[str]]:
+    """Acceptance length and speedup of FIRP and Medusa by category; empty for a set with one."""
+    table = pd.read_csv(root / "tables" / "categories.csv")
+    mine = table[(table["dataset"] == dataset) & table["method"].isin(BY_CATEGORY)]
+    if mine.empty:
+        return []
+    several = mine["model"].nunique() > 1
+    index = [*(["model"] if several else []), "category", "questions"]
+    wide = mine.pivot(index=index, columns="method", values=["acceptance_length", "speedup"])
+    shown = [(value, name) for name in BY_CATEGORY for value in ("acceptance_length", "speedup")]
+    wide = wide.reindex(columns=[column for column in shown if column in wide.columns])
+    words = {"acceptance_length": "accepted", "speedup": "speedup"}
+    header = [*index, *(f"{name_of(name)}, {words[value]}" for value, name in wide.columns)]
+    body = [
+        [*map(str, place), *(number(value, 2) for value in line)]
+        for place, line in zip(wide.index, wide.to_numpy(), strict=True)
+    ]
+    return [header, *body]
 
 
 def reach_rows(root: Path) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """One PDF per dataset and one in the paper's shape, laid out by typst from the tables."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,24 @@ from harness.files import read_json, replacing
 from harness.presentation.explain import (
     best_size_lines,
     budget_lines,
+    category_rows,
     cost_rows,
     definition_rows,
-    named,
     prepared_rows,
     reach_rows,
     size_rows,
     slower_lines,
     speed_rows,
 )
+from harness.presentation.findings import findings
+from harness.presentation.main_table import guard_rows, main_rows
+from harness.presentation.style import TEXT_SIZE
 from harness.presentation.verdicts import remarks, verdicts
 from harness.presentation.wording import DATASETS, name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
 PUBLISHED = Path("workflows/resources/published.csv")
+RANKING = Path("workflows/resources/ranking.csv")
 _TOLD = {True: "yes", False: "NO", None: "not known"}
 _TABLES = {
     "speedup": ("Speedup over autoregressive decoding, decode phase", 2),
@@ -50,7 +55,14 @@ def write_report(root: Path, name: str, out: Path) -> None:
     if name not in known:
         raise HarnessError(f"report '{name}': expected one of {', '.join(known)}")
     summary = pd.read_csv(root / "tables" / "summary.csv")
-    data = _paper(root, summary) if name == "paper" else _dataset(root, name, facts, summary)
+    data = _paper(root, facts, summary) if name == "paper" else _dataset(root, name, facts, summary)
+    data |= {"key": name, "text_size": TEXT_SIZE}
+    data["findings"] = found_lines(root, name, facts, summary)
+    data["best_first_medusa"] = any(
+        read_json(file).get("policy") == "best_first"
+        for (method, _), file in _prepared(root, facts, "setting.json").items()
+        if method == "medusa"
+    )
     data["remarks"] = [*remarks(facts), *budget_lines(root)]
     data["best_sizes"] = best_size_lines(root)
     data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
@@ -68,6 +80,18 @@ def write_report(root: Path, name: str, out: Path) -> None:
             ignore_system_fonts=True,
             sys_inputs={"data": json.dumps(data)},
         )
+
+
+def found_lines(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> list[str]:
+    """What was found on a data set, or on each of them for the paper's report."""
+    pairs = pd.read_csv(root / "tables" / "pairs.csv")
+    datasets = facts["experiment"]["datasets"]
+    named_sets = [name] if name in datasets else list(datasets)
+    found = []
+    for dataset in named_sets:
+        lines = findings(dataset, summary, pairs, facts["unranked"])
+        found += lines if name in datasets else lines[:2]
+    return found
 
 
 def _common(facts: dict[str, Any]) -> dict[str, Any]:
@@ -99,10 +123,13 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
             ["Commit", ", ".join(map(_short, facts["commit"].split(", ")))],
         ],
         "verdicts": verdicts(facts),
-        "checklist": [
-            [check["what"], _TOLD[check["holds"]], check["detail"]] for check in facts["checklist"]
-        ],
+        "checklist": checklist_rows(facts),
     }
+
+
+def checklist_rows(facts: dict[str, Any]) -> list[list[str]]:
+    """What was checked, whether it holds, and a detail."""
+    return [[check["what"], _TOLD[check["holds"]], check["detail"]] for check in facts["checklist"]]
 
 
 def _target(experiment: dict[str, Any], model: str, parameters: int) -> str:
@@ -118,18 +145,14 @@ def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame
         "questions": _each_model(facts["questions"], name),
         "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
-        "main": [_main_row(*pair) for pair in named(mine)],
-        "guards": [_guard_row(*pair) for pair in named(mine)],
+        "main": main_rows(root, name, mine),
+        "guards": guard_rows(mine),
+        "categories": category_rows(root, name),
         "speed": speed_rows(mine),
         "slower": slower_lines(mine),
         "cost": cost_rows(root, name),
         "prepared": prepared_rows(root, mine),
-        "reach": reach_rows(root),
-        "sizes": size_rows(root),
-        "learnt": _method_csv(root, facts, "learnt.csv"),
-        "trials": _trials(root, facts),
         "definitions": definition_rows(root, name),
-        "setting": _settings(root, facts),
     }
 
 
@@ -143,46 +166,6 @@ def _each_model(found: dict[str, int], dataset: str) -> str:
     if len(set(mine.values())) == 1:
         return str(next(iter(mine.values())))
     return ", ".join(f"{model} {n}" for model, n in mine.items())
-
-
-def _main_row(name: str, line: pd.Series) -> list[str]:
-    low, high = line["speedup_ci_low"], line["speedup_ci_high"]
-    interval = "–" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
-    quality = line["rouge2"] if not pd.isna(line["rouge2"]) else line["accuracy"]
-    return [
-        name,
-        number(line["tokens_per_second"], 1),
-        number(line["speedup"], 2),
-        interval,
-        number(line["end_to_end_speedup"], 2),
-        number(line["acceptance_length"], 2),
-        number(line["draft_size"], 1),
-        number(line["rank"], 0),
-        number(quality, 3),
-        number(100 * line["exact_match_rate"], 1, " %"),
-    ]
-
-
-def _as_good(line: pd.Series) -> str:
-    """Whether the scores are equivalent to autoregressive ones, and the difference's interval."""
-    if pd.isna(line["quality_difference"]):
-        return "–"
-    word = "yes" if line["as_good"] in (True, "True") else "not shown"
-    if line["quality_low"] == line["quality_high"] == 0:
-        return f"{word}, equal"
-    return f"{word}, {line['quality_low']:+.3f} to {line['quality_high']:+.3f}"
-
-
-def _guard_row(name: str, line: pd.Series) -> list[str]:
-    return [
-        name,
-        number(line["tokens"], 0),
-        number(line["extra_memory_mb"], 2),
-        number(line["rouge2_vs_ar"], 3),
-        number(line["length_ratio"], 3),
-        _as_good(line),
-        number(100 * line["loop_rate"], 1, " %"),
-    ]
 
 
 def _prepared(root: Path, facts: dict[str, Any], name: str) -> dict[tuple[str, str], Path]:
@@ -223,25 +206,17 @@ def _trials(root: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
     for method in methods:
         rows = _method_csv(root, facts, "trials.csv", method)
         keys = [rows[0].index(name) for name in ("requests", "speedup")]
-        best = sorted(rows[1:], key=lambda row: [-float(row[key]) for key in keys])[:shown]
+        best = sorted(rows[1:], key=lambda row: [_descending(row[key]) for key in keys])[:shown]
         found.append({"method": name_of(method), "rows": [rows[0], *best]})
     return found
 
 
-def _settings(root: Path, facts: dict[str, Any]) -> list[str]:
-    """One line per method and model on what tuning chose."""
-    lines = []
-    for (method, model), file in _prepared(root, facts, "setting.json").items():
-        plain = {k: v for k, v in read_json(file).items() if isinstance(v, str | int | float)}
-        told = ", ".join(
-            f"{key.replace('_', ' ')} {str(value).replace('_', '-')}"
-            for key, value in plain.items()
-        )
-        lines.append(f"{name_of(method)} ({model}): {told}")
-    return lines
+def _descending(text: str) -> float:
+    """A sorting key: the largest number first, what was not measured last."""
+    return math.inf if text == "–" else -float(text)
 
 
-def _paper(root: Path, summary: pd.DataFrame) -> dict[str, Any]:
+def _paper(root: Path, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
     tables = []
     for name, (caption, digits) in _TABLES.items():
         table = pd.read_csv(root / "tables" / f"{name}.csv").set_index("method")
@@ -261,8 +236,18 @@ def _paper(root: Path, summary: pd.DataFrame) -> dict[str, Any]:
         "tables": tables,
         "reach": reach_rows(root),
         "sizes": size_rows(root),
+        "learnt": _method_csv(root, facts, "learnt.csv"),
+        "trials": _trials(root, facts),
         "published": rows,
+        "ranking": _ranking_rows(),
     }
+
+
+def _ranking_rows() -> list[list[str]]:
+    """The study of what ranks mean, as text."""
+    table = pd.read_csv(RANKING)
+    header = [column.replace("_", " ") for column in table]
+    return [header, *([f"{value:g}" for value in line] for line in table.to_numpy().tolist())]
 
 
 def _intervals(summary: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

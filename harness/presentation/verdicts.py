@@ -7,7 +7,7 @@ from harness.presentation.wording import name_of
 
 def verdicts(facts: dict[str, Any]) -> list[str]:
     """What stands above the main table: failures, A/A, losslessness and loops."""
-    lines = [*_failures(facts["failures"]), _a_a_verdict(facts)]
+    lines = [*_failures(facts["failures"]), *_a_a_verdict(facts)]
     differing = sum(facts["divergences"].values())
     lines.append(
         "Lossless: every answer of every arm, the lossy ones left out, is token-identical to "
@@ -41,18 +41,27 @@ def _failures(found: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _a_a_verdict(facts: dict[str, Any]) -> str:
-    """Where autoregressive decoding is as fast as itself; elsewhere nothing is ranked."""
-    told = []
-    for cell, found in facts["a_a"].items():
-        if facts["looping"][cell]:
-            told.append(f"{cell} not computed, the answers loop; methods are not ranked")
-        elif found["low"] is None:
-            told.append(f"{cell} one session gives no interval; methods are not ranked")
-        else:
-            verdict = "passed" if found["passes"] else "FAILED, methods are not ranked there"
-            told.append(f"{cell} [{found['low']:.3f}, {found['high']:.3f}] {verdict}")
-    return f"A/A against [0.97, 1.03]: {'; '.join(told) or 'no such pair'}."
+def _a_a_verdict(facts: dict[str, Any]) -> list[str]:
+    """Whether autoregressive decoding is as fast as itself, and which sets are not ranked."""
+    lines = []
+    for model, found in facts["a_a"].items():
+        if found["passes"] is None:
+            lines.append(f"A/A on {model}: not tested, {found['reason']}.")
+            continue
+        lines.append(
+            f"A/A on {model}: autoregressive decoding, timed twice in each of {found['sessions']} "
+            f"sessions, takes {found['ratio']:.3f} times as long the first time, "
+            f"p = {found['p_value']:.2g}: "
+            + ("passed." if found["passes"] else "FAILED, a place in the sessions is favoured.")
+        )
+    by_reason: dict[str, list[str]] = {}
+    for cell, reason in facts["unranked"].items():
+        by_reason.setdefault(reason, []).append(cell)
+    lines += [
+        f"Methods are not ranked on {', '.join(cells)} ({reason})."
+        for reason, cells in by_reason.items()
+    ]
+    return lines
 
 
 def _detectable(facts: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Names and numbers as readers see them, in figures and reports alike."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -47,3 +48,15 @@ def number(value: Any, digits: int, unit: str = "") -> str:
     if isinstance(value, str):
         return value
     return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}{unit}"
+
+
+def joined(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def rank_text(best: float, worst: float) -> str:
+    """The range of an arm's ranks: "1", "2–3"; a dash where it is not ranked."""
+    if pd.isna(best):
+        return "–"
+    return f"{best:.0f}" if best == worst else f"{best:.0f}–{worst:.0f}"

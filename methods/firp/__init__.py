@@ -14,7 +14,7 @@ from harness.method import Method
 from methods.firp.projections import load
 from methods.firp.settings import FirpSettings
 from methods.firp.training import train
-from methods.firp.tuning import load_decoder, sized, tune
+from methods.firp.tuning import load_decoder, plain, sized, tune
 
 
 def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decoder:
@@ -25,4 +25,4 @@ def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decode
     return load_decoder(target, maps, folder)
 
 
-METHOD = Method(build, FirpSettings, train=train, tune=tune, sized=sized)
+METHOD = Method(build, FirpSettings, train=train, tune=tune, sized=sized, plain=plain)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -10,7 +11,7 @@ from harness.measure.trials import Trial, choose, foretell_tree
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
 from methods.firp.learnt import write_learnt
-from methods.firp.projections import Projections, load
+from methods.firp.projections import CONFIG, Projections, load
 from methods.firp.settings import FirpSettings
 from methods.firp.streams import Streams
 from methods.shared.accuracy import measure
@@ -20,6 +21,7 @@ from methods.shared.choices import (
     Traced,
     TreeChoice,
     read_setting,
+    read_values,
     tree_choices,
     write_accuracies,
 )
@@ -37,6 +39,13 @@ def load_decoder(target: Target, maps: Projections, folder: Path) -> EngineDecod
     """FIRP with the tree and pass that tuning chose."""
     tree, beside = read_setting(folder, ("passes",))
     return decoder(target, maps, tree, beside["passes"])
+
+
+def plain(settings: FirpSettings, folder: Path | None) -> dict[str, Any]:
+    """A best-first tree of as many drafts as the weights in ``folder`` have steps, in one pass."""
+    assert folder is not None
+    steps = len(read_values(folder, ("layout",), CONFIG)["layout"]["entry_layers"])
+    return TreeChoice("best_first", steps, steps).as_setting() | {"passes": "combined"}
 
 
 def tune(job: Job) -> None:

@@ -6,6 +6,7 @@ trained; tuning tries combinations of window, n-gram length and guesses on the t
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.decoder import Decoder
 from harness.engine.loop import EngineDecoder
@@ -87,4 +88,10 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, best.setting)
 
 
-METHOD = Method(build, Settings, tune=tune)
+def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+    """The authors' setting."""
+    width, ngram, guesses = AUTHORS
+    return {"width": width, "ngram": ngram, "guesses": guesses, "from_prompt": False}
+
+
+METHOD = Method(build, Settings, tune=tune, plain=plain)

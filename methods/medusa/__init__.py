@@ -16,7 +16,7 @@ from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.heads import FusedHeads, Heads, load
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.training import train
-from methods.medusa.tuning import sized, tune
+from methods.medusa.tuning import plain, sized, tune
 from methods.shared.choices import read_setting
 
 
@@ -40,4 +40,4 @@ def build(target: Target, settings: MedusaSettings, folder: Path | None) -> Deco
     return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()))
 
 
-METHOD = Method(build, MedusaSettings, train=train, tune=tune, sized=sized)
+METHOD = Method(build, MedusaSettings, train=train, tune=tune, sized=sized, plain=plain)

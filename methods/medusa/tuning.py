@@ -1,13 +1,15 @@
 """Choosing Medusa's tree and draft size on the tune split, by measured decode time."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from harness.engine.loop import EngineDecoder
 from harness.files import write_json
 from harness.measure.trials import Trial, choose, foretell_tree
 from harness.method import Job
 from methods.medusa.drafter import MedusaDrafter
-from methods.medusa.heads import FusedHeads, load
+from methods.medusa.heads import CONFIG, FusedHeads, load
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.templates import template
 from methods.medusa.training import predictor
@@ -17,9 +19,17 @@ from methods.shared.choices import (
     SETTING,
     Traced,
     TreeChoice,
+    read_values,
     tree_choices,
     write_accuracies,
 )
+
+
+def plain(settings: MedusaSettings, folder: Path | None) -> dict[str, Any]:
+    """A best-first tree of as many drafts as ``folder`` has heads."""
+    assert folder is not None
+    heads = int(read_values(folder, ("medusa_num_heads",), CONFIG)["medusa_num_heads"])
+    return TreeChoice("best_first", heads, heads).as_setting()
 
 
 def tune(job: Job) -> None:

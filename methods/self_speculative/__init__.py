@@ -14,7 +14,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import checked, read_json, write_json
-from harness.measure.trials import Trial, choose
+from harness.measure.trials import SKETCHED, Trial, choose
 from harness.method import Job, Method
 from methods.self_speculative.cost import Calibration, calibrate
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
@@ -100,10 +100,13 @@ def train(job: Job) -> None:
         "target_hash": job.target.weights_hash,
         "data_hash": job.data_hash,
         "seed": job.seed,
-        "training_seconds": round(earlier + time.monotonic() - job.started, 1),
-        "points": len(found),
         "skip_sets": [asdict(point) for point in found[:KEPT]],
     }
+    if settings.skip_set == "search":
+        facts |= {
+            "points": len(found),
+            "training_seconds": round(earlier + time.monotonic() - job.started, 1),
+        }
     write_json(job.folder / CONFIG, facts)
     for name in JOURNALS:
         for file in (name, f"{name}.lock"):
@@ -133,7 +136,7 @@ def tune(job: Job) -> None:
     settings: Settings = job.settings
     calibration = _calibration(job)
     candidates = _candidates(job)
-    space = _space(settings)
+    space = replace(_space(settings), requests=min(SKETCHED, settings.search_requests))
     trials = [
         _trial(job, calibration, space, found, carried=settings.carried) for found in candidates
     ]
@@ -203,4 +206,11 @@ def _candidates(job: Job) -> list[Found]:
     return list({(one.skipped, one.longest, one.threshold): one for one in found}.values())
 
 
-METHOD = Method(build, Settings, train=train, tune=tune)
+def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+    """The best skip set of the search, as the search found it."""
+    assert folder is not None
+    best = read_values(folder, ("skip_sets",), CONFIG)["skip_sets"][0]
+    return {**best, "carried": False}
+
+
+METHOD = Method(build, Settings, train=train, tune=tune, plain=plain)

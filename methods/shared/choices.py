@@ -89,12 +89,12 @@ def read_setting(folder: Path, extra: Sequence[str] = ()) -> tuple[TreeChoice, d
         raise HarnessError(f"{folder / SETTING}: not such a setting ({error})") from None
 
 
-def read_values(folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The values of those names in the setting that tuning chose."""
-    setting = read_json(folder / SETTING)
+def read_values(folder: Path, names: Sequence[str], file: str = SETTING) -> dict[str, Any]:
+    """The values of those names in the setting that tuning chose, or in another JSON file."""
+    setting = read_json(folder / file)
     for name in names:
         if not isinstance(setting, dict) or name not in setting:
-            raise HarnessError(f"{folder / SETTING}: no '{name}', expected {', '.join(names)}")
+            raise HarnessError(f"{folder / file}: no '{name}', expected {', '.join(names)}")
     return {name: setting[name] for name in names}
 
 

@@ -12,6 +12,7 @@ SECONDS = {
     *("seconds", "prefill_seconds", "decode_seconds", "timed_seconds", "training_seconds"),
     *("tuning_seconds", "speedup", "device_state", "block", "role", "foretold_seconds_per_token"),
     *("prefill", "draft", "tree", "forward", "choose", "commit"),
+    "predicted_speedup",  # from what forwards cost
     "extra_bytes",  # of the longest request that a process has seen so far
 }
 # Chosen by measured time: the setting, and what describes the setting alone.

@@ -29,7 +29,7 @@ def prompts(folder: Path) -> Path:
     if not file.exists():
         make_stand_in("gsm8k", "test", PROMPTS, 0, folder / "questions.jsonl")
         split = Split("gsm8k", {"path": str(folder / "questions.jsonl")}, None, 300)
-        freeze_prompts(ModelSpec(path=TARGET), split, None, file)
+        freeze_prompts(ModelSpec(path=TARGET), split, {}, file)
     return file
 
 

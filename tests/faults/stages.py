@@ -48,10 +48,6 @@ def _tuning(method: str) -> Job:
 JOBS = {
     "stand_in": Job(f"{RESULTS}/stand_ins/gsm8k/train.jsonl", f"{RESULTS}/stand_ins/gsm8k"),
     "prompts": Job(f"{RESULTS}/prompts/mini/mtbench.jsonl", f"{RESULTS}/prompts/mini"),
-    "first_turns": Job(
-        f"{RESULTS}/prompts/mini/first_turns/mtbench-test.json",
-        f"{RESULTS}/prompts/mini/first_turns",
-    ),
     "answers": Job(f"{RESULTS}/answers/mini/tune.jsonl", f"{RESULTS}/answers/mini"),
     "tables": Job(f"{RESULTS}/tables/facts.json", f"{RESULTS}/tables"),
     "figures": Job(f"{RESULTS}/figures/done.json", f"{RESULTS}/figures"),
@@ -59,6 +55,9 @@ JOBS = {
     "train_firp": _training("firp"),
     "train_medusa": _training("medusa"),
     "train_hf_assisted": _training("hf_assisted"),
+    "train_self_speculative": Job(
+        f"{METHOD}/self_speculative/config.json", f"{METHOD}/self_speculative"
+    ),
     "tune_self_speculative": _tuning("self_speculative"),
     "tune_firp": _tuning("firp"),
     "session": Job(f"{RESULTS}/runs/mini/gsm8k/session-1.jsonl", f"{RESULTS}/runs/mini/gsm8k"),

@@ -78,11 +78,14 @@ def _break_off(*_: Any) -> None:
     raise ZeroDivisionError
 
 
-def test_a_search_that_goes_on(tmp_path: Path, set_back: type[SetBack]) -> None:
+def test_a_search_that_goes_on(
+    tmp_path: Path, set_back: type[SetBack], monkeypatch: pytest.MonkeyPatch
+) -> None:
     job, journal = _job(tmp_path, 6), tmp_path / "search.journal"
     long, short = (Space((2, 3), (0.4, 0.8), 2, trials, 12) for trials in (6, 3))
     whole, _ = search(job, COSTS, long, tmp_path / "whole.journal")
     search(job, COSTS, short, journal)
+    monkeypatch.setattr(Space, "points", lambda *_: 6)  # it would go on until its hour is over
     limited = dataclasses.replace(job, seconds=3600.0)
     found, earlier = search(limited, COSTS, long, journal)
     assert found == whole

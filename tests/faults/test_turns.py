@@ -23,7 +23,7 @@ from harness.errors import HarnessError, out_of_memory
 from harness.files import write_json
 from harness.measure.session import Plan, run_session
 from harness.presentation.explain import named, speed_rows
-from harness.presentation.report import _main_row
+from harness.presentation.main_table import figures
 from harness.presentation.verdicts import verdicts
 from tests import lab
 from tests.lab import CAP, PLACE, QUESTIONS, prompt
@@ -244,7 +244,9 @@ def test_tables_and_report_say_which_arm_failed(tmp_path: Path) -> None:
     tables = tmp_path / "tables"
     summary = pd.read_csv(tables / "summary.csv").set_index("method")
     assert summary.loc["failing", "failure"] == "out of memory"
-    assert summary.loc["failing", ["speedup", "tokens", "acceptance_length", "rank"]].isna().all()
+    assert (
+        summary.loc["failing", ["speedup", "tokens", "acceptance_length", "rank_best"]].isna().all()
+    )
     others = summary.drop("failing")
     assert others["failure"].isna().all()
     assert others[["speedup", "tokens", "acceptance_length"]].notna().all(axis=None)
@@ -258,8 +260,8 @@ def test_tables_and_report_say_which_arm_failed(tmp_path: Path) -> None:
         "figures of it are shown there."
     )
     table = summary.reset_index().assign(draft_share=math.nan)
-    shown = {name: _main_row(name, line) for name, line in named(table)}
-    assert shown["failing, failed: out of memory"][1:5] == ["–"] * 4
+    shown = {name: figures("gsm8k", line) for name, line in named(table)}
+    assert shown["failing, failed: out of memory"][:4] == ["–"] * 4
     assert "failing, failed: out of memory" in [row[0] for row in speed_rows(table)]
 
 

@@ -102,7 +102,7 @@ def _question_file(folder: Path, count: int) -> tuple[ModelSpec, Path]:
     make_stand_in("gsm8k", "test", count, 0, folder / "questions.jsonl")
     spec = ModelSpec(path=str(ROOT / "workflows/resources/mini-target"))
     split = Split("gsm8k", {"path": str(folder / "questions.jsonl")}, None, 300)
-    freeze_prompts(spec, split, None, folder / "prompts.jsonl")
+    freeze_prompts(spec, split, {}, folder / "prompts.jsonl")
     return spec, folder / "prompts.jsonl"
 
 

@@ -68,8 +68,8 @@ def test_a_gradient_that_overflows_is_skipped_and_the_scale_falls(
 def test_a_tune_loss_that_is_no_number_ends_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = training._measure
-    monkeypatch.setattr(training, "_measure", lambda *a: replace(measure(*a), loss=float("nan")))
+    measure = training.measure
+    monkeypatch.setattr(training, "measure", lambda *a: replace(measure(*a), loss=float("nan")))
     with pytest.raises(HarnessError, match="firp training: tune loss is nan at step 0, expected"):
         train(job(Target(tiny_model("llama")), tmp_path))
     assert not (tmp_path / training.CHECKPOINT).exists()

@@ -1,6 +1,8 @@
 """Medusa: heads, trees and acceptance are upstream's; drafts come from the right row."""
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -287,3 +289,31 @@ def test_changed_heads_are_refused(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(HarnessError, match=r"SHA-256 is \w+, expected \w+"):
         load(tmp_path, target.model.lm_head.weight.detach())
+
+
+QUIET = """
+from tests.models import tiny_model
+from harness.decoder import Request, collect
+from harness.engine.target import Target
+from methods import medusa_llm
+from methods.medusa.heads import Heads
+{change}
+target = Target(tiny_model("llama"))
+heads = Heads(2, 1, target.model.lm_head.weight.detach())
+collect(medusa_llm.MedusaLlm(target, heads, (2, 2)), Request((1, 2, 3), 6, frozenset()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        ("", ""),
+        ("medusa_llm._OldLlama = medusa_llm.LlamaForCausalLM", "GenerationMixin"),
+        ("medusa_llm._OldConfig = medusa_llm.LlamaConfig", "use_return_dict"),
+    ],
+)
+def test_the_package_does_not_fill_the_terminal_with_warnings(change: str, warning: str) -> None:
+    command = [sys.executable, "-c", QUIET.format(change=change)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, bool(done.stderr)) == ("", bool(warning))
+    assert warning in done.stderr, "control: what is said without the old names"

@@ -76,15 +76,19 @@ def _tables(root: Path, **tables: str) -> Path:
 def test_what_methods_took_beside_what_they_may(tmp_path: Path) -> None:
     root = _tables(
         tmp_path,
-        preparation="model,method,training_seconds,tuning_seconds,budget_seconds,candidates,"
+        preparation="model,method,parts,training_seconds,tuning_seconds,budget_seconds,candidates,"
         "default_speedup,chosen_speedup\n"
-        "m,firp,300,90,400,24,1.5,2.0\nm,lookahead,,130,400,14,0.8,1.2\nm,hf_assisted,60,,,,,\n",
+        "m,firp,trained,300,90,400,24,1.5,2.0\nm,lookahead,,,130,400,14,0.8,1.2\n"
+        "m,hf_assisted,trained,60,,,,,\nm,medusa,shipped,900,20,400,9,1.5,2.0\n",
     )
-    (said,) = budget_lines(root)
-    assert "at most 400 s each: FIRP 390 s, Lookahead 130 s." in said
+    said, shipped = budget_lines(root)
+    assert "400 s for each method: FIRP 390 s, Lookahead 130 s, Medusa 20 s." in said
+    assert "shipped with the target, after a training of Medusa 900 s" in shipped
     header, row = prepared_rows(root, _summary())
     found = dict(zip(header, row, strict=True))
     assert (found["training s"], found["search s"]) == ("–", "130")
+    _, medusa = prepared_rows(root, _summary(method="medusa"))
+    assert medusa[2] == "900, shipped"
     assert (found["default"], found["tuned"], found["timed"]) == ("0.80", "1.20", "14")
     assert prepared_rows(root, _summary(method="hf_generate")) == []
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.analysis.ranking import SESSIONS
 from harness.method import parse_settings
 from methods import load_method
 from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
@@ -73,8 +74,8 @@ def test_the_paper_s_experiment_is_planned_whole_and_names_nothing_of_mini() -> 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     told = done.stdout + done.stderr
     jobs = Counter(re.findall(r"^(?:local)?rule (\w+):", told, re.M))
-    assert jobs["session"] == 18  # two models, three sets, three sessions
-    assert jobs["train_method"] == 4
+    assert jobs["session"] == 30  # two models, three sets, five sessions
+    assert jobs["train_method"] == 6  # FIRP, Medusa and the skip sets
     assert "stand_in" not in jobs
     assert "pretrain_target" not in jobs
     for word in ("mini-target", "stand_ins/", '"path"'):
@@ -113,17 +114,40 @@ def test_the_smaller_targets_get_the_larger_ones_experiment() -> None:
     assert large == small
 
 
-def test_mini_precise_is_mini_with_more_questions_and_sessions() -> None:
+def test_mini_precise_is_mini_with_more_of_everything() -> None:
+    """The same target, splits and settings; more arms, questions and sessions, and trained anew."""
     mini, precise = _config("mini"), _config("mini-precise")
-    assert precise["sessions"] > mini["sessions"]
+    assert precise["sessions"] > mini["sessions"] >= SESSIONS
     for name, spec in mini["datasets"].items():
-        count = precise["datasets"][name]["stand_in"].pop("test")
-        assert count > spec["stand_in"].pop("test")
-    precise["methods"].pop("width_matched")  # costs a session of mini more than it tells there
-    for key in ("experiment", "sessions", "sweeps", "engine"):
-        mini.pop(key)
-        precise.pop(key, None)
-    assert precise == mini
+        large, small = precise["datasets"][name], spec
+        assert large["stand_in"].pop("test") > small["stand_in"].pop("test")
+        assert large == small
+    assert mini["models"]["mini"].pop("parts") == "workflows/resources/mini-parts"
+    assert (mini.pop("parts"), "parts" in precise) == ("shipped", False)
+    assert mini["models"] == precise["models"]
+    for name, settings in mini["methods"].items():
+        if name != "hf_generate":
+            assert precise["methods"][name] == settings, name
+    assert len(precise["methods"]) > len(mini["methods"])
+
+
+def test_shipped_parts_are_taken_and_nothing_is_trained() -> None:
+    told = ("all", "-n", "--forceall", "--configfile", "workflows/config/mini.yaml")
+    done = snakemake(ROOT, *told)
+    assert done.returncode == 0, done.stderr[-2000:]
+    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.M))
+    assert jobs["take_parts"] == 1
+    assert not {"train_method", "collect_parts"} & set(jobs)
+    assert "train.jsonl" not in done.stdout, "no answers to learn from are made"
+    trained = snakemake(ROOT, *told, "--config", "parts=trained")
+    assert "rule take_parts:" not in trained.stdout, "control"
+
+
+def test_parts_that_no_model_names_are_refused_in_one_line() -> None:
+    done = snakemake(ROOT, "-n", *SMOKE, "--config", "parts=shipped")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "parts: shipped, but models.mini names no folder of parts" in said
 
 
 def test_the_engine_benchmark_is_a_target_of_its_own() -> None:

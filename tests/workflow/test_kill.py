@@ -22,7 +22,7 @@ def session(tmp_path: Path) -> list[str]:
     make_stand_in("gsm8k", "test", PROMPTS, 0, tmp_path / "questions.jsonl")
     source = {"path": str(tmp_path / "questions.jsonl")}
     split = Split("gsm8k", source, None, 300)
-    freeze_prompts(ModelSpec(path=TARGET), split, None, tmp_path / "prompts.jsonl")
+    freeze_prompts(ModelSpec(path=TARGET), split, {}, tmp_path / "prompts.jsonl")
     labels = {"experiment": "x", "model": "mini", "dataset": "gsm8k", "session": 1}
     options = {"labels": labels, "seed": 1, "max_new_tokens": 40, "warmup": 1}
     arms = {"autoregressive": {}, "autoregressive_again": {}}

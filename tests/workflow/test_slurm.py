@@ -18,8 +18,10 @@ PROFILE = "workflows/profiles/slurm"
 DATASET = "gsm8k"
 ARMS = ("autoregressive", "autoregressive_again", "hf_generate", "firp")
 # Trained, tuned or compared by the clock, or measured.
+FREEZING = {"freeze_prompts", "freeze_tune_prompts", "freeze_train_prompts"}
 TIMED = {"train_method", "tune_method", "draft_size_curve", "profile", "cost", "session"}
 THROUGH_SLURM = {
+    **dict.fromkeys(FREEZING, 1),
     "answer": 2,  # train and tune
     "train_method": 1,
     "tune_method": 2,  # firp and hf_generate
@@ -78,7 +80,7 @@ def test_what_loads_the_target_asks_for_a_gpu_where_it_uses_one(device: str, gpu
     done = snakemake(ROOT, "-n", "--forceall", *SMOKE, "--config", f"device={device}")
     assert done.returncode == 0, done.stderr[-2000:]
     asked = re.findall(r"rule (\w+):\n(?:    .+\n)*?    resources: .*\bgpu=(\d)", done.stdout)
-    assert set(asked) == {(name, gpus) for name in TIMED | {"answer", "first_turns"}}
+    assert set(asked) == {(name, gpus) for name in TIMED | FREEZING | {"answer"}}
 
 
 def test_the_workflow_runs_through_slurm_and_what_is_timed_runs_alone(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pypdf import PdfReader
 
+from harness.presentation.used import used
 from harness.presentation.wording import name_of
 from methods import METHODS
 from tests.workflow.killing import kill_once_measured, whole_prompts
@@ -48,7 +49,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy_project(folder)
     done = snakemake(folder, *SMOKE)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (folder / "terminal.txt").write_text(done.stdout + done.stderr)
     return folder
+
+
+@pytest.fixture(scope="module")
+def said(finished: Path) -> str:
+    """What the terminal showed of that run."""
+    return (finished / "terminal.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["mtbench", "gsm8k", "xsum", "paper"])
@@ -62,7 +70,7 @@ def test_every_arm_is_in_the_summary_with_identical_answers(finished: Path) -> N
         assert set(cell["method"]) == set(METHODS)
     assert set(summary.query("not lossless")["method"]) == {"medusa_typical"}
     assert (summary.query("lossless")["exact_match_rate"] == 1).all()
-    assert summary["rank"].isna().all(), "one session gives no interval, so nothing is ranked"
+    assert summary["rank_best"].isna().all(), "ranks need five sessions"
     plain = summary["method"].isin(("autoregressive", "autoregressive_again", "hf_generate"))
     assert (summary[plain]["acceptance_length"] == 1).all()
     width = summary[summary["method"] == "width_matched"].set_index("dataset")
@@ -87,10 +95,34 @@ def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) 
             f"{line['acceptance_length']:.2f}",
             f"{line['draft_size']:.1f}",
         ]
-        assert f"{name_of(line['method'])} {' '.join(row)}" in text
+        setting = used(finished / "results/smoke", "mini", line["method"])
+        name = f"{name_of(line['method'])} {setting}".strip()
+        assert f"{name} {' '.join(row)}" in text
         row[0] = f"{line['tokens_per_second'] + 0.1:,.1f}"
-        other = f"{name_of(line['method'])} {' '.join(row)}"
-        assert other not in text, "control: another number"
+        assert f"{name} {' '.join(row)}" not in text, "control: another number"
+
+
+def test_the_terminal_says_each_job_in_words_and_ends_with_the_table(said: str) -> None:
+    assert "choosing the setting of firp for mini" in said
+    assert re.search(r"\[\d+ of \d+\] session 1: all methods on gsm8k, mini, \d+ s", said)
+    for noise in (
+        "reason:",
+        "jobid:",
+        "wildcards:",
+        "Select jobs",
+        "rope_scaling",
+        "FutureWarning",
+    ):
+        assert noise not in said, noise
+    closing = said.split("\nGSM8K\n")[1]
+    assert re.search(r"^FIRP +\d\.\d\d", closing, re.M)
+    assert "reports/index.html, reports/mtbench.pdf" in closing
+
+
+def test_the_page_holds_every_set(finished: Path) -> None:
+    text = (finished / "reports/index.html").read_text()
+    for name in ("MT-bench", "GSM8K", "XSum", "FIRP decodes", "data:image/svg+xml"):
+        assert name in text
 
 
 def test_costs_predict_every_arm_whose_steps_can_be_split(finished: Path) -> None:
@@ -177,7 +209,7 @@ def test_a_changed_setting_prepares_its_method_alone_and_repeats_the_sessions(
     listed = _would_run(finished, "--config", f"methods={change}")
     for rule in ("session", "profile", "tables", "report"):
         assert f"rule {rule}:" in listed, rule
-    for rule in ("stand_in", "freeze_prompts", "freeze_test_prompts", "answer", "first_turns"):
+    for rule in ("stand_in", "freeze_prompts", "freeze_tune_prompts", "answer"):
         assert f"rule {rule}:" not in listed, rule
     assert "rule cost:" not in listed, "a forward's cost is the target's alone"
     known = METHODS[method]
@@ -236,12 +268,12 @@ def test_an_edited_template_re_runs_reports_only(finished: Path) -> None:
 
 
 def _blocks(heading: str) -> list[str]:
-    """The code blocks of a section of the README."""
-    section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    """The code blocks of a section of methods/README.md."""
+    section = (ROOT / "methods/README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     return [textwrap.dedent(code) for code in re.findall(r"```python\n(.*?)```", section, re.S)]
 
 
-def test_a_method_of_one_s_own_as_the_readme_says(finished: Path, tmp_path: Path) -> None:
+def test_a_method_of_one_s_own_by_the_recipe(finished: Path, tmp_path: Path) -> None:
     """One new file and one line, and it is an arm of the sessions like the rest."""
     code, line = _blocks("Add a method")
     name = re.match(r"# methods/(\w+)\.py", code)

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from methods import METHODS as KNOWN
 
 ROOT = f"results/{config['experiment']}"
+SUMMARY = Path(ROOT) / "tables" / "summary.csv"
 MODELS = list(config["models"])
 DATASETS = list(config["datasets"])
 METHODS = list(config["methods"])
@@ -109,51 +110,81 @@ def split_source(dataset, split):
     return spec["splits"].get(split)
 
 
-def split_input(wildcards):
-    """Local files of a split and of its few-shot examples, as job inputs."""
-    sources = [
-        split_source(wildcards.dataset, wildcards.split),
-        config["datasets"][wildcards.dataset].get("few_shot"),
-    ]
-    return [source["path"] for source in sources if source and "path" in source]
-
-
-def split_spec(wildcards):
-    """JSON for --split."""
-    spec = config["datasets"][wildcards.dataset]
-    return as_json(
-        {
-            "dataset": wildcards.dataset,
-            "source": split_source(wildcards.dataset, wildcards.split),
-            "few_shot": spec.get("few_shot"),
-            "longest_prompt": spec["longest_prompt"],
-        }
-    )
-
-
 def prompts_file(model, dataset, split):
     folder = f"{ROOT}/prompts/{model}"
     return f"{folder}/{dataset}.jsonl" if split == "test" else f"{folder}/{split}/{dataset}.jsonl"
 
 
+def having(split):
+    """The data sets that have a split."""
+    return [name for name in DATASETS if split_source(name, split)]
+
+
 def split_prompts(wildcards):
-    """Frozen prompts of every dataset that has the split."""
-    present = [name for name in DATASETS if split_source(name, wildcards.split)]
-    return [prompts_file(wildcards.model, name, wildcards.split) for name in present]
+    """Frozen prompts of every data set that has the split."""
+    return [
+        prompts_file(wildcards.model, name, wildcards.split) for name in having(wildcards.split)
+    ]
 
 
 def tune_prompts(wildcards):
-    present = [name for name in DATASETS if split_source(name, "tune")]
-    return [prompts_file(wildcards.model, name, "tune") for name in present]
+    return [prompts_file(wildcards.model, name, "tune") for name in having("tune")]
+
+
+def first_turns_file(model, dataset, split):
+    return f"{ROOT}/prompts/{model}/first_turns/{dataset}-{split}.json"
 
 
 def first_turns(wildcards):
-    """Frozen first answers, for data sets with a second turn."""
-    if wildcards.dataset not in MULTI_TURN:
-        return []
-    return (
-        f"{ROOT}/prompts/{wildcards.model}/first_turns/{wildcards.dataset}-{wildcards.split}.json"
-    )
+    """Frozen answers to the first turns of a split."""
+    names = [name for name in having(wildcards.split) if name in MULTI_TURN]
+    return [first_turns_file(wildcards.model, name, wildcards.split) for name in names]
+
+
+def frozen_from(split):
+    """Local files of a split's questions and few-shot examples, of all data sets."""
+    sources = [
+        source
+        for name in having(split)
+        for source in (split_source(name, split), config["datasets"][name].get("few_shot"))
+    ]
+    return [source["path"] for source in sources if source and "path" in source]
+
+
+def frozen_files(split):
+    """What freezing a split writes, for any model."""
+    names = having(split)
+    prompts = [prompts_file("{model}", name, split) for name in names]
+    dropped = [file.removesuffix("jsonl") + "dropped.json" for file in prompts]
+    turns = [first_turns_file("{model}", name, split) for name in names if name in MULTI_TURN]
+    return [*prompts, *dropped, *turns]
+
+
+def frozen_splits(split):
+    """JSON for --splits."""
+
+    def for_model(wildcards):
+        return as_json([frozen_split(wildcards.model, name, split) for name in having(split)])
+
+    return for_model
+
+
+def frozen_split(model, dataset, split):
+    """One entry of --splits."""
+    spec = config["datasets"][dataset]
+    entry = {
+        "split": {
+            "dataset": dataset,
+            "source": split_source(dataset, split),
+            "few_shot": spec.get("few_shot"),
+            "longest_prompt": spec["longest_prompt"],
+        },
+        "out": prompts_file(model, dataset, split),
+    }
+    if dataset in MULTI_TURN:
+        turns = first_turns_file(model, dataset, split)
+        entry |= {"first_turns": turns, "cap": spec["max_new_tokens"]}
+    return entry
 
 
 def caps():
@@ -301,13 +332,18 @@ def experiment_facts():
     )
 
 
-def test_wildcards(wildcards):
-    """The wildcards of a test split, whose files carry no split in their names."""
-    return type("Wildcards", (), {**dict(wildcards.items()), "split": "test"})
-
-
 def results_root(wildcards, output):
     """results/<experiment>, from a job's first output two levels below it."""
+    return str(Path(output[0]).parents[1])
+
+
+def results_root_of_tables(wildcards, input):
+    """results/<experiment>, from a job's first input, a table."""
+    return str(Path(input[0]).parents[1])
+
+
+def folders_of_outputs(wildcards, output):
+    """Where methods keep what they learnt, from a job's outputs in their folders."""
     return str(Path(output[0]).parents[1])
 
 

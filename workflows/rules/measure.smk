@@ -1,5 +1,5 @@
 # Timed sessions: each holds one target and all arms. Nothing else runs beside one.
-PROFILED = 4 * len(DATASETS)  # prompts that are decoded with a clock around each phase
+PROFILED = len(DATASETS)  # prompts that are decoded with a clock around each phase
 
 
 rule session:

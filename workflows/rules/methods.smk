@@ -66,7 +66,7 @@ rule take_parts:
         model=model_spec,
         methods=trained_methods,
         parts=parts_folder,
-        folders=f"{ROOT}/methods/{{model}}",
+        folders=folders_of_outputs,
     shell:
         "python -m harness take-parts --methods {params.methods:q} --model {params.model:q}"
         " --parts {params.parts:q} --folders {params.folders:q} > {log} 2>&1"
@@ -89,7 +89,7 @@ rule collect_parts:
         "../../environment.yml"
     params:
         methods=trained_methods,
-        folders=f"{ROOT}/methods/{{model}}",
+        folders=methods_folder,
     shell:
         "python -m harness collect-parts --methods {params.methods:q} --folders {params.folders:q}"
         " --out $(dirname {output}) > {log} 2>&1"

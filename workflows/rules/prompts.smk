@@ -1,69 +1,63 @@
 # Frozen prompts, and the target's own answers to the train and tune splits.
 
 
-rule first_turns:
+# One process a model and split, for all data sets that have it: loading takes longer than freezing.
+rule freeze_prompts:
     input:
-        data=split_input,
+        data=frozen_from("test"),
         model=model_files,
     output:
-        f"{ROOT}/prompts/{{model}}/first_turns/{{dataset}}-{{split}}.json",
+        frozen_files("test"),
     log:
-        f"{ROOT}/logs/first_turns/{{model}}-{{dataset}}-{{split}}.log",
+        f"{ROOT}/logs/freeze/{{model}}-test.log",
     conda:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=GPUS,
+        gpu=GPUS if MULTI_TURN else 0,
     params:
         torch_threads=config["threads"],
         model=model_spec,
-        split=split_spec,
-        cap=lambda wc: config["datasets"][wc.dataset]["max_new_tokens"],
+        splits=frozen_splits("test"),
     shell:
-        "python -m harness --threads {params.torch_threads} first-turns --model {params.model:q} --split {params.split:q}"
-        " --cap {params.cap} --out {output} > {log} 2>&1"
+        "python -m harness --threads {params.torch_threads} freeze --model {params.model:q}"
+        " --splits {params.splits:q} 2>&1 | (tee {log} || true)"
 
 
-rule freeze_prompts:
+use rule freeze_prompts as freeze_tune_prompts with:
     input:
-        data=split_input,
+        data=frozen_from("tune"),
         model=model_files,
-        first_turns=first_turns,
     output:
-        prompts=f"{ROOT}/prompts/{{model}}/{{split}}/{{dataset}}.jsonl",
-        dropped=f"{ROOT}/prompts/{{model}}/{{split}}/{{dataset}}.dropped.json",
+        frozen_files("tune"),
     log:
-        f"{ROOT}/logs/freeze/{{model}}-{{dataset}}-{{split}}.log",
-    conda:
-        "../../environment.yml"
+        f"{ROOT}/logs/freeze/{{model}}-tune.log",
     params:
+        torch_threads=config["threads"],
         model=model_spec,
-        split=split_spec,
-        first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
-    shell:
-        "python -m harness freeze --model {params.model:q} --split {params.split:q} {params.first}"
-        " --out {output.prompts} > {log} 2>&1"
+        splits=frozen_splits("tune"),
 
 
-use rule freeze_prompts as freeze_test_prompts with:
-    input:
-        data=lambda wc: split_input(test_wildcards(wc)),
-        model=model_files,
-        first_turns=lambda wc: first_turns(test_wildcards(wc)),
-    output:
-        prompts=f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl",
-        dropped=f"{ROOT}/prompts/{{model}}/{{dataset}}.dropped.json",
-    log:
-        f"{ROOT}/logs/freeze/{{model}}-{{dataset}}-test.log",
-    params:
-        model=model_spec,
-        split=lambda wc: split_spec(test_wildcards(wc)),
-        first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
+if having("train"):
+
+    use rule freeze_prompts as freeze_train_prompts with:
+        input:
+            data=frozen_from("train"),
+            model=model_files,
+        output:
+            frozen_files("train"),
+        log:
+            f"{ROOT}/logs/freeze/{{model}}-train.log",
+        params:
+            torch_threads=config["threads"],
+            model=model_spec,
+            splits=frozen_splits("train"),
 
 
 rule answer:
     input:
         prompts=split_prompts,
+        first_turns=first_turns,
         model=model_files,
     output:
         f"{ROOT}/answers/{{model}}/{{split}}.jsonl",
@@ -78,6 +72,7 @@ rule answer:
         torch_threads=config["threads"],
         model=model_spec,
         caps=caps(),
+        first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
     shell:
         "python -m harness --threads {params.torch_threads} answer --model {params.model:q} --prompts {input.prompts}"
-        " --caps {params.caps:q} --out {output} 2>&1 | (tee {log} || true)"
+        " {params.first} --caps {params.caps:q} --out {output} 2>&1 | (tee {log} || true)"

@@ -10,6 +10,9 @@ ANALYSIS = [
         "draft_sizes",
         "definitions",
         "phases",
+        "categories",
+        "again",
+        "ranking",
         "summary",
         "divergences",
         "acceptance",
@@ -22,15 +25,29 @@ ANALYSIS = [
         "tables",
     )
 ]
-PRESENTATION = [
+FIGURES = [
     f"harness/presentation/{name}.py"
-    for name in ("wording", "figures", "explain", "verdicts", "report")
+    for name in ("wording", "style", "speed_figures", "draft_figures", "figures")
+]
+PRESENTATION = [
+    *FIGURES,
+    *(
+        f"harness/presentation/{name}.py"
+        for name in ("used", "explain", "findings", "main_table", "verdicts", "report", "page")
+    ),
 ]
 TABLES = collect(
     f"{ROOT}/tables/{{table}}.csv",
     table=[
         *("speedup", "acceptance_length", "draft_size", "rouge2", "summary", "preparation"),
-        *("divergences", "question_speedup", "acceptance_by_depth", "acceptance_by_node"),
+        *(
+            "pairs",
+            "categories",
+            "divergences",
+            "question_speedup",
+            "acceptance_by_depth",
+            "acceptance_by_node",
+        ),
         *("definitions", "phases", "detectable", "cost", "cost_model"),
         *(["draft_size_curve", "draft_size_reach", "best_draft_size"] if CURVE["methods"] else []),
     ],
@@ -53,7 +70,7 @@ rule tables:
         prepared=lambda wc: [file for model in MODELS for file in prepared_files(model)],
         profiles=collect(f"{ROOT}/profile/{{model}}.csv", model=MODELS),
         costs=collect(f"{ROOT}/cost/{{model}}.csv", model=MODELS),
-        code=ANALYSIS,
+        code=[*ANALYSIS, "harness/measure/step_cost.py"],
     output:
         TABLES,
         facts=f"{ROOT}/tables/facts.json",
@@ -72,7 +89,7 @@ rule figures:
     input:
         TABLES,
         coverage="workflows/resources/coverage.csv",
-        code=PRESENTATION[:2],
+        code=FIGURES,
     output:
         f"{ROOT}/figures/done.json",
     log:
@@ -92,6 +109,7 @@ rule report:
         f"{ROOT}/figures/done.json",
         template="workflows/report.typ",
         published="workflows/resources/published.csv",
+        ranking="workflows/resources/ranking.csv",
         code=PRESENTATION,
     output:
         f"{ROOT}/report/{{name}}.pdf",
@@ -103,6 +121,26 @@ rule report:
         root=results_root,
     shell:
         "python -m harness report --root {params.root:q} --name {wildcards.name} --out {output} > {log} 2>&1"
+
+
+# Of the configured experiment, as the PDFs beside it.
+rule page:
+    input:
+        TABLES,
+        f"{ROOT}/tables/facts.json",
+        f"{ROOT}/figures/done.json",
+        template="workflows/page.html.jinja",
+        code=PRESENTATION,
+    output:
+        report("reports/index.html", category="Reports", labels={"report": "index"}),
+    log:
+        f"{ROOT}/logs/page.log",
+    conda:
+        "../../environment.yml"
+    params:
+        root=results_root_of_tables,
+    shell:
+        "python -m harness page --root {params.root:q} --out {output} > {log} 2>&1"
 
 
 # reports/<name>.pdf is the copy for the configured experiment, which its page 1 names.

@@ -1,0 +1,61 @@
+"""Speed and acceptance length by category of question, for data sets that have several.
+
+A category of MT-bench has few questions, so that its figures are hints: no interval is given.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.rows import BASELINE
+
+COLUMNS = "model dataset category method questions tokens acceptance_length speedup".split()
+
+
+def categories(
+    rows: pd.DataFrame, prompts: dict[tuple[str, str], dict[str, Any]], summary: pd.DataFrame
+) -> pd.DataFrame:
+    """One line per model, data set, category and arm, by the estimators of the summary.
+
+    ``prompts`` by (model, prompt id), as frozen. A speedup is empty where the ``summary`` shows
+    none for the arm, which is so where answers loop.
+    """
+    places = zip(rows["model"], rows["prompt_id"], strict=True)
+    rows = rows.assign(category=[prompts[place].get("category") for place in places])
+    shown = summary.set_index(["model", "dataset", "method"])["speedup"].notna()
+    lines = [
+        line
+        for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False)
+        if cell["category"].nunique() > 1
+        for line in _lines(cell, shown.loc[model, dataset])
+    ]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _lines(cell: pd.DataFrame, shown: pd.Series) -> Iterator[dict[str, Any]]:
+    """Those of a model and data set; ``shown`` says of each arm whether it has a speedup."""
+    keys = ["model", "dataset", "category"]
+    for place, group in cell.groupby(keys, sort=False):
+        baseline = _rate(group[group["arm"] == BASELINE])
+        for arm, mine in group.groupby("arm", sort=False):
+            yield {
+                **dict(zip(keys, place, strict=True)),
+                "method": arm,
+                "questions": mine["question_id"].nunique(),
+                "tokens": int(mine["tokens"].sum()),
+                "acceptance_length": _ratio(mine, "decode_tokens", "decode_steps"),
+                "speedup": _rate(mine) / baseline if shown[arm] else math.nan,
+            }
+
+
+def _rate(rows: pd.DataFrame) -> float:
+    """Tokens per second of the decode phase."""
+    return _ratio(rows, "decode_tokens", "decode_seconds")
+
+
+def _ratio(rows: pd.DataFrame, above: str, below: str) -> float:
+    """Sum over sum; NaN where every answer ended with the token of its prefill."""
+    whole = rows[below].sum()
+    return float(rows[above].sum() / whole) if whole else math.nan

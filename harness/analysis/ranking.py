@@ -1,0 +1,165 @@
+"""Who is faster than whom: every pair of arms, and the range of ranks that each arm may have.
+
+A pair's interval holds the spread of its own sessions. Pooling that spread over all arms of a set
+would need fewer sessions, but where arms' spreads differ by a factor of two its intervals hold the
+truth too seldom (workflows/resources/ranking.csv); hence ``SESSIONS``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from harness.analysis.again import Again, again
+from harness.analysis.rows import AGAIN, BASELINE
+from harness.analysis.statistics import LogRatio, Timed, holm, log_ratio, per_question
+
+SESSIONS = 5  # at least, for ranks
+LEVEL = 0.05
+COLUMNS = "model dataset faster slower ratio ci_low ci_high p_holm tie".split()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two arms of a set, the faster one first.
+
+    ``found`` is the log of slower's decode seconds per token over faster's. ``p_holm`` is its
+    p-value against equal speed, Holm-adjusted over all pairs of ranked arms; None for other pairs.
+    """
+
+    faster: str
+    slower: str
+    found: LogRatio
+    p_holm: float | None
+    tie: bool  # the two cannot be told apart
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """``best``: one more than the arms that are significantly faster; ``worst``: the number of
+    ranked arms less those that are significantly slower. Being told apart is not transitive, so
+    that no single number says it.
+    """
+
+    best: int
+    worst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who is faster than whom in an experiment.
+
+    ``pairs``: one line per pair of arms of a model and data set. ``again``: the A/A test of each
+    model. ``ranks`` by (model, data set, arm), and ``unranked``: why a ``model/data set`` has none.
+    """
+
+    pairs: pd.DataFrame
+    again: dict[str, Again]
+    ranks: dict[tuple[str, str, str], Rank]
+    unranked: dict[str, str]
+
+
+def order(summary: pd.DataFrame, rows: pd.DataFrame, ranked: Sequence[str]) -> Order:
+    """Compare every two arms that have a speedup; rank those of ``ranked``.
+
+    ``rows`` of the models and data sets whose speedups are shown.
+    """
+    found = Order(pd.DataFrame(columns=COLUMNS), {}, {}, {})
+    lines: list[dict[str, object]] = []
+    for model, of_model in rows.groupby("model", sort=False):
+        cells = {
+            str(name): per_question(cell) for name, cell in of_model.groupby("dataset", sort=False)
+        }
+        test = found.again[str(model)] = again(cells)
+        for dataset, cell in cells.items():
+            mine = summary[(summary["model"] == model) & (summary["dataset"] == dataset)]
+            arms = list(mine.dropna(subset=["speedup"])["method"])
+            held = [arm for arm in arms if arm in ranked]
+            compared = pairs(cell, arms, held, _noise(cell))
+            lines += pair_lines(str(model), dataset, compared)
+            reason = _unranked(test, int(mine["sessions"].max()))
+            if reason:
+                found.unranked[f"{model}/{dataset}"] = reason
+                continue
+            for arm, rank in ranks(compared, held).items():
+                found.ranks[str(model), dataset, arm] = rank
+    return Order(pd.DataFrame(lines, columns=COLUMNS), found.again, found.ranks, found.unranked)
+
+
+def with_ranks(summary: pd.DataFrame, found: Order) -> pd.DataFrame:
+    """The summary with columns ``rank_best`` and ``rank_worst``, empty where nothing is ranked."""
+    places = zip(summary["model"], summary["dataset"], summary["method"], strict=True)
+    ranks_of = [found.ranks.get(place) for place in places]
+    return summary.assign(
+        rank_best=pd.array([rank and rank.best for rank in ranks_of], dtype="Int64"),
+        rank_worst=pd.array([rank and rank.worst for rank in ranks_of], dtype="Int64"),
+    )
+
+
+def _noise(timed: Timed) -> float:
+    """How far autoregressive decoding is from itself; 0 without such a pair."""
+    return abs(log_ratio(timed, BASELINE, AGAIN).estimate) if AGAIN in timed else 0.0
+
+
+def _unranked(test: Again, sessions: int) -> str | None:
+    """Why a data set has no ranks, if it has none."""
+    if sessions < SESSIONS:
+        return f"{sessions} sessions, and ranks need {SESSIONS}"
+    if test.passes is None:
+        return f"A/A: {test.reason}"
+    return None if test.passes else f"A/A fails: {test.reason}"
+
+
+def pairs(timed: Timed, arms: Sequence[str], ranked: Sequence[str], noise: float) -> list[Pair]:
+    """Every pair of ``arms`` of one model and data set.
+
+    ``ranked``: the arms whose pairs are tested together, at 5 % for all of them. Other pairs are
+    told apart by their own 95 % interval. A pair that is no further apart than ``noise``, the
+    absolute log ratio of autoregressive decoding to itself, is a tie in any case; so is one whose
+    sessions give no interval.
+    """
+    ordered = {pair: _faster_first(timed, *pair) for pair in combinations(arms, 2)}
+    tested = [pair for pair in ordered if set(pair) <= set(ranked)]
+    adjusted = dict(zip(tested, holm([ordered[pair][2].p_value for pair in tested]), strict=True))
+    found = []
+    for pair, (faster, slower, ratio) in ordered.items():
+        p = adjusted.get(pair)
+        apart = (ratio.p_value if p is None else p) < LEVEL and ratio.estimate > noise
+        found.append(Pair(faster, slower, ratio, p, not apart))
+    return found
+
+
+def _faster_first(timed: Timed, arm: str, other: str) -> tuple[str, str, LogRatio]:
+    found = log_ratio(timed, arm, other)  # positive where the other needs less time
+    if found.estimate > 0:
+        return other, arm, found
+    return arm, other, log_ratio(timed, other, arm)
+
+
+def ranks(found: Sequence[Pair], ranked: Sequence[str]) -> dict[str, Rank]:
+    """The range of ranks of each ranked arm."""
+    best, worst = dict.fromkeys(ranked, 1), dict.fromkeys(ranked, len(ranked))
+    for pair in found:
+        if pair.p_holm is not None and not pair.tie:
+            best[pair.slower] += 1
+            worst[pair.faster] -= 1
+    return {arm: Rank(best[arm], worst[arm]) for arm in ranked}
+
+
+def pair_lines(model: str, dataset: str, found: Sequence[Pair]) -> list[dict[str, object]]:
+    """Lines of ``pairs.csv``; ``ratio`` >= 1 with its 95 % interval, no interval adjusted."""
+    return [
+        {
+            "model": model,
+            "dataset": dataset,
+            "faster": pair.faster,
+            "slower": pair.slower,
+            "ratio": pair.found.interval.ratio,
+            "ci_low": pair.found.interval.low,
+            "ci_high": pair.found.interval.high,
+            "p_holm": pair.p_holm,
+            "tie": pair.tie,
+        }
+        for pair in found
+    ]

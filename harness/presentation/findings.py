@@ -1,0 +1,142 @@
+"""What a comparison found, in sentences made from its numbers: the first thing a reader sees."""
+
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from harness.analysis.rows import BASELINE
+from harness.presentation.wording import DATASETS, joined, name_of
+
+SUBJECT, YARDSTICK = "firp", "hf_generate"
+
+
+def findings(
+    dataset: str, summary: pd.DataFrame, pairs: pd.DataFrame, unranked: Mapping[str, str]
+) -> list[str]:
+    """The sentences on one data set, all models after each other.
+
+    ``summary`` and ``pairs`` are the whole tables; ``unranked`` says why a model/data set is not
+    ranked. The subject is FIRP, or the fastest ranked method where FIRP has no speedup.
+    """
+    mine = summary[summary["dataset"] == dataset]
+    models = list(dict.fromkeys(mine["model"]))
+    found = []
+    for model in models:
+        lines = _model_findings(
+            DATASETS[dataset],
+            mine[mine["model"] == model].set_index("method"),
+            pairs[(pairs["model"] == model) & (pairs["dataset"] == dataset)],
+            unranked.get(f"{model}/{dataset}"),
+        )
+        found += [f"{model}: {line}" if len(models) > 1 else line for line in lines]
+    return found
+
+
+def _model_findings(
+    name: str, arms: pd.DataFrame, pairs: pd.DataFrame, unranked: str | None
+) -> Iterator[str]:
+    yield from _failures(arms)
+    subject = _subject(arms)
+    if subject is None:
+        yield f"No speedup is shown on {name}: autoregressive decoding's answers loop."
+        return
+    yield _against_baseline(name, subject, arms.loc[subject])
+    if unranked:
+        yield f"The methods are not ranked: {unranked}."
+    else:
+        yield from _against_others(subject, _partners(subject, pairs))
+    yield from _against_yardstick(subject, pairs)
+    yield _answers(arms)
+
+
+def _failures(arms: pd.DataFrame) -> Iterator[str]:
+    for method, why in arms["failure"].dropna().items():
+        yield f"{name_of(str(method))} failed ({why}) and has no figures."
+
+
+def _subject(arms: pd.DataFrame) -> str | None:
+    """FIRP, else the fastest lossless method beside the baseline."""
+    counted = arms.dropna(subset=["speedup"])
+    if SUBJECT in counted.index:
+        return SUBJECT
+    ranked = counted.dropna(subset=["rank_best"])
+    others = ranked if len(ranked) else counted.drop(index=BASELINE, errors="ignore")
+    return None if others.empty else str(others["speedup"].idxmax())
+
+
+def _against_baseline(name: str, subject: str, line: pd.Series) -> str:
+    times = f"{line['speedup']:.2f} times as fast as autoregressive decoding in the same engine"
+    step = f"It commits {line['acceptance_length']:.2f} tokens a step"
+    if pd.isna(line["speedup_ci_low"]):
+        return f"{name_of(subject)} decodes {name} {times}; one session gives no interval. {step}."
+    interval = f"95 % interval {line['speedup_ci_low']:.2f} to {line['speedup_ci_high']:.2f}"
+    if line["speedup_ci_low"] > 1:
+        return f"{name_of(subject)} decodes {name} {times} ({interval}). {step}."
+    if line["speedup_ci_high"] < 1:
+        slower = f"{name_of(subject)} is slower on {name} than autoregressive decoding"
+        return f"{slower}: {line['speedup']:.2f} times as fast ({interval}). {step}."
+    shown = f"{name_of(subject)} is not shown to be faster on {name} than autoregressive decoding"
+    return f"{shown}: {line['speedup']:.2f} times as fast ({interval}). {step}."
+
+
+def _partners(subject: str, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of the subject with the other ranked methods, which are those with a Holm p-value."""
+    tested = pairs.dropna(subset=["p_holm"])
+    return tested[(tested["faster"] == subject) | (tested["slower"] == subject)]
+
+
+def _against_others(subject: str, partners: pd.DataFrame) -> Iterator[str]:
+    """Who is faster, who is slower, and who cannot be told apart from the subject."""
+    tied = partners["tie"].astype(bool)
+    faster = partners[~tied & (partners["slower"] == subject)]
+    slower = partners[~tied & (partners["faster"] == subject)]
+    for _, pair in faster.iterrows():
+        times = _times(pair)
+        yield f"{name_of(pair['faster'])} is faster than {name_of(subject)}, {times}."
+    if len(slower):
+        told = [f"{name_of(pair['slower'])} ({_times(pair)})" for _, pair in slower.iterrows()]
+        yield f"{name_of(subject)} is faster than {joined(told)}."
+    for _, pair in partners[tied].iterrows():
+        other = pair["slower"] if pair["faster"] == subject else pair["faster"]
+        yield (
+            f"{name_of(subject)} and {name_of(other)} cannot be told apart: "
+            f"{name_of(pair['faster'])} comes out {_times(pair)}."
+        )
+
+
+def _times(pair: pd.Series) -> str:
+    return f"{pair['ratio']:.2f} times as fast, {pair['ci_low']:.2f} to {pair['ci_high']:.2f}"
+
+
+def _against_yardstick(subject: str, pairs: pd.DataFrame) -> Iterator[str]:
+    """Published speedups are mostly over transformers' generate."""
+    mine = pairs[(pairs["faster"] == subject) & (pairs["slower"] == YARDSTICK)]
+    for _, pair in mine.iterrows():
+        interval = (
+            "" if pd.isna(pair["ci_low"]) else f" ({pair['ci_low']:.2f} to {pair['ci_high']:.2f})"
+        )
+        yield (
+            f"Against transformers' own generate, to which published speedups mostly refer, "
+            f"{name_of(subject)} is {pair['ratio']:.2f} times as fast{interval}."
+        )
+
+
+def _answers(arms: pd.DataFrame) -> str:
+    """Whether the lossless methods gave autoregressive decoding's own tokens."""
+    lossless = arms[arms["lossless"].astype(bool) & arms["exact_match_rate"].notna()]
+    differing = lossless[lossless["exact_match_rate"] < 1]
+    lossy = [name_of(str(name)) for name in arms.index[~arms["lossless"].astype(bool)]]
+    beside = f" {joined(lossy)} may differ by design." if lossy else ""
+    if differing.empty:
+        return (
+            "Every answer of every lossless method is, token for token, that of autoregressive "
+            f"decoding.{beside}"
+        )
+    told = [
+        f"{name_of(str(name))} {100 * rate:.1f} %"
+        for name, rate in differing["exact_match_rate"].items()
+    ]
+    return (
+        f"Not all answers of lossless methods are those of autoregressive decoding: {joined(told)} "
+        f"of them are (causes in divergences.csv).{beside}"
+    )

@@ -1,0 +1,103 @@
+"""What the terminal says of the workflow's jobs: each in words, its seconds, and how many are left.
+
+Snakemake's own lines (inputs, outputs, reasons) stay in its log file and in dry runs.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+HANDLER = "DefaultStreamHandler"  # Snakemake's name of what writes to the terminal
+WORDS = {
+    "check_methods": "checking every method's settings",
+    "stand_in": "generating {dataset}, {split} split",
+    "rebuild_mini_target": "training the target of mini",
+    "pretrain_target": "training the target {model}",
+    "freeze_prompts": "freezing the test prompts for {model}",
+    "freeze_tune_prompts": "freezing the tune prompts for {model}",
+    "freeze_train_prompts": "freezing the train prompts for {model}",
+    "answer": "answers of {model} to the {split} split",
+    "take_parts": "taking the ready-made parts for {model}",
+    "collect_parts": "collecting the parts of {model}",
+    "train_method": "training {method} for {model}",
+    "tune_method": "choosing the setting of {method} for {model}",
+    "sweep_train": "training variant {variant} of {method} for {model}",
+    "sweep_tune": "choosing the setting of variant {variant} of {method} for {model}",
+    "sweep_table": "table of the sweep of {method}",
+    "draft_size_curve": "acceptance by draft size, {model}",
+    "cost": "timing forwards of {model}",
+    "profile": "timing the phases of each method's steps, {model}",
+    "session": "session {session}: all methods on {dataset}, {model}",
+    "tables": "tables",
+    "figures": "figures",
+    "page": "reports/index.html",
+    "report": "report on {name}",
+    "publish": "reports/{name}.pdf",
+    "bench_engine": "timing the engine, {bench}",
+    "predict_speedups": "predicting speedups, {bench}",
+}
+_NOISE = ("Select jobs to execute", "Execute ", "Complete log(s): ")
+
+
+def in_words(rule: str, wildcards: Mapping[str, str]) -> str:
+    """A job in words; the rule's own name where there are none for it."""
+    return WORDS.get(rule, rule.replace("_", " ")).format_map(wildcards)
+
+
+class JobLines(logging.Formatter):
+    """Filter and formatter of Snakemake's events on jobs; all else is formatted as before.
+
+    A job's words come when it begins; its seconds with the progress, when it has ended.
+    """
+
+    def __init__(self, otherwise: logging.Formatter | None) -> None:
+        super().__init__()
+        self._otherwise = otherwise or logging.Formatter()
+        self._begun: dict[int, tuple[str, float]] = {}
+        self._ended = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the event has a line of its own that a person wants to read."""
+        if _event(record) == "job_finished":
+            words, begun = self._begun.pop(vars(record)["job_id"])
+            self._ended = f"{words}, {time.monotonic() - begun:.0f} s"
+            return False
+        return not str(record.msg or "").startswith(_NOISE)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of an event."""
+        said = vars(record)
+        if _event(record) == "job_info":
+            words = in_words(said["rule_name"], said["wildcards"] or {})
+            self._begun[said["jobid"]] = words, time.monotonic()
+            return words
+        if _event(record) == "progress":
+            return f"[{said['done']} of {said['total']}] {self._ended}"
+        return self._otherwise.format(record)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """The name of Snakemake's event; empty for a plain message."""
+    event = getattr(record, "event", None)
+    return "" if event is None else str(getattr(event, "value", event))
+
+
+def held_by_another(reports: Path, experiment: str) -> str | None:
+    """A line where ``reports`` holds another experiment's copies, which this run will replace."""
+    page = reports / "index.html"
+    text = page.read_text() if page.is_file() else ""
+    title = re.search(r"<title>firp-bench: (.*?)</title>", text)
+    if title is None or title[1] == experiment:
+        return None
+    return f"{reports}/ holds the reports of {title[1]}; those of {experiment} take their place"
+
+
+def speak_in_words(logger: logging.Logger) -> None:
+    """Have the terminal's handler of Snakemake's ``logger`` say its lines as above."""
+    for handler in logger.handlers:
+        if handler.get_name() == HANDLER:
+            lines = JobLines(handler.formatter)
+            handler.setFormatter(lines)
+            handler.addFilter(lines.filter)

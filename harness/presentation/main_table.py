@@ -1,0 +1,68 @@
+"""The main table of a data set, and the guards beside it, as readers see them."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from harness.presentation.explain import named
+from harness.presentation.used import used
+from harness.presentation.wording import number, rank_text
+
+HEADER = ("method,tokens/s,speedup,95 % interval,end to end,accepted,draft size,rank").split(",")
+GUARDS = ("method,tokens,extra MB,Rouge-2 vs AR,length vs AR,as good as AR,looping").split(",")
+QUALITY = {"xsum": "Rouge-2", "gsm8k": "accuracy"}
+# The method's name and, below it, the setting that it decoded with.
+Cell = str | list[str]
+
+
+def main_rows(root: Path, dataset: str, mine: pd.DataFrame) -> list[list[Cell]]:
+    """The main table, header first; ``mine`` are a data set's lines of the summary."""
+    body: list[list[Cell]] = [
+        [[name, used(root, line["model"], line["method"])], *figures(dataset, line)]
+        for name, line in named(mine)
+    ]
+    header: list[Cell] = [*HEADER, *([QUALITY[dataset]] if dataset in QUALITY else []), "as AR"]
+    return [header, *body]
+
+
+def guard_rows(mine: pd.DataFrame) -> list[list[str]]:
+    """What might make a speedup unfair: memory, other texts, other lengths, loops."""
+    return [GUARDS, *([name, *_guards(line)] for name, line in named(mine))]
+
+
+def figures(dataset: str, line: pd.Series) -> list[str]:
+    """The figures of one arm, in the order of the header."""
+    low, high = line["speedup_ci_low"], line["speedup_ci_high"]
+    quality = [number(line["rouge2" if dataset == "xsum" else "accuracy"], 3)]
+    return [
+        number(line["tokens_per_second"], 1),
+        number(line["speedup"], 2),
+        "–" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]",
+        number(line["end_to_end_speedup"], 2),
+        number(line["acceptance_length"], 2),
+        number(line["draft_size"], 1),
+        rank_text(line["rank_best"], line["rank_worst"]),
+        *(quality if dataset in QUALITY else []),
+        number(100 * line["exact_match_rate"], 1, " %"),
+    ]
+
+
+def _as_good(line: pd.Series) -> str:
+    """Whether the scores are equivalent to autoregressive ones, and the difference's interval."""
+    if pd.isna(line["quality_difference"]):
+        return "–"
+    word = "yes" if line["as_good"] in (True, "True") else "not shown"
+    if line["quality_low"] == line["quality_high"] == 0:
+        return f"{word}, equal"
+    return f"{word}, {line['quality_low']:+.3f} to {line['quality_high']:+.3f}"
+
+
+def _guards(line: pd.Series) -> list[str]:
+    return [
+        number(line["tokens"], 0),
+        number(line["extra_memory_mb"], 2),
+        number(line["rouge2_vs_ar"], 3),
+        number(line["length_ratio"], 3),
+        _as_good(line),
+        number(100 * line["loop_rate"], 1, " %"),
+    ]

@@ -1,0 +1,150 @@
+"""Figures of speed: how many times as fast, on which questions, and where a step's time goes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from harness.analysis.phases import PHASES
+from harness.presentation.style import (
+    NEUTRAL,
+    colours,
+    figure_of,
+    label_below,
+    legend_beside,
+    model_panels,
+    name_bars,
+    ordered,
+    panels,
+)
+from harness.presentation.wording import DATASETS, name_of
+
+_BAR = 0.2  # inches of height
+_ROOM = 0.55  # for the axis below the bars
+_JITTER = 0.28
+
+
+def speedup(root: Path, dataset: str | None = None) -> Figure | None:
+    """Speedup over autoregressive decoding with 95 % intervals; of one data set or of all."""
+    table = pd.read_csv(root / "tables" / "summary.csv")
+    table = table[table["method"] != "autoregressive"].dropna(subset=["speedup"])
+    return _bars(_of(table, dataset))
+
+
+def _of(table: pd.DataFrame, dataset: str | None) -> pd.DataFrame:
+    """The lines of a data set, or all; each with the panel that it belongs to."""
+    if dataset is not None:
+        return table[table["dataset"] == dataset].assign(panel=lambda t: t["model"])
+    named = table["dataset"].map(DATASETS)
+    return table.assign(
+        panel=named if table["model"].nunique() == 1 else table["model"] + "\n" + named
+    )
+
+
+def _bars(table: pd.DataFrame) -> Figure | None:
+    if table.empty:
+        return None
+    methods = ordered(table["method"])
+    axes = panels(list(dict.fromkeys(table["panel"])), _ROOM + _BAR * len(methods))
+    for name, axis in axes.items():
+        mine = table[table["panel"] == name].set_index("method").reindex(methods)
+        _speedup_bars(axis, mine)
+    label_below(axes, "times as fast as autoregressive decoding")
+    name_bars(axes, list(map(name_of, methods)))
+    return figure_of(axes)
+
+
+def _speedup_bars(axis: plt.Axes, mine: pd.DataFrame) -> None:
+    """A bar a method with its interval, and the number behind it."""
+    low = (mine["speedup"] - mine["speedup_ci_low"]).fillna(0)
+    high = (mine["speedup_ci_high"] - mine["speedup"]).fillna(0)
+    shades = [colours(mine.index)[method] for method in mine.index]
+    style = {"ecolor": "black", "error_kw": {"elinewidth": 0.9, "capsize": 2.5}}
+    axis.barh(
+        range(len(mine)), mine["speedup"], height=0.72, xerr=[low, high], color=shades, **style
+    )
+    for place, (value, above) in enumerate(zip(mine["speedup"], high, strict=True)):
+        if not pd.isna(value):
+            axis.annotate(
+                f"{value:.2f}",
+                (value + above, place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+            )
+    axis.axvline(1.0, color="black", linewidth=0.8)
+    axis.margins(x=0.14)
+    axis.grid(visible=False, axis="y")
+
+
+def question_speedup(root: Path, dataset: str) -> Figure | None:
+    """The speedup of every question, and each arm's median."""
+    table = pd.read_csv(root / "tables" / "question_speedup.csv")
+    table = table[table["dataset"] == dataset]
+    if table.empty:
+        return None
+    methods = ordered(table["arm"])
+    axes = panels(list(dict.fromkeys(table["model"])), _ROOM + _BAR * len(methods))
+    for model, axis in axes.items():
+        random = np.random.default_rng(0)  # points are scattered alike in every drawing
+        for place, method in enumerate(methods):
+            mine = table[(table["model"] == model) & (table["arm"] == method)]["speedup"]
+            height = place + random.uniform(-_JITTER, _JITTER, len(mine))
+            axis.scatter(mine, height, s=6, color=colours(methods)[method], linewidths=0)
+            if len(mine):
+                axis.plot([mine.median()] * 2, [place - 0.38, place + 0.38], "k-", linewidth=1.2)
+        axis.axvline(1.0, color="black", linewidth=0.8)
+    label_below(axes, "times as fast as autoregressive decoding, a dot a question")
+    name_bars(axes, list(map(name_of, methods)))
+    return figure_of(axes)
+
+
+def phases(root: Path) -> Figure | None:
+    """Milliseconds of a decode step by phase; in one piece outside the engine."""
+    table = pd.read_csv(root / "tables" / "phases.csv")
+    if table.empty:
+        return None
+    table = table.assign(whole_ms=table["timed_ms"].where(table["forward_ms"].isna()))
+    methods = ordered(table["method"])
+    height = _ROOM + 0.3 + _BAR * len(methods)
+    axes = panels(list(dict.fromkeys(table["model"])), height)
+    for model, axis in axes.items():
+        _phase_bars(axis, table[table["model"] == model].set_index("method").reindex(methods))
+    name_bars(axes, list(map(name_of, methods)))
+    label_below(axes, "milliseconds a decode step")
+    legend_beside(axes, columns=4)
+    return figure_of(axes)
+
+
+def _phase_bars(axis: plt.Axes, mine: pd.DataFrame) -> None:
+    """The phases of each method's step, one after the other."""
+    parts = [*PHASES, "between", "whole"]
+    left = pd.Series(0.0, index=mine.index)
+    for part, colour in zip(parts, NEUTRAL, strict=False):
+        width = mine[f"{part}_ms"].fillna(0.0)
+        label = {"between": "between phases", "whole": "not split"}.get(part, part)
+        axis.barh(range(len(mine)), width, left=left, height=0.72, color=colour, label=label)
+        left = left + width
+    axis.grid(visible=False, axis="y")
+
+
+def cost(root: Path) -> Figure | None:
+    """Milliseconds of a forward of the target against its rows, a line per context."""
+    file = root / "tables" / "cost.csv"
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    axes = model_panels(table, 2.3)
+    for model, axis in axes.items():
+        mine = table[table["model"] == model]
+        shared = {"x": "rows", "y": "forward_ms", "hue": "context", "palette": "viridis"}
+        sns.lineplot(mine, **shared, marker="o", legend="full", ax=axis)
+        axis.set(xlabel="rows of the forward", ylabel="milliseconds", ylim=(0, None))
+        axis.set_xscale("log", base=2)
+        rows = sorted(mine["rows"].unique())
+        axis.set_xticks(rows, rows)
+        axis.legend(title="tokens in the cache")
+    return figure_of(axes)

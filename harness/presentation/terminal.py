@@ -1,0 +1,57 @@
+"""The main table as text, for the terminal in which an experiment ended."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from harness.files import read_json
+from harness.presentation.explain import named
+from harness.presentation.report import found_lines
+from harness.presentation.wording import DATASETS, number, rank_text
+
+HEADER = ["method", "speedup", "95 % interval", "accepted", "rank"]
+
+
+def print_summary(root: Path, reports: Path) -> None:
+    """Print what was found on every data set, its main table, and where the reports are."""
+    facts = read_json(root / "tables" / "facts.json")
+    summary = pd.read_csv(root / "tables" / "summary.csv")
+    for name in facts["experiment"]["datasets"]:
+        print(f"\n{DATASETS[name]}")
+        print("\n".join(aligned(_rows(summary[summary["dataset"] == name]))))
+        for line in found_lines(root, name, facts, summary):
+            print(f"- {line}")
+    print("\nReports:", ", ".join(str(file) for file in _reports(reports, facts)))
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of text with columns of equal width: the first to the left, others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _rows(mine: pd.DataFrame) -> list[list[str]]:
+    body = [
+        [
+            name,
+            number(line["speedup"], 2),
+            "–"
+            if pd.isna(line["speedup_ci_low"])
+            else f"{line['speedup_ci_low']:.2f} to {line['speedup_ci_high']:.2f}",
+            number(line["acceptance_length"], 2),
+            rank_text(line["rank_best"], line["rank_worst"]),
+        ]
+        for name, line in named(mine)
+    ]
+    return [HEADER, *body]
+
+
+def _reports(folder: Path, facts: dict[str, dict[str, dict[str, object]]]) -> list[Path]:
+    names = [f"{name}.pdf" for name in (*facts["experiment"]["datasets"], "paper")]
+    return [folder / name for name in ("index.html", *names) if (folder / name).is_file()]

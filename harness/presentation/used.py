@@ -1,0 +1,56 @@
+"""Which setting each arm decoded with, in a few words: above all, which tree."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.analysis.preparation import prepared_as
+from harness.files import read_json
+
+# Arms that decode with another method's parts, and with a tree of their own.
+_FIXED = {
+    "medusa_template": "Medusa's published tree of 63 nodes",
+    "medusa_cartesian": "the package's kind of tree, all combinations",
+    "medusa_llm": "the package's tree, all combinations",
+}
+_PASSES = {"combined": "one pass", "two_pass": "two passes"}
+_POLICIES = {"static": "static tree", "best_first": "best-first tree"}
+
+
+def used(root: Path, model: str, arm: str) -> str:
+    """A few words on an arm's setting; empty where it has none."""
+    if arm in _FIXED:
+        return _FIXED[arm]
+    file = root / "methods" / model / prepared_as(arm) / "setting.json"
+    if not file.is_file():
+        return ""
+    setting = read_json(file)
+    for key, words in _WORDS.items():
+        if key in setting:
+            return words(setting)
+    return ""
+
+
+def _tree(setting: dict[str, Any]) -> str:
+    tree = f"{_POLICIES.get(setting['policy'], setting['policy'])}, {setting['drafts']} drafts"
+    return f"{tree}, {_PASSES[setting['passes']]}" if "passes" in setting else tree
+
+
+def _lookahead(setting: dict[str, Any]) -> str:
+    pool = "pool from the prompt" if setting["from_prompt"] else "pool empty at first"
+    return f"W {setting['width']}, N {setting['ngram']}, G {setting['guesses']}, {pool}"
+
+
+def _skips(setting: dict[str, Any]) -> str:
+    return f"{len(setting['skipped'])} sublayers skipped, chain of up to {setting['longest']}"
+
+
+# By a key that only such a setting has, the first that fits.
+_WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "policy": _tree,
+    "ngram": _lookahead,
+    "skipped": _skips,
+    "match": lambda setting: f"chain of up to {setting['drafts']}, {setting['match']} match",
+    "cache": lambda setting: f"{setting['cache']} cache",
+    "drafts": lambda setting: f"chain of {setting['drafts']}",
+}

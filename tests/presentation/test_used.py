@@ -1,0 +1,30 @@
+"""The setting beside an arm's name: the tree above all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.files import write_json
+from harness.presentation.used import used
+
+TREE = {"policy": "best_first", "drafts": 5, "depth": 4, "paths": []}
+
+
+@pytest.mark.parametrize(
+    ("arm", "method", "setting", "said"),
+    [
+        ("medusa", "medusa", TREE, "best-first tree, 5 drafts"),
+        ("medusa_typical", "medusa", TREE, "best-first tree, 5 drafts"),
+        ("medusa_llm", "medusa", TREE, "the package's tree, all combinations"),
+        ("firp", "firp", TREE | {"passes": "two_pass"}, "best-first tree, 5 drafts, two passes"),
+        ("hf_generate", "hf_generate", {"cache": "static"}, "static cache"),
+        ("hf_assisted", "hf_assisted", {"drafts": 3}, "chain of 3"),
+        ("autoregressive", "none", {}, ""),
+    ],
+)
+def test_in_a_few_words(
+    tmp_path: Path, arm: str, method: str, setting: dict[str, Any], said: str
+) -> None:
+    write_json(tmp_path / "methods/m" / method / "setting.json", setting)
+    assert used(tmp_path, "m", arm) == said
