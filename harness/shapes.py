@@ -5,19 +5,20 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.models import require_device, store_by_column
+from harness.models import require_device
 from harness.pretrain.train import Shape
 
 # Rotary positions store nothing, so there is room behind LLaMA-2's 4096.
 POSITIONS = 8192
 # 7b and 13b: LLaMA-2 and Vicuna (config.json of meta-llama/Llama-2-7b-hf and -13b-hf). The others
-# are for CPUs: 4 M parameters, 59 M and 271 M.
+# are for CPUs: 4 M parameters, 135 M (config.json of HuggingFaceTB/SmolLM2-135M), 59 M and 271 M.
 SHAPES = {
-    "tiny": Shape(6, 256, 8, 512, 1024, POSITIONS),
-    "small": Shape(8, 512, 8, 1408, 32000, POSITIONS),
-    "medium": Shape(16, 1024, 16, 2816, 32000, POSITIONS),
-    "7b": Shape(32, 4096, 32, 11008, 32000, POSITIONS),
-    "13b": Shape(40, 5120, 40, 13824, 32000, POSITIONS),
+    "tiny": Shape(6, 256, 8, 512, 1024, POSITIONS, tied=False),
+    "135m": Shape(30, 576, 9, 1536, 49152, POSITIONS, keys=3),
+    "small": Shape(8, 512, 8, 1408, 32000, POSITIONS, tied=False),
+    "medium": Shape(16, 1024, 16, 2816, 32000, POSITIONS, tied=False),
+    "7b": Shape(32, 4096, 32, 11008, 32000, POSITIONS, tied=False),
+    "13b": Shape(40, 5120, 40, 13824, 32000, POSITIONS, tied=False),
 }
 
 
@@ -31,7 +32,7 @@ def find_shape(name: str) -> Shape:
 def random_target(shape: Shape, dtype: str, device: str, seed: int = 0) -> Target:
     """A Llama target of ``shape``, its weights made on ``device`` in ``dtype`` from the start.
 
-    Weights are normal, as an untrained model's; the head has a matrix of its own.
+    Weights are normal, as an untrained model's.
     """
     require_device(device)
     torch.manual_seed(seed)
@@ -40,8 +41,6 @@ def random_target(shape: Shape, dtype: str, device: str, seed: int = 0) -> Targe
             model = AutoModelForCausalLM.from_config(
                 _config(shape), dtype=getattr(torch, dtype), attn_implementation="sdpa"
             )
-        if device == "cpu":
-            store_by_column(model)
         return Target(model)
     except torch.OutOfMemoryError as error:
         raise HarnessError(f"weights of {shape} in {dtype}: {str(error).split('. ')[0]}") from None
@@ -52,11 +51,11 @@ def _config(shape: Shape) -> LlamaConfig:
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
+        num_key_value_heads=shape.keys or shape.heads,
         intermediate_size=shape.inner,
         vocab_size=shape.vocab,
         max_position_embeddings=shape.context,
-        tie_word_embeddings=False,
+        tie_word_embeddings=shape.tied,
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,

@@ -20,7 +20,6 @@ from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Method
-from harness.models import store_by_column
 from methods.medusa import load_heads
 from methods.medusa.heads import Heads
 from methods.medusa.templates import cartesian
@@ -65,8 +64,6 @@ class _Peer(MedusaModel):
         wanted = self.medusa_head.state_dict()
         self.medusa_head.load_state_dict({name: heads.state_dict()[name] for name in wanted})
         self.medusa_head.to(base.dtype).to(base.device).requires_grad_(False)
-        if base.device.type == "cpu":
-            store_by_column(self.medusa_head)  # as the target's own matrices are
 
 
 def _old_llama(target: Target) -> Any:

@@ -46,7 +46,7 @@ class OtherLayout(EngineDecoder):
 
     def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
         block = super()._block(tree, extra)
-        return Block(block.groups, self.wrong(block.layout), key=(type(self), block.key))
+        return replace(block, layout=self.wrong(block.layout))
 
     def wrong(self, layout: BlockLayout) -> BlockLayout:
         raise NotImplementedError

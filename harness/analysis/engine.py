@@ -11,13 +11,15 @@ from harness.analysis.rows import BASELINE
 from harness.files import replacing
 
 FORWARDS = (
-    "rows context forward_ms low_ms high_ms relative_forward bytes_read bandwidth_fraction".split()
-)
+    "rows context forward_ms low_ms high_ms relative_forward bytes_read bandwidth_fraction "
+    "stock_ms graphs_ms products_ms"
+).split()
 STEPS = (
     "arm context step_ms low_ms high_ms tokens_per_second relative_step relative_low relative_high "
     "bytes_read bandwidth_fraction counts"
 ).split()
 Round = dict[str, Any]  # as harness.measure.engine.Round
+FAST_FIRP = ("firp_combined_compiled", "firp_combined_graphs")
 STEP_ONLY = "cost of a step only: random projections"
 WHOLE = "tokens"
 
@@ -47,9 +49,13 @@ def step_bytes(measured: dict[str, Any], committed: float) -> float:
 def forward_table(measured: dict[str, Any]) -> pd.DataFrame:
     """One line a number of rows and context: median, lowest and highest milliseconds of a forward.
 
-    ``relative_forward``: over one row's at the same context, where that was timed.
+    ``relative_forward``: over one row's at the same context, where that was timed. ``stock_ms`` and
+    ``graphs_ms``: medians by stock layers and by CUDA graphs; ``products_ms``: of the matrix
+    products alone. Each is missing where it was not timed.
     """
-    times = {(f["rows"], f["context"]): f["seconds"] for f in measured["forwards"]}
+    times = _by_cell(measured["forwards"])
+    others = {way: _by_cell(cells) for way, cells in measured["other_forwards"].items()}
+    products = {one["rows"]: one["seconds"] for one in measured["products"]}
     lines = []
     for (rows, context), seconds in sorted(times.items()):
         one = times.get((1, context))
@@ -57,21 +63,33 @@ def forward_table(measured: dict[str, Any]) -> pd.DataFrame:
         middle = float(np.median(seconds))
         relative = middle / float(np.median(one)) if one else None
         share = bandwidth_fraction(read, middle, measured["copy"]["rate"])
-        lines.append([rows, context, *_spread(seconds), relative, read, share])
+        beside = [
+            _milliseconds(others.get(w, {}).get((rows, context))) for w in ("stock", "graphs")
+        ]
+        beside.append(_milliseconds(products.get(rows)))
+        lines.append([rows, context, *_spread(seconds), relative, read, share, *beside])
     return pd.DataFrame(lines, columns=FORWARDS)
+
+
+def _by_cell(forwards: list[dict[str, Any]]) -> dict[tuple[int, int], list[float]]:
+    return {(one["rows"], one["context"]): one["seconds"] for one in forwards}
+
+
+def _milliseconds(seconds: Sequence[float] | None) -> float | None:
+    return None if seconds is None else 1000 * float(np.median(seconds))
 
 
 def step_table(measured: dict[str, Any]) -> pd.DataFrame:
     """One line an arm and context: a decode step's milliseconds, tokens per second, bandwidth.
 
     ``relative_*``: over autoregressive decoding in the engine, median, lowest and highest of the
-    ratios within a round; of compiled FIRP over that compiled. Bytes are those of an arm that runs
-    one row through every layer.
+    ratios within a round; of compiled or captured FIRP over such autoregressive decoding. Bytes are
+    those of an arm that runs one row through every layer.
     """
     rounds = {(d["arm"], d["context"]): d["rounds"] for d in measured["decodes"]}
     lines = []
     for (arm, context), mine in rounds.items():
-        plain = "autoregressive_compiled" if arm == "firp_combined_compiled" else BASELINE
+        plain = arm.replace("firp_combined", BASELINE) if arm in FAST_FIRP else BASELINE
         if (plain, context) not in rounds:
             continue  # it could not be compiled
         line = {"arm": arm, "context": context} | _step(mine, rounds[plain, context])

@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 def add(commands: Any) -> None:
     """The engine benchmark and its predictions."""
     add = command(commands, "engine", "time the engine beside bandwidth and generate", _engine)
-    add("--shape", help="tiny, small, medium, 7b or 13b: random weights")
+    add("--shape", help="tiny, 135m, small, medium, 7b or 13b: random weights")
     add("--layers", type=int, help="of a shape, all by default")
     add("--model", type=Path, help="a model's folder instead of a shape")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))

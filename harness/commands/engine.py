@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +17,8 @@ from harness.commands.engine_arms import (
     engine_arms,
     firp_facts,
     generate_arms,
+    graph_arms,
+    in_graphs,
     why_not_compiled,
 )
 from harness.decoder import Decoder, Request
@@ -24,8 +27,8 @@ from harness.engine.weights import library
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.measure.bandwidth import BUFFER, copy_rates, weight_bytes
-from harness.measure.cost import VerifyForward, sample_forwards
-from harness.measure.engine import Grid, time_rounds
+from harness.measure.cost import VerifyForward, sample
+from harness.measure.engine import Grid, operations, product_seconds, time_rounds
 from harness.measure.machine import (
     Disturbance,
     commit,
@@ -39,6 +42,7 @@ from harness.presentation.engine import show_engine
 from harness.shapes import find_shape, random_target
 
 MEASURED = "engine.json"
+ENGINE = "engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,9 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
     facts = _facts(subject) | {"grid": asdict(grid)}
     before = copy_rates(target.device)
     disturbance = Disturbance()
-    forwards = _forwards(target, grid)
+    ways = _ways(target, grid)
+    forwards = _forwards(ways, grid)
+    products = _products(target, grid)
     disturbed = disturbance.seconds()  # before compilers run in processes of their own
     decodes, left_out = _decodes(target, grid, compiled)
     rates = before + copy_rates(target.device)
@@ -94,7 +100,10 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
     return {
         **facts,
         "copy": copied,  # bytes, bytes per second
-        "forwards": forwards,
+        "forwards": forwards.pop(ENGINE),
+        "other_forwards": forwards,
+        "products": products,
+        "operations": {name: operations(forward) for name, forward in ways.items()},
         "decodes": decodes,
         "left_out": left_out,
         "disturbance": disturbed,
@@ -118,7 +127,7 @@ def _facts(subject: Subject) -> dict[str, Any]:
             "per_token": target.arena.bytes_per_slot,
         },
         "firp": firp_facts(target) if len(target.layers) > 1 else None,
-        "machine": machine(target.devices),
+        "machine": machine(target.devices, target.products),
         "packages": packages() | library(target.weights),
         "commit": commit(),
         "sources": source_hash(),
@@ -126,15 +135,33 @@ def _facts(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _forwards(target: Target, grid: Grid) -> list[dict[str, Any]]:
-    """Verify forwards and their head, as the decode loop runs them."""
-    forward = VerifyForward(target, _text(target, max(grid.contexts) + 1), max(grid.rows))
-    cells = [(rows, context) for rows in grid.rows for context in grid.contexts]
-    found = sample_forwards(forward, cells, grid.repeats)
-    return [
-        {"rows": rows, "context": context, "seconds": seconds}
-        for (rows, context), seconds in found.items()
-    ]
+def _ways(target: Target, grid: Grid) -> dict[str, VerifyForward]:
+    """The verify forward as the engine runs it, by stock layers, and on CUDA by graphs."""
+    targets = {ENGINE: target}
+    if target.why_stock is None:
+        targets["stock"] = Target(target.model, layers="stock")
+    if target.device.type == "cuda":
+        targets["graphs"] = in_graphs(target, grid.slots)
+    text = _text(target, max(grid.contexts) + 1)
+    return {name: VerifyForward(one, text, max(grid.rows)) for name, one in targets.items()}
+
+
+def _forwards(ways: dict[str, VerifyForward], grid: Grid) -> dict[str, list[dict[str, Any]]]:
+    """Verify forwards and their head, as the decode loop runs them, by the way they are run."""
+    cells = [(way, (r, c)) for way in ways for r in grid.rows for c in grid.contexts]
+    times = sample(lambda cell: ways[cell[0]].seconds(cell[1]), cells, grid.repeats)
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+    for (way, (rows, context)), seconds in times.items():
+        found[way].append({"rows": rows, "context": context, "seconds": seconds})
+    return found
+
+
+def _products(target: Target, grid: Grid) -> list[dict[str, Any]]:
+    """The products of all layers and the head alone, on rows that nothing has to make."""
+    if target.why_stock is not None:
+        return []
+    found = sample(partial(product_seconds, target), grid.rows, grid.repeats)
+    return [{"rows": rows, "seconds": seconds} for rows, seconds in found.items()]
 
 
 def _decodes(
@@ -142,7 +169,7 @@ def _decodes(
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Rounds of every arm by context, shortest first; and the arms left out, with the reason."""
     fast = compiled_arms(target, grid.slots) if compiled else {}
-    arms = engine_arms(target) | generate_arms(target) | fast
+    arms = engine_arms(target) | generate_arms(target) | graph_arms(target, grid.slots) | fast
     left_out = {} if compiled else dict.fromkeys(COMPILED, "not asked for")
     lines = []
     for context in tqdm(grid.contexts, desc="decode", unit="context"):

@@ -19,6 +19,7 @@ STEPS = 3
 # With the root 9 nodes: two thirds of a tree of depth 3 lie on the two best first tokens.
 PATHS = ((0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1))
 COMPILED = ("hf_compiled", "autoregressive_compiled", "firp_combined_compiled")
+GRAPHS = ("autoregressive_graphs", "firp_combined_graphs")
 
 
 def engine_arms(target: Target) -> dict[str, Decoder]:
@@ -65,6 +66,24 @@ def compiled_arms(target: Target, slots: int) -> dict[str, Decoder]:
     if len(target.layers) > 1:
         arms.append(_firp(ours, "combined"))
     return dict(zip(COMPILED, arms, strict=False))
+
+
+def graph_arms(target: Target, slots: int) -> dict[str, Decoder]:
+    """The engine's own steps captured as CUDA graphs; none elsewhere."""
+    if target.device.type != "cuda":
+        return {}
+    ours = in_graphs(target, slots)
+    arms: list[Decoder] = [EngineDecoder(ours, Drafter())]
+    if len(target.layers) > 1:
+        arms.append(_firp(ours, "combined"))
+    return dict(zip(GRAPHS, arms, strict=False))
+
+
+def in_graphs(target: Target, slots: int) -> Target:
+    """The same model with an arena of its own, replayed as CUDA graphs."""
+    ours = Target(target.model, execution="graphs")
+    ours.begin(slots)
+    return ours
 
 
 def why_not_compiled(decoder: Decoder, request: Request) -> str | None:

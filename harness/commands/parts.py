@@ -13,6 +13,7 @@ import torch
 from typing_extensions import TypedDict
 
 from harness.commands.arms import Arms
+from harness.engine.products import kind
 from harness.errors import HarnessError
 from harness.files import checked, read_json, replacing, sha256_file, write_json
 from harness.measure.machine import machine
@@ -20,6 +21,7 @@ from harness.method import Method, parse_settings
 from harness.models import ModelSpec, weights_hash
 from methods import METHODS
 
+CPU = torch.device("cpu")  # which parts are trained on
 RECORD, CONFIG = "record.json", "config.json"
 # What tuning writes, and what is of the machine that trained.
 _NOT_PARTS = (
@@ -59,7 +61,7 @@ def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
             tune_loss=facts.get("tune_loss"),
             files={file: sha256_file(out / name / file) for file in files},
         )
-    where = machine([torch.device("cpu")])
+    where = machine([CPU], kind(CPU, torch.float32))
     write_json(out / RECORD, {"parts": parts, "machine": where})
 
 

@@ -50,7 +50,7 @@ def measure_session(
     decoders = build_decoders(target, arms, files.folders)
     # Once for all arms and prompts: growing inside a run would charge whoever comes first.
     target.begin(longest + max(SPARE_ROWS, *map(most_rows, decoders.values())))
-    facts = machine(target.devices)
+    facts = machine(target.devices, target.products)
     plan = Plan(
         arms=decoders,
         prompts=shard_of(prompts, labels.get("shard", 1), labels.get("shards", 1)),

@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 
 
 class Arena:
-    """A preallocated K/V store that stock attention layers take for their cache.
+    """A preallocated K/V store that attention layers take for their cache.
 
     ``devices`` of the layers, in order. ``stores``: for each device the layers that it holds, in
     order, [layers, 2, 1, Hkv, capacity, D] in the model's dtype. ``length`` counts committed
@@ -47,10 +47,11 @@ class Arena:
         if slots <= self.capacity:
             return
         # The old stores are freed first; where the memory holds no new ones, there are none.
-        self.capacity, self.stores, self._slices = 0, {}, []
+        self.capacity, self.stores, self._slices, self._slots = 0, {}, [], {}
         for device, layers in Counter(self.devices).items():
             shape = (layers, 2, 1, self._heads, slots, self._head_dim)
             self.stores[device] = torch.zeros(shape, dtype=self._dtype, device=device)
+            self._slots[device] = torch.zeros(slots, dtype=torch.int64, device=device)
         left = {device: iter(store) for device, store in self.stores.items()}
         self._slices = [(*next(left[device]),) for device in self.devices]
         self.capacity = slots
@@ -68,17 +69,17 @@ class Arena:
         With a ``span`` its attention is given that many slots whatever they hold, so that shapes do
         not follow the length, and the mask has to hide what is behind the rows.
         """
-        end = max(offset + rows, span)
+        end_of_rows = offset + rows
+        end = max(end_of_rows, span)
         if end > self.capacity:
             raise HarnessError(
                 f"K/V arena: {end} slots needed, {self.capacity} reserved: max_rows of the drafter "
                 "is smaller than the rows it sends"
             )
         self.offset, self.span = offset, span
-        if span:
-            self._slots = {
-                device: torch.arange(offset, offset + rows, device=device) for device in self.stores
-            }
+        if span:  # always in the same place, which graphs read
+            for slots in self._slots.values():
+                torch.arange(offset, end_of_rows, out=slots[:rows])
 
     def update(
         self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any

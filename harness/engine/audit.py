@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
-from harness.engine.masks import BlockMask, causal_layout
+from harness.engine.masks import causal_layout
 from harness.engine.target import Target
 from harness.engine.tree import Accept, Tree, root_only
 from harness.engine.weights import widened
@@ -105,7 +105,7 @@ def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
     for layer, window, device in zip(
         target.layers, target.windows, target.arena.devices, strict=True
     ):
-        mask = BlockMask(layout, 0, window, torch.float32).view(0, len(ids)).to(device)
+        mask = layout.additive(window, torch.float32)[None, None].to(device)
         turned = tuple(table.to(device) for table in rotary)
         hidden = widened(layer)(hidden.to(device), attention_mask=mask, position_embeddings=turned)
     last: Tensor = widened(target.norm)(hidden[0, -1:].to(target.norm.weight.device))

@@ -74,8 +74,7 @@ class Context:
         """
         layout = causal_layout(len(ids), self.target.device)
         group = RowGroup(0, len(ids), lambda _: self.target.embed(ids))
-        block = Block((group,), layout, key=("draft", len(ids)))
-        return self.target.forward(block, ahead=ahead, keep=keep)[0]
+        return self.target.forward(Block((group,), layout), ahead=ahead, keep=keep)[0]
 
 
 @dataclass(frozen=True, slots=True)

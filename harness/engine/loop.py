@@ -33,8 +33,10 @@ class EngineDecoder(Decoder):
         self._slots = 0
 
     def extra_bytes(self) -> int:
-        """The slots of the longest request so far, and what the drafter holds."""
-        return self.target.arena.bytes_per_slot * self._slots + self.drafter.extra_bytes()
+        """The slots of the longest request so far, packed weights, and what the drafter holds."""
+        target = self.target
+        held = target.arena.bytes_per_slot * self._slots + target.packed_bytes
+        return held + self.drafter.extra_bytes()
 
     def remember(self, records: Sequence[StepRecord]) -> None:
         """The drafter's to do."""
@@ -118,9 +120,7 @@ class EngineDecoder(Decoder):
             layout = _layout(tree, extra, target.device)
             remember(self._layouts, key, layout)
         groups = (group,) if extra is None else (group, *extra.groups)
-        block = Block(groups, layout, key)
-        target.build_masks(block)
-        return block
+        return Block(groups, layout)
 
 
 def _layout(tree: Tree, extra: ExtraRows | None, device: torch.device) -> BlockLayout:

@@ -1,21 +1,22 @@
-"""Running a stock model's layers: all sublayers or some, eagerly or compiled, on any devices."""
+"""Running a model's layers: all sublayers or some, eagerly or compiled, on any devices."""
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.engine.arena import Arena
+from harness.engine.graphs import Graphs
+from harness.engine.layers import FusedLayer, Rotary, StockLayer
 
 # (layer, "attention" | "mlp")
 Sublayer = tuple[int, str]
 # Additive masks [1, 1, T, slots] by attention window; None where rows see all they are given.
 Masks = dict[int | None, Tensor | None]
-Rotary = tuple[Tensor, Tensor]  # cosine and sine, [1, T, D]
 
-EXECUTIONS = ("eager", "static", "compiled")
+EXECUTIONS = ("eager", "static", "compiled", "graphs")
 SHAPES = 4096  # that are compiled at the most
 
 
@@ -27,7 +28,7 @@ class Stack:
 
     def __init__(
         self,
-        layers: Sequence[nn.Module],
+        layers: Sequence[FusedLayer] | Sequence[StockLayer],
         windows: Sequence[int | None],
         arena: Arena,
         home: torch.device,
@@ -35,6 +36,7 @@ class Stack:
         self.layers, self.windows, self.arena = layers, windows, arena
         self._home = home
         self._is_spread = any(device != home for device in arena.devices)
+        self._captures = self._compiles = False
         self._run: Callable[..., Tensor] = self._segment
 
     def run(
@@ -50,7 +52,8 @@ class Stack:
 
         A run of some sublayers is never compiled: a search tries hundreds of such.
         """
-        run = self._run if keep is None and self.arena.span else self._segment
+        fast = self.arena.span and (keep is None or self._captures)
+        run = self._run if fast else self._segment
         if not self._is_spread:
             return run(first, end, hidden, masks, rotary, keep)
         for device, indices in groupby(range(first, end), self.arena.devices.__getitem__):
@@ -65,13 +68,12 @@ class Stack:
     def layer(self, index: int, hidden: Tensor, mask: Tensor, rotary: Rotary, cache: Any) -> Tensor:
         """States [B, T, H] after one layer that keeps its keys and values in ``cache``."""
         device = self.arena.devices[index]
-        kwargs = {
-            "attention_mask": mask.to(device),
-            "position_embeddings": (rotary[0].to(device), rotary[1].to(device)),
-            "past_key_values": cache,
-        }
-        hidden = self.layers[index](hidden.to(device), **kwargs)
-        return hidden.to(self._home)
+        turned = rotary[0].to(device), rotary[1].to(device)
+        return self.layers[index](hidden.to(device), mask.to(device), turned, cache).to(self._home)
+
+    def rotary(self, cos: Tensor, sin: Tensor) -> Rotary:
+        """What the layers take of cosines and sines [B, T, D]."""
+        return self.layers[0].rotary(cos, sin)
 
     def _segment(
         self,
@@ -83,35 +85,29 @@ class Stack:
         keep: Collection[Sublayer] | None,
     ) -> Tensor:
         for index in range(first, end):
-            hidden = self._layer(index, hidden, masks[self.windows[index]], rotary, keep)
+            halves = () if keep is None else ((index, "attention") in keep, (index, "mlp") in keep)
+            mask = masks[self.windows[index]]
+            hidden = self.layers[index](hidden, mask, rotary, self.arena, *halves)
         return hidden
 
-    def _layer(
-        self,
-        index: int,
-        hidden: Tensor,
-        mask: Tensor | None,
-        rotary: Rotary,
-        keep: Collection[Sublayer] | None,
-    ) -> Tensor:
-        layer: Any = self.layers[index]
-        kwargs = {
-            "attention_mask": mask,
-            "position_embeddings": rotary,
-            "past_key_values": self.arena,
-        }
-        if keep is None:
-            return layer(hidden, **kwargs)
-        if (index, "attention") in keep:
-            hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **kwargs)[0]
-        if (index, "mlp") in keep:
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-        return hidden
+    def capture(self) -> None:
+        """Have forwards of static shapes replayed as CUDA graphs, each shape captured once."""
+        self._captures = True
+        self._run = Graphs(self._segment)
+
+    def moved(self) -> None:
+        """The arena has a new place: what was captured for the old one is of no use."""
+        if self._captures:
+            self._run = Graphs(self._segment)
+        elif self._compiles:
+            self.arena.pin()
 
     def compile(self) -> None:
         """Have forwards of static shapes run by torch.compile, each shape compiled once; on CUDA
         replayed as a graph.
         """
+        self._compiles = True
+        self.arena.pin()
         limits = torch._dynamo.config
         limits.recompile_limit = max(SHAPES, limits.recompile_limit)
         limits.accumulated_recompile_limit = max(SHAPES, limits.accumulated_recompile_limit)

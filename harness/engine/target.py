@@ -8,6 +8,7 @@ every method. No model file is copied.
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 from harness.engine.arena import Arena
 from harness.engine.host import to_device
-from harness.engine.masks import BlockLayout, BlockMask, aligned, causal_layout, recall, remember
+from harness.engine.layers import FusedLayer, Rotary, StockLayer, normed, why_stock
+from harness.engine.masks import BlockLayout, BlockMask, causal_layout
+from harness.engine.products import Product, kind
 from harness.engine.stack import Masks, Stack, Sublayer
 from harness.engine.supported import attention_windows, kv_shape, layer_devices, require_supported
 from harness.engine.weights import weights_of
@@ -41,11 +44,14 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One forward: row groups in order of entry, and who sees whom among all their rows."""
+    """One forward: row groups in order of entry, and who sees whom among all their rows.
+
+    ``once``: its shape will not come again, as a prompt's: nothing is kept for it.
+    """
 
     groups: tuple[RowGroup, ...]
     layout: BlockLayout
-    key: Any  # equal keys promise equal layouts, so masks are built once; None: for one forward
+    once: bool = False
 
     @property
     def rows(self) -> int:
@@ -59,12 +65,19 @@ class Target:
     ``weights_hash`` identifies the weights, so that trained parts are refused for any others.
     ``execution`` of forwards behind a prompt: ``eager``; ``static``, the same with shapes that
     follow the number of rows and, in steps of ``BUCKET``, the context; ``compiled``, those by
-    torch.compile, on CUDA as graphs. Static forwards need finite numbers in slots that are hidden
-    from them. ``device``: the head's, where all states are outside the layers; layers, embeddings
-    and the final norm may be on others.
+    torch.compile, on CUDA as graphs; ``graphs``, those captured as CUDA graphs as they are. Static
+    forwards need finite numbers in slots that are hidden from them. ``layers``: ``fused`` where the
+    architecture has such (``why_stock`` says why not), or ``stock``. ``device``: the head's, where
+    all states are outside the layers; layers, embeddings and the final norm may be on others.
     """
 
-    def __init__(self, model: Any, weights_hash: str = "", execution: str = "eager") -> None:
+    def __init__(
+        self,
+        model: Any,
+        weights_hash: str = "",
+        execution: str = "eager",
+        layers: str = "fused",
+    ) -> None:
         self.weights_hash = weights_hash
         self.weights = weights_of(model)
         self.model: Any = model.eval()
@@ -75,24 +88,54 @@ class Target:
         self.layers: list[nn.Module] = list(body.layers)
         self._embed, self._rotary = body.embed_tokens, body.rotary_emb
         self.norm: Any = body.norm
-        self._head = model.lm_head
-        weight = self._head.weight
+        weight = model.lm_head.weight
         self.dtype: torch.dtype = weight.dtype
         self.device: torch.device = weight.device
         self.hidden_size: int = self.config.hidden_size
         self.arena = Arena(layer_devices(body), *kv_shape(self.config), self.dtype)
-        windows = attention_windows(self.config, len(self.layers))
-        self.stack = Stack(self.layers, windows, self.arena, self.device)
-        self._masks: dict[tuple[Any, int | None], BlockMask] = {}
-        self._aligns_masks = self.device.type == "cuda" and self.dtype != torch.float32
+        self.why_stock = "asked for" if layers == "stock" else why_stock(model, self.weights)
+        self.stack = Stack(self._run_as(), self._windows(), self.arena, self.device)
+        self._masks: dict[int | None, BlockMask] = {}
         self.execution = execution
         self._static = execution != "eager"
-        if execution == "compiled":
-            self.stack.compile()
-        self._drives_sublayers = False
-        self._cos = self._sin = torch.empty(0)
+        self._tables: Rotary = (torch.empty(0), torch.empty(0))
+        self._drives_sublayers = self.why_stock is None
         with torch.inference_mode():
             self._check_against_model()
+        if execution == "compiled":
+            self.stack.compile()
+        elif execution == "graphs":
+            self.stack.capture()
+
+    def _run_as(self) -> Sequence[FusedLayer] | Sequence[StockLayer]:
+        """The layers as they are run; sets the final norm and the head that go with them."""
+        head = self.model.lm_head
+        if self.why_stock is not None:
+            self._norm, self.head = self.norm, head
+            return [StockLayer(layer) for layer in self.layers]
+        self._norm = partial(normed, norm=(self.norm.weight.detach(), self.norm.variance_epsilon))
+        self.head = Product(head.weight, head.bias)
+        return [FusedLayer(layer, at, self.config) for at, layer in enumerate(self.layers)]
+
+    def _windows(self) -> list[int | None]:
+        return attention_windows(self.config, len(self.layers))
+
+    @property
+    def products(self) -> str:
+        """What multiplies rows by weights: ``stock`` modules, or :func:`products.kind`."""
+        return kind(self.device, self.dtype) if self.why_stock is None else "stock"
+
+    @property
+    def all_products(self) -> list[Product]:
+        """Of fused layers and the head, in the order in which they run."""
+        fused = [layer for layer in self.stack.layers if isinstance(layer, FusedLayer)]
+        head = [self.head] if isinstance(self.head, Product) else []
+        return [product for layer in fused for product in layer.products] + head
+
+    @property
+    def packed_bytes(self) -> int:
+        """Of the copies of weights that products are run on."""
+        return sum(product.packed_bytes for product in self.all_products)
 
     @property
     def devices(self) -> list[torch.device]:
@@ -112,12 +155,15 @@ class Target:
         self.arena.reserve(slots)
         if self.arena.capacity != before:
             self._masks.clear()
-            if self.execution == "compiled":
-                self.arena.pin()
+            self.stack.moved()
             positions = torch.arange(self.arena.capacity + 1, device=self.device)[None]
-            probe = torch.empty(1, 1, 1, dtype=self.dtype, device=self.device)
-            cos, sin = self._rotary(probe, position_ids=positions)
-            self._cos, self._sin = cos.to(self.device), sin.to(self.device)
+            self._tables = self.rotary(positions)
+
+    def rotary(self, positions: Tensor) -> Rotary:
+        """What the layers need of positions [B, T]."""
+        probe = torch.empty(1, 1, 1, dtype=self.dtype, device=self.device)
+        cos, sin = self._rotary(probe, position_ids=positions)
+        return self.stack.rotary(cos.to(self.device), sin.to(self.device))
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """[1, T, H] input states of token ids."""
@@ -130,11 +176,11 @@ class Target:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[T, V] logits of final-layer states [T, H] (before the final norm)."""
-        return self._head(self.normed(hidden))
+        return self.head(self.normed(hidden))
 
     def normed(self, hidden: Tensor) -> Tensor:
         """[T, H] what the head reads of final-layer states [T, H]."""
-        states: Tensor = self.norm(hidden.to(self.norm.weight.device))
+        states: Tensor = self._norm(hidden.to(self.norm.weight.device))
         return states.to(self.device)
 
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
@@ -149,7 +195,7 @@ class Target:
         masked = self.config._attn_implementation == "eager" or any(
             window is not None and window < rows for window in self.windows
         )
-        block = Block((group,), causal_layout(rows, self.device), key=None)
+        block = Block((group,), causal_layout(rows, self.device), once=True)
         _, states = self.forward(block, capture=capture, masked=masked)
         self.arena.length += rows
         return states
@@ -170,11 +216,10 @@ class Target:
         states [1, T, H] and, per captured layer, the states of all rows that enter it.
         """
         context = self.arena.length + ahead
-        # A block without a key is run once, like a prompt: nothing to be gained by a static shape.
-        span = _bucketed(context + block.rows) if self._static and block.key is not None else 0
+        span = _bucketed(context + block.rows) if self._static and not block.once else 0
         self.arena.place(context, block.rows, span)
         absolute = block.layout.sent + context
-        cos, sin = self._cos.index_select(1, absolute), self._sin.index_select(1, absolute)
+        cos, sin = (table.index_select(1, absolute) for table in self._tables)
         states: dict[int, Tensor] = {}
         masks: dict[int, Masks] = {}
         hidden: Tensor | None = None
@@ -203,28 +248,21 @@ class Target:
         first = min(entries)
         return sorted(entries | {at for at in capture if at > first} | {len(self.layers)})
 
-    def build_masks(self, block: Block) -> None:
-        """Have the masks of a block ready before its forward, which else builds them itself."""
-        for window in dict.fromkeys(self.windows):
-            if len(block.layout.visible) > 1 or window is not None or self._static:
-                self._block_mask(block, window)
-
     def _mask(self, block: Block, window: int | None, rows: int, span: int) -> Tensor | None:
         context = self.arena.offset
         if rows == 1 and not span and (window is None or context < window):
             return None  # one row sees all that the arena returns
-        mask = self._block_mask(block, window).view(context, rows, span)
-        return aligned(mask) if self._aligns_masks else mask
+        return self._block_mask(block, window).view(context, rows, span)
 
     def _block_mask(self, block: Block, window: int | None) -> BlockMask:
-        if block.key is None:
-            return BlockMask(block.layout, self.arena.length, window, self.dtype)
-        key = (block.key, window)
-        found = recall(self._masks, key)
-        if found is None:
-            spare = BUCKET if self._static else 0
-            found = BlockMask(block.layout, self.arena.capacity, window, self.dtype, spare)
-            remember(self._masks, key, found)
+        rows = len(block.layout)
+        found = None if block.once else self._masks.get(window)
+        if found is None or found.rows < rows:
+            shape = (rows if block.once else _bucketed(rows), self.arena.capacity, BUCKET)
+            found = BlockMask(shape, window, self.dtype, block.layout.device)
+            if not block.once:
+                self._masks[window] = found
+        found.show(block.layout)
         return found
 
     def require_sublayers(self) -> None:
@@ -236,7 +274,7 @@ class Target:
         ids = [(7 * i) % self.config.vocab_size for i in range(4)]
         self.begin(len(ids))
         group = RowGroup(0, len(ids), lambda _: self.embed(ids))
-        block = Block((group,), causal_layout(len(ids), self.device), key=None)
+        block = Block((group,), causal_layout(len(ids), self.device), once=True)
         every = {(i, kind) for i in range(len(self.layers)) for kind in ("attention", "mlp")}
         try:
             with torch.inference_mode():
@@ -266,7 +304,7 @@ class Target:
         block = Block(
             (RowGroup(0, count, lambda _: self.embed(ids)),),
             causal_layout(count, self.device),
-            key=None,
+            once=True,
         )
         hidden, _ = self.forward(block)
         driven = self.logits(hidden[0])

@@ -6,8 +6,9 @@ device has finished. Blocks and trees are built outside the clock, as the profil
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from harness.engine.tree import Tree, chain
 from harness.measure.timing import synchronise
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
+_C = TypeVar("_C")
 Cell = tuple[int, int]  # rows of the forward, tokens in the arena
 
 
@@ -54,22 +56,22 @@ def time_forwards(
 ) -> dict[Cell, float]:
     """Median seconds of every number of rows at every context."""
     cells = [(rows, context) for rows in ROWS for context in contexts]
-    found = sample_forwards(forward, cells, repeats, seed)
+    found = sample(forward.seconds, cells, repeats, seed)
     return {cell: median(seconds) for cell, seconds in found.items()}
 
 
-def sample_forwards(
-    forward: VerifyForward, cells: Sequence[Cell], repeats: int, seed: int = 0
-) -> dict[Cell, list[float]]:
-    """Seconds of each of ``repeats`` forwards of every cell.
+def sample(
+    time_one: Callable[[_C], float], cells: Sequence[_C], repeats: int, seed: int = 0
+) -> dict[_C, list[float]]:
+    """``repeats`` timings of every cell, in seconds.
 
     Each repeat goes through all of them in a random order, so that drift meets all alike.
     """
     rng = random.Random(seed)
-    found: dict[Cell, list[float]] = {cell: [] for cell in cells}
+    found: dict[_C, list[float]] = {cell: [] for cell in cells}
     for cell in cells:
-        forward.seconds(cell)  # masks and allocators are paid for
+        time_one(cell)  # masks and allocators are paid for
     for _ in tqdm(range(repeats), desc="cost", unit="round"):
-        for cell in rng.sample(cells, len(cells)):
-            found[cell].append(forward.seconds(cell))
+        for cell in rng.sample(list(cells), len(cells)):
+            found[cell].append(time_one(cell))
     return found

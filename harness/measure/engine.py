@@ -1,17 +1,21 @@
 """Whole decode loops beside each other, in the engine and outside, by the tokens in the cache."""
 
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import mean
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.decoder import Decoder, Request, collect
-from harness.engine.target import SPARE_ROWS
+from harness.engine.target import SPARE_ROWS, Target
 from harness.errors import HarnessError
-from harness.measure.timing import TimedRun, run_timed
+from harness.measure.cost import VerifyForward
+from harness.measure.timing import TimedRun, run_timed, synchronise
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,39 @@ class Round:
     steps: int
     tokens: int
     committed: float
+
+
+def product_seconds(target: Target, rows: int) -> float:
+    """Seconds of the products of all fused layers and the head, one after the other, on ``rows``
+    rows: what a forward costs at the least.
+    """
+    products = target.all_products
+    widths = {product.weight.shape[1] for product in products}
+    given = {w: torch.randn(1, rows, w, dtype=target.dtype, device=target.device) for w in widths}
+    with torch.inference_mode():
+        synchronise(target.device)
+        started = time.perf_counter()
+        for product in products:
+            product(given[product.weight.shape[1]])
+        synchronise(target.device)
+        return time.perf_counter() - started
+
+
+def operations(forward: VerifyForward) -> float:
+    """torch operations a layer that Python asks for in a forward of one row, views among them."""
+    with _Counted() as counted:
+        forward.seconds((1, 1))
+    return counted.calls / 2 / len(forward.target.layers)  # it runs the forward twice
+
+
+class _Counted(TorchDispatchMode):
+    """Counts the operations that are dispatched while it is active."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return function(*args, **(kwargs or {}))
 
 
 def time_rounds(

@@ -19,9 +19,10 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _PACKAGES = ("torch", "transformers", "datasets", "medusa-llm", "pandas", "numpy", "snakemake")
 
 
-def machine(devices: Sequence[torch.device]) -> dict[str, Any]:
-    """Facts that must agree for two timings to be compared; ``devices`` as of a target."""
+def machine(devices: Sequence[torch.device], products: str) -> dict[str, Any]:
+    """Facts that must agree for two timings to be compared; both arguments as of a target."""
     facts: dict[str, Any] = {
+        "products": products,
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",

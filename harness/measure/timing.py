@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from harness.decoder import Decoder, EmittingDecoder, Request, StepRecord
+from harness.engine.graphs import Graphs
 from harness.errors import HarnessError
 from harness.measure.machine import Disturbance
 
@@ -50,25 +51,25 @@ def synchronise(device: torch.device) -> None:
 
 
 def run_timed(decoder: Decoder, request: Request, device: torch.device) -> TimedRun:
-    """Decode once, and again where torch.compile worked meanwhile, which is no part of any step.
+    """Decode once, and again where steps were compiled or captured meanwhile.
 
     The device is synchronised at phase ends only, never inside a step.
     """
     for _ in range(MOST_RUNS):
-        before = _graphs_compiled()
+        before = _graphs_made()
         run = _timed(decoder, request, device)
-        if _graphs_compiled() == before:
+        if _graphs_made() == before:
             return run
-    raise HarnessError(f"torch.compile still compiles in run {MOST_RUNS} of one request")
+    raise HarnessError(f"steps are still compiled or captured in run {MOST_RUNS} of one request")
 
 
-def _graphs_compiled() -> int:
-    """By this process so far, and recorded on a GPU; 0 where nothing has loaded the compiler."""
+def _graphs_made() -> int:
+    """By this process so far: compiled, and captured on a GPU."""
     dynamo = sys.modules.get("torch._dynamo.utils")
-    if dynamo is None:
-        return 0
+    if dynamo is None:  # nothing has loaded the compiler
+        return Graphs.captured
     recorded: int = dynamo.counters["inductor"]["cudagraph_recorded_non_static_inputs"]
-    return recorded + int(dynamo.counters["stats"]["unique_graphs"])
+    return Graphs.captured + recorded + int(dynamo.counters["stats"]["unique_graphs"])
 
 
 def _timed(decoder: Decoder, request: Request, device: torch.device) -> TimedRun:

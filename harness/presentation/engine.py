@@ -22,7 +22,10 @@ NAMES = {
     "hf_compiled": "HF generate, static, compiled",
     "autoregressive_compiled": "engine, autoregressive, compiled",
     "firp_combined_compiled": "FIRP, combined, compiled",
+    "autoregressive_graphs": "engine, autoregressive, graphs",
+    "firp_combined_graphs": "FIRP, combined, graphs",
 }
+BESIDE = {"stock_ms": "by stock layers", "graphs_ms": "by graphs", "products_ms": "products alone"}
 WIDTH = 3.4
 
 
@@ -83,6 +86,7 @@ def _caption(measured: dict[str, Any]) -> str:
             "Contexts were decoded one after the other, so the machine's drift is between them; "
             "ratios to autoregressive decoding are within a round.",
             *_disturbed(measured["disturbance"]),
+            *_operations(measured["operations"]),
             f"FIRP: {STEP_ONLY}.",
             *left_out,
         ]
@@ -96,6 +100,11 @@ def _disturbed(seconds: dict[str, float]) -> list[str]:
     taken = seconds["others_seconds"] + seconds["stolen_seconds"]
     share = 100 * max(0.0, taken) / seconds["cores_seconds"]
     return [f"While forwards were timed, other processes took {share:.1f} % of the cores."]
+
+
+def _operations(found: dict[str, float]) -> list[str]:
+    stock = f", {found['stock']:.0f} by stock layers" if "stock" in found else ""
+    return [f"A layer is {found['engine']:.0f} torch operations{stock}, views counted."]
 
 
 def _steps(steps: pd.DataFrame) -> str:
@@ -115,8 +124,12 @@ def _steps(steps: pd.DataFrame) -> str:
 
 
 def _forwards(forwards: pd.DataFrame) -> str:
-    """Milliseconds, a line a number of rows and a column a context; over one row's in brackets."""
+    """Milliseconds, a line a number of rows and a column a context; over one row's in brackets.
+
+    Behind the shortest context also those by stock layers, by graphs, and of the products alone.
+    """
     contexts = sorted(forwards["context"].unique())
+    beside = [name for name in BESIDE if forwards[name].notna().any()]
     lines = []
     for rows, mine in forwards.groupby("rows"):
         at = mine.set_index("context")
@@ -124,8 +137,10 @@ def _forwards(forwards: pd.DataFrame) -> str:
             f"{at['forward_ms'][context]:,.2f} ({number(at['relative_forward'][context], 2)})"
             for context in contexts
         ]
-        lines.append([str(rows), *cells])
+        others = [number(at[name][contexts[0]], 2) for name in beside]
+        lines.append([str(rows), *cells, *others])
     head = [f"behind {context} tokens" for context in contexts]
+    head += [f"{BESIDE[name]}, behind {contexts[0]}" for name in beside]
     return _markdown(["rows of a forward", *head], lines)
 
 

@@ -23,7 +23,11 @@ from harness.pretrain.packing import Batch
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Size of a Llama-architecture target."""
+    """Size of a Llama-architecture target.
+
+    ``keys``: key and value heads, as many as ``heads`` where None; ``tied``: the head is the
+    embedding table.
+    """
 
     layers: int = 6
     width: int = 256
@@ -31,6 +35,8 @@ class Shape:
     inner: int = 688
     vocab: int = 1024
     context: int = 1024
+    keys: int | None = None
+    tied: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,11 @@ def new_target(shape: Shape, stop_id: int, pad_id: int, seed: int) -> LlamaForCa
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
+        num_key_value_heads=shape.keys or shape.heads,
         intermediate_size=shape.inner,
         vocab_size=shape.vocab,
         max_position_embeddings=shape.context,
-        tie_word_embeddings=True,
+        tie_word_embeddings=shape.tied,
         bos_token_id=None,
         eos_token_id=stop_id,
         pad_token_id=pad_id,

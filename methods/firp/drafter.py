@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
 from harness.engine.masks import BlockLayout, remember
+from harness.engine.products import Product
 from harness.engine.target import Block, RowGroup, Target
 from harness.engine.tree import Tree
 from harness.errors import HarnessError
@@ -30,15 +30,14 @@ PASSES = ("combined", "two_pass")
 class _Run:
     """Consecutive steps that enter at one layer from one source: one matrix product for all.
 
-    ``weight`` [count * H, H]; ``from_real`` says whether it multiplies the real states or the
-    pseudo states of the step before.
+    ``product`` gives [.., count * H]; ``from_real`` says whether it multiplies the real states or
+    the pseudo states of the step before.
     """
 
     entry: int
     count: int
     from_real: bool
-    weight: Tensor
-    bias: Tensor | None
+    product: Product
 
     def __call__(self, real: Tensor, earlier: Tensor | None) -> Tensor:
         """[1, count * R, H] pseudo states, step-major, from [1, R, H] real (or earlier) ones."""
@@ -46,7 +45,7 @@ class _Run:
         if not self.from_real:
             assert earlier is not None
             real = earlier[:, -rows:]
-        made = linear(real, self.weight, self.bias)
+        made = self.product(real)
         if self.count == 1:
             return made
         return made.view(rows, self.count, size).transpose(0, 1).reshape(1, -1, size)
@@ -70,9 +69,7 @@ def _runs(projections: Projections, steps: int, target: Target) -> list[_Run]:
         bias = None
         if layout.bias:
             bias = torch.cat([m.bias for m in maps]).detach().to(target.device, target.dtype)
-        # By column, as harness.models lays out the target, and for the same reason.
-        weight = weight.t().contiguous().t()
-        found.append(_Run(entry, len(maps), chained == 0, weight, bias))
+        found.append(_Run(entry, len(maps), chained == 0, Product(weight, bias)))
     return found
 
 
@@ -104,8 +101,7 @@ class FirpDrafter(Drafter):
 
     def extra_bytes(self) -> int:
         """The projections as decoding uses them."""
-        biases = (run.bias.nbytes for run in self._runs if run.bias is not None)
-        return sum(run.weight.nbytes for run in self._runs) + sum(biases)
+        return sum(run.product.bytes for run in self._runs)
 
     def draft(self, context: Context) -> Tree:
         return self._policy.build(context.root, self._table)
@@ -177,6 +173,4 @@ class FirpDrafter(Drafter):
         groups = tuple(
             RowGroup(run.entry, run.count, partial(run, real[run.entry])) for run in self._runs
         )
-        earlier = self._layout.steps_see_earlier
-        block = Block(groups, self._second, key=("firp second pass", self.steps, earlier))
-        return self._target.forward(block)[0]
+        return self._target.forward(Block(groups, self._second))[0]

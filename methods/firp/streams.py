@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.engine.target import Target
 from methods.firp.projections import Projections
@@ -54,7 +54,6 @@ class Streams:
     def __init__(self, target: Target, projections: Projections) -> None:
         projections.layout.check_depth(len(target.layers))
         self.target, self.projections = target, projections
-        self._rotary: nn.Module = target.model.model.rotary_emb
 
     @property
     def predict(self) -> Predict:
@@ -72,7 +71,7 @@ class Streams:
         target = self.target
         hidden = target.embed_batch(ids)
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
-        rotary = self._rotary(hidden, position_ids=positions)
+        rotary = target.rotary(positions)
         cache = _Recorder(len(target.layers))
         states = []
         for index in range(len(target.layers)):
@@ -94,7 +93,7 @@ class Streams:
         hidden: Tensor | None = None
         left: dict[int, Tensor] = {}
         positions = (batch.selected[:, None] + _steps(layout.steps, batch)).flatten(1)
-        rotary = self._rotary(real.states[0], position_ids=positions)
+        rotary = self.target.rotary(positions)
         for index in range(layout.entry_layers[0], len(self.target.layers)):
             for step, entry in enumerate(layout.entry_layers, start=1):
                 if entry == index:

@@ -99,9 +99,9 @@ def test_what_stands_behind_the_rows_is_hidden() -> None:
 
 
 def test_control_slots_behind_the_rows_that_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    pad = torch.nn.functional.pad
-    shown = lambda rows, sizes, value: pad(rows, sizes, value=0.0)  # noqa: E731
-    monkeypatch.setattr(masks.nn.functional, "pad", shown)
+    full = torch.full
+    shown = lambda shape, _, **kwargs: full(shape, 0.0, **kwargs)  # noqa: E731
+    monkeypatch.setattr(masks.torch, "full", shown)
     assert _behind_garbage(target("llama")) != answer(target("llama", "eager"), None)
 
 

@@ -29,7 +29,7 @@ from methods.hf_generate import HfGenerate
 from tests.models import tiny_model
 from tests.workflow.test_smoke import ROOT
 
-SHAPE = Shape(layers=3, width=32, heads=4, inner=48, vocab=61, context=512)
+SHAPE = Shape(layers=3, width=32, heads=4, inner=48, vocab=61, context=512, tied=False)
 REQUEST = Request((5, 7, 11, 13), 6, frozenset())
 GRID = Grid(rows=(1, 4), contexts=(8, 16), repeats=2, rounds=2, tokens=5)
 ENGINE = ["autoregressive", "firp_combined", "firp_two_pass"]
@@ -62,7 +62,9 @@ def test_a_table_that_is_the_head_too_is_read() -> None:
     assert weight_bytes(model) == weight_bytes(untied), "the same matrices are read"
 
 
-@pytest.mark.parametrize(("shape", "count"), [("7b", 6_738_415_616), ("13b", 13_015_864_320)])
+@pytest.mark.parametrize(
+    ("shape", "count"), [("135m", 134_515_008), ("7b", 6_738_415_616), ("13b", 13_015_864_320)]
+)
 def test_shapes_have_the_published_numbers_of_parameters(shape: str, count: int) -> None:
     with torch.device("meta"):
         model = LlamaForCausalLM(_config(SHAPES[shape]))
@@ -219,7 +221,11 @@ def test_the_command_writes_json_tables_text_and_figure(
     for key in ("machine", "commit", "sources", "packages", "dtype", "weights"):
         assert found[key], key
     assert found["machine"]["threads"] == 1
-    assert [len(f["seconds"]) for f in found["forwards"]] == [2] * 4
+    stock = found["other_forwards"]["stock"]
+    assert [len(f["seconds"]) for f in found["forwards"] + stock] == [2] * 8
+    assert [(f["rows"], len(f["seconds"])) for f in found["products"]] == [(1, 2), (4, 2)]
+    fused, plain = (found["operations"][way] for way in ("engine", "stock"))
+    assert 20 < fused < plain, "fewer operations a layer"
     forwards, steps = (pd.read_csv(out / f"{name}.csv") for name in ("forwards", "steps"))
     assert sorted(zip(forwards["rows"], forwards["context"], strict=True)) == [
         (rows, context) for rows in (1, 4) for context in (8, 16)
@@ -235,7 +241,7 @@ def test_the_command_writes_json_tables_text_and_figure(
 
 
 BAD = [
-    (["--shape", "8b"], "shape: '8b', expected one of tiny, small, medium, 7b, 13b"),
+    (["--shape", "8b"], "shape: '8b', expected one of tiny, 135m, small, medium, 7b, 13b"),
     ([], "engine: expected exactly one of --shape and --model"),
     (["--shape", "tiny", "--model", "x"], "engine: expected exactly one of"),
     (["--shape", "tiny", "--layers", "7"], "layers: 7, expected 1 to 6 of 'tiny'"),

@@ -49,6 +49,7 @@ def test_a_system_without_counters_tells_nothing(
 def test_timings_name_every_device_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {torch.device("cuda:1"): "H200", torch.device("cuda:0"): "A100"}
     monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
-    facts = machine.machine(list(names))
+    target = Target(tiny_model("llama"))
+    facts = machine.machine(list(names), "plain")
     assert (facts["device"], facts["gpu"]) == ("cuda:1, cuda:0", "H200, A100")
-    assert machine.machine(Target(tiny_model("llama")).devices)["device"] == "cpu"
+    assert machine.machine(target.devices, target.products)["device"] == "cpu"

@@ -35,5 +35,7 @@ def test_a_run_in_which_something_was_compiled_is_not_the_one_that_counts(runs: 
 
 
 def test_what_compiles_without_end_is_refused() -> None:
-    with pytest.raises(HarnessError, match=f"still compiles in run {MOST_RUNS}"):
+    with pytest.raises(
+        HarnessError, match=f"steps are still compiled or captured in run {MOST_RUNS}"
+    ):
         run_timed(Compiling(99), REQUEST, torch.device("cpu"))
