@@ -71,8 +71,9 @@ class ModelSpec:
             raise HarnessError(f"layers: '{self.layers}', expected {' or '.join(CHOICES)}")
         if self.weights not in WEIGHTS:
             raise HarnessError(f"weights: '{self.weights}', expected {' or '.join(WEIGHTS)}")
-        if self.execution == "graphs" and not self.device.startswith("cuda"):
-            raise HarnessError(f"execution: 'graphs' with device {self.device}, expected cuda")
+        if self.execution in ("compiled", "graphs") and not self.device.startswith("cuda"):
+            told = f"execution: '{self.execution}' with device {self.device}"
+            raise HarnessError(f"{told}, expected cuda; on a CPU eager steps are the fastest")
         if self.device_map not in (None, *DEVICE_MAPS):
             expected = " or ".join(DEVICE_MAPS)
             raise HarnessError(f"device_map: '{self.device_map}', expected {expected}")

@@ -32,6 +32,19 @@ _SIZE = {
     "bos_token_id": None,
     "pad_token_id": None,
 }
+_MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "llama": (LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 4}),
+    "llama_gqa": (LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 2}),
+    "llama_biases": (LlamaForCausalLM, LlamaConfig, {"attention_bias": True, "mlp_bias": True}),
+    "llama_tied": (LlamaForCausalLM, LlamaConfig, {"tie_word_embeddings": True}),
+    "mistral": (
+        MistralForCausalLM,
+        MistralConfig,
+        {"num_key_value_heads": 2, "sliding_window": 12},
+    ),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"num_key_value_heads": 2}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"num_key_value_heads": 2, "head_dim": 12}),
+}
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 
 
@@ -39,7 +52,9 @@ ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 def tiny_model(
     name: str, attention: str = "sdpa", seed: int = 2, vocab: int = VOCAB
 ) -> PreTrainedModel:
-    """llama: MHA; mistral: GQA with a window of 12; qwen2: GQA, biases; qwen3: own head size."""
+    """llama: MHA, or as its name says; mistral: GQA with a window of 12; qwen2: GQA, biases; qwen3:
+    own head size.
+    """
     # Some tests run in inference mode; what they build first must serve those that train.
     with torch.inference_mode(False):
         return _build(name, attention, seed, {**_SIZE, "vocab_size": vocab})
@@ -47,18 +62,8 @@ def tiny_model(
 
 def _build(name: str, attention: str, seed: int, size: dict[str, Any]) -> PreTrainedModel:
     torch.manual_seed(seed)
-    if name == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=4))
-    elif name == "llama_gqa":
-        model = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2))
-    elif name == "mistral":
-        model = MistralForCausalLM(MistralConfig(**size, num_key_value_heads=2, sliding_window=12))
-    elif name == "qwen2":
-        model = Qwen2ForCausalLM(Qwen2Config(**size, num_key_value_heads=2))
-    elif name == "qwen3":
-        model = Qwen3ForCausalLM(Qwen3Config(**size, num_key_value_heads=2, head_dim=12))
-    else:
-        raise ValueError(name)
+    kind, config, options = _MODELS[name]
+    model: Any = kind(config(**size, **options))
     with torch.no_grad():
         # The default initialisation is so small that every model would repeat one token.
         for parameter in model.parameters():

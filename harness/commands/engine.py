@@ -18,7 +18,7 @@ from harness.commands.engine_arms import (
     firp_facts,
     generate_arms,
     graph_arms,
-    in_graphs,
+    in_arena_of_its_own,
     why_not_compiled,
 )
 from harness.decoder import Decoder, Request
@@ -141,7 +141,7 @@ def _ways(target: Target, grid: Grid) -> dict[str, VerifyForward]:
     if target.why_stock is None:
         targets["stock"] = Target(target.model, layers="stock")
     if target.device.type == "cuda":
-        targets["graphs"] = in_graphs(target, grid.slots)
+        targets["graphs"] = in_arena_of_its_own(target, "graphs", grid.slots)
     text = _text(target, max(grid.contexts) + 1)
     return {name: VerifyForward(one, text, max(grid.rows)) for name, one in targets.items()}
 

@@ -55,16 +55,17 @@ def generate_arms(target: Target) -> dict[str, Decoder]:
 
 
 def compiled_arms(target: Target, slots: int) -> dict[str, Decoder]:
-    """By torch.compile: generate with a static cache, and the engine's own steps.
+    """By torch.compile: generate with a static cache, and on CUDA the engine's own steps.
 
     ``slots`` of an arena of their own: what is compiled for one is so for its size.
     """
-    ours = Target(target.model, execution="compiled")
-    ours.begin(slots)
     static = {"cache_implementation": "static", "compile_config": _compile_config()}
-    arms = [HfGenerate(target, static), EngineDecoder(ours, Drafter())]
-    if len(target.layers) > 1:
-        arms.append(_firp(ours, "combined"))
+    arms: list[Decoder] = [HfGenerate(target, static)]
+    if target.device.type == "cuda":
+        ours = in_arena_of_its_own(target, "compiled", slots)
+        arms.append(EngineDecoder(ours, Drafter()))
+        if len(target.layers) > 1:
+            arms.append(_firp(ours, "combined"))
     return dict(zip(COMPILED, arms, strict=False))
 
 
@@ -72,16 +73,16 @@ def graph_arms(target: Target, slots: int) -> dict[str, Decoder]:
     """The engine's own steps captured as CUDA graphs; none elsewhere."""
     if target.device.type != "cuda":
         return {}
-    ours = in_graphs(target, slots)
+    ours = in_arena_of_its_own(target, "graphs", slots)
     arms: list[Decoder] = [EngineDecoder(ours, Drafter())]
     if len(target.layers) > 1:
         arms.append(_firp(ours, "combined"))
     return dict(zip(GRAPHS, arms, strict=False))
 
 
-def in_graphs(target: Target, slots: int) -> Target:
-    """The same model with an arena of its own, replayed as CUDA graphs."""
-    ours = Target(target.model, execution="graphs")
+def in_arena_of_its_own(target: Target, execution: str, slots: int) -> Target:
+    """The same model, run in another way."""
+    ours = Target(target.model, execution=execution)
     ours.begin(slots)
     return ours
 

@@ -64,14 +64,15 @@ class FusedLayer:
         mask: Tensor | None,
         rotary: Rotary,
         cache: Any,
-        attention: bool = True,
-        mlp: bool = True,
+        halves: tuple[bool, bool] | None = None,
     ) -> Tensor:
-        """States [B, T, H] after the layer, or after one of its sublayers alone.
+        """States [B, T, H] after the layer, or after those of its ``halves``, attention and MLP,
+        that are asked for.
 
         ``mask`` [B or 1, 1, T, S] is added to attention scores; without one a single row sees all
         that the cache returns, and several see each other causally.
         """
+        attention, mlp = halves or (True, True)
         if attention:
             hidden = hidden + self._attend(hidden, mask, rotary, cache)
         if mlp:
@@ -110,19 +111,19 @@ class StockLayer:
         mask: Tensor | None,
         rotary: Rotary,
         cache: Any,
-        attention: bool = True,
-        mlp: bool = True,
+        halves: tuple[bool, bool] | None = None,
     ) -> Tensor:
-        """As :class:`FusedLayer`'s; half a layer needs one whose sublayers have the usual names."""
+        """As :class:`FusedLayer`'s; ``halves`` need a layer whose parts have the usual names."""
         layer = self._layer
         given = {
             "attention_mask": mask,
             "position_embeddings": rotary,
             "past_key_values": cache,
         }
-        if attention and mlp:
+        if halves is None:
             whole: Tensor = layer(hidden, **given)
             return whole
+        attention, mlp = halves
         if attention:
             hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **given)[0]
         if mlp:

@@ -85,9 +85,11 @@ class Stack:
         keep: Collection[Sublayer] | None,
     ) -> Tensor:
         for index in range(first, end):
-            halves = () if keep is None else ((index, "attention") in keep, (index, "mlp") in keep)
+            halves = None
+            if keep is not None:
+                halves = (index, "attention") in keep, (index, "mlp") in keep
             mask = masks[self.windows[index]]
-            hidden = self.layers[index](hidden, mask, rotary, self.arena, *halves)
+            hidden = self.layers[index](hidden, mask, rotary, self.arena, halves)
         return hidden
 
     def capture(self) -> None:

@@ -162,7 +162,8 @@ class _Broken(Decoder):
 
 def test_a_compiler_that_fails_costs_its_arm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = dict.fromkeys(arms.COMPILED, _Broken())
-    assert list(arms.compiled_arms(random_target(SHAPE, "float32", "cpu"), 512)) == list(broken)
+    on_a_cpu = arms.compiled_arms(random_target(SHAPE, "float32", "cpu"), 512)
+    assert list(on_a_cpu) == ["hf_compiled"], "fused eager steps are faster there"
     monkeypatch.setattr(command, "compiled_arms", lambda target, slots: broken)
     monkeypatch.setattr(command, "copy_rates", lambda device: [1e9])
     subject = Subject("toy", random_target(SHAPE, "float32", "cpu"), "random", "float32")

@@ -383,9 +383,11 @@ def test_a_trial_decodes_no_more_than_its_tokens(tmp_path: Path) -> None:
 
 
 def test_sublayers_of_other_layers_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = Target(tiny_model("llama"))
+    target = Target(tiny_model("llama"), layers="stock")  # fused ones are such by construction
     kind = type(target.layers[1])
-    SkipDrafter(Target(tiny_model("llama")), kept(4, SKIPPED), ExitRule())  # control
+    SkipDrafter(
+        Target(tiny_model("llama"), layers="stock"), kept(4, SKIPPED), ExitRule()
+    )  # control
     monkeypatch.setattr(kind, "forward", _scaled(kind.forward))
     with pytest.raises(HarnessError, match="model type 'llama': its layers are not an attention"):
         SkipDrafter(target, kept(4, SKIPPED), ExitRule())
