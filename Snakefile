@@ -10,6 +10,7 @@ from snakemake.logging import logger
 from snakemake.utils import min_version, validate
 
 from harness.environment import unfit
+from harness.numbers import with_numbers
 from harness.presentation.jobs import held_by_another, speak_in_words
 
 min_version("9.17")
@@ -25,6 +26,7 @@ if "experiment" not in config:
     configfile: "workflows/config/mini.yaml"
 
 
+config.update(with_numbers(config))
 validate(config, "workflows/config/schema.yaml")
 
 

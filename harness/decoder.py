@@ -66,6 +66,8 @@ class Decoder(ABC):
     """
 
     lossless: bool = True
+    # positions of the target's context that it may take beyond those of prompt and answer
+    beyond: int = 0
 
     @abstractmethod
     def steps(self, request: Request) -> Iterator[StepRecord]:

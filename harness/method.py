@@ -16,6 +16,7 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import checked
 from harness.measure.step_cost import ForwardCost
+from harness.numbers import with_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Method:
     lossless: bool = True
     train: Callable[[Job], None] | None = None
     tune: Callable[[Job], float | None] | None = None
-    # decoders with the best tree of each of these draft sizes, as harness.measure.trials.Trial
+    # decoders with the best tree of each of these draft sizes, as methods.shared.trials.Trial
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
     # a setting to decode with where none was tuned, from default settings and the trained parts
     plain: Callable[[Any, Path | None], dict[str, Any]] | None = None
@@ -93,7 +94,7 @@ def parse_settings(name: str, method: Method, given: dict[str, Any] | None) -> A
 
     Lists become tuples, since settings are frozen.
     """
-    given = dict(checked(dict[str, Any], given or {}, f"methods.{name}"))
+    given = dict(checked(dict[str, Any], with_numbers(given or {}), f"methods.{name}"))
     types = get_type_hints(method.settings)
     known = {f.name for f in fields(method.settings)}
     for key, value in given.items():

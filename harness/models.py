@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from harness.engine.layers import CHOICES
@@ -107,6 +107,19 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         )
     except Exception as error:  # files of a tokenizer are wrong in many ways
         raise HarnessError(f"tokenizer of '{spec.where}': {told(error)}") from None
+
+
+def vocabulary(spec: ModelSpec) -> int:
+    """Tokens of the model's embedding table, by its config."""
+    _require_folder(spec)
+    spec = spec.pinned()
+    try:
+        config = AutoConfig.from_pretrained(
+            spec.where, revision=spec.revision, trust_remote_code=False
+        )
+    except Exception as error:  # a config may hold anything
+        raise HarnessError(f"config of '{spec.where}': {told(error)}") from None
+    return int(config.get_text_config().vocab_size)
 
 
 def load_target(spec: ModelSpec) -> Target:

@@ -16,9 +16,9 @@ from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Tree, chain
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.measure.trials import Trial, choose, foretell_by_decoding
 from harness.method import Job, Method
 from methods.shared.choices import SETTING, check_options, read_values
+from methods.shared.trials import Trial, choose, foretell_by_decoding
 
 MATCHES = ("leftmost", "rightmost")
 

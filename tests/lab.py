@@ -16,13 +16,13 @@ import torch
 from harness.analysis.tables import write_tables
 from harness.data.prompts import Prompt, hash_ids, write_prompts
 from harness.decoder import Request, collect
-from harness.engine.audit import audit, finite
 from harness.engine.drafter import Context, Drafter, Needs
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import Tree, TreeShape
 from harness.errors import HarnessError
 from harness.files import write_json
+from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
 from tests.models import VOCAB, tiny_model
 

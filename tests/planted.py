@@ -20,8 +20,8 @@ from tests.lab import QUESTIONS, Knowing, Row, prompt, target
 class OneTooMany(EngineDecoder):
     """The draft after the last accepted one passes too."""
 
-    def _read(self, tree, *device):  # type: ignore[no-untyped-def]
-        chosen, path, read = super()._read(tree, *device)
+    def read(self, tree, *device):  # type: ignore[no-untyped-def]
+        chosen, path, read = super().read(tree, *device)
         parents = tree.shape.parents
         return chosen, path + [n for n, p in enumerate(parents) if p == path[-1]][:1], read
 
@@ -29,23 +29,23 @@ class OneTooMany(EngineDecoder):
 class NoCompaction(EngineDecoder):
     """Accepted rows stay where they were, between the rejected ones."""
 
-    def _commit(self, path: list[int]) -> None:
+    def commit(self, path: list[int]) -> None:
         self.target.arena.length += len(path)
 
 
 class OneRowShort(EngineDecoder):
     """The last accepted row is not committed."""
 
-    def _commit(self, path: list[int]) -> None:
-        super()._commit(path)
+    def commit(self, path: list[int]) -> None:
+        super().commit(path)
         self.target.arena.length -= len(path) > 1
 
 
 class OtherLayout(EngineDecoder):
     """The tree's rows stand, or look, where they should not."""
 
-    def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
-        block = super()._block(tree, extra)
+    def block(self, tree: Tree, extra: ExtraRows | None) -> Block:
+        block = super().block(tree, extra)
         return replace(block, layout=self.wrong(block.layout))
 
     def wrong(self, layout: BlockLayout) -> BlockLayout:

@@ -44,7 +44,7 @@ def freeze(capsys: pytest.CaptureFixture[str], folder: Path, model: dict, source
         ({"firp": {"passes": ["three"]}}, "methods.firp.passes: 'three', expected combined"),
         ({"firp": {"entry_layers": [3, 1]}}, "firp entry_layers: [3, 1], expected one ascending"),
         ({"firp": {"feed": "pseudo"}}, "firp feed: 'pseudo', expected real or previous"),
-        ({"hf_generate": {"cache": "paged"}}, "methods.hf_generate.cache: 'paged', expected"),
+        ({"hf_generate": {"cache": "paged"}}, "methods.hf.generate.cache: 'paged', expected"),
         ({"medusa_llm": {"widths": [2**31, 2]}}, f"medusa widths: [{2**31}, 2] make {3 * 2**31}"),
     ],
 )

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from harness.analysis.quality import rouge2
 from harness.commands.session import SessionFiles, measure_session
 from harness.data.answers import BATCH, fitting
 from harness.data.chat import prompt_ids
 from harness.data.prompts import Prompt, hash_ids, write_prompts
+from harness.datasets.xsum import rouge2
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids

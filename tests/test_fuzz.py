@@ -11,16 +11,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.predicted import predict, read_measured, read_profile
 from harness.analysis.rows import load_rows
 from harness.cli.common import parse_arms, parse_spec
-from harness.data.answer_files import read_answer_file
 from harness.data.answers import read_answers
 from harness.data.prompts import hash_ids, read_prompts
 from harness.data.questions import Source, load_questions
 from harness.engine.target import Target
+from harness.enginebench.predicted import predict, read_measured, read_profile
 from harness.method import parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer
+from harness.published.files import read_answer_file
 from methods import METHODS, load_method
 from methods.firp import projections
 from methods.medusa import heads

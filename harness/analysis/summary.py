@@ -8,9 +8,11 @@ import pandas as pd
 
 from harness.analysis.facts import LOOP_LIMIT
 from harness.analysis.preparation import arm_costs, break_even
-from harness.analysis.quality import equivalence, loops, rouge2, scores
+from harness.analysis.quality import equivalence, loops, scores
 from harness.analysis.rows import BASELINE, session_files
 from harness.analysis.statistics import Timed, log_ratio, per_question, question_ratio
+from harness.datasets import find_dataset
+from harness.datasets.xsum import rouge2
 from harness.files import read_json, sha256_file
 
 
@@ -49,14 +51,22 @@ def summarise(
             **_speedups(timed, whole, arm, counted=not looping and not _looping(mine)),
             **_per_step(mine, baseline),
             **_quality(dataset, mine, baseline, {p: prompts[model, p] for p in asked}),
-            "extra_memory_mb": max(one["extra_bytes"][arm] for one in provenances) / 2**20,
-            "peak_memory_mb": math.nan,
+            **_memory(mine, max(one["extra_bytes"][arm] for one in provenances)),
             **arm_costs(root, model, arm),
             "rows_sha256": rows_sha256,
         }
         line["break_even_tokens"] = break_even(arm, line, _rate(baseline))
         lines.append(line)
     return lines
+
+
+def _memory(mine: pd.DataFrame, held: int) -> dict[str, float]:
+    """What an arm holds beside the target's weights, by computation, and on a GPU also with the
+    most that its runs took of the allocator beyond what was held when they began.
+    """
+    taken = mine["device_state"].map(lambda state: state.get("gpu_taken_mb", math.nan)).max()
+    extra = held / 2**20
+    return {"extra_memory_mb": extra, "peak_memory_mb": extra + taken}
 
 
 def with_failures(
@@ -145,17 +155,17 @@ def _same_answers(mine: pd.DataFrame, baseline: pd.DataFrame) -> float:
 def _quality(
     dataset: str, mine: pd.DataFrame, baseline: pd.DataFrame, prompts: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Rouge-2 and accuracy of the timed answers, each prompt's first session; agreement of all."""
+    """Scores of the timed answers, each prompt's first session; agreement of all."""
     once, truth = (
         table.drop_duplicates("prompt_id").set_index("prompt_id") for table in (mine, baseline)
     )
     references = {p: prompts[p]["reference"] for p in once.index}
     own, base = (scores(dataset, table["text"], references) for table in (once, truth))
+    score = find_dataset(dataset).score
     against = [_likeness(once.loc[p, "text"], truth.loc[p, "text"]) for p in once.index]
     return {
-        "rouge2": float(own.mean()) if dataset == "xsum" else math.nan,
-        "rouge2_vs_ar": sum(against) / len(against),
-        "accuracy": float(own.mean()) if dataset == "gsm8k" else math.nan,
+        **{"rouge2": math.nan, "rouge2_vs_ar": sum(against) / len(against), "accuracy": math.nan},
+        **({score.column: float(own.mean())} if score else {}),
         **equivalence(dataset, own, base),
         "exact_match_rate": _same_answers(mine, baseline),
         "length_ratio": float(once["tokens"].sum() / truth["tokens"].sum()),

@@ -125,7 +125,7 @@ def _page(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from harness.commands.published import import_runs
+    from harness.published.command import import_runs
 
     import_runs(options.answers, options.out)
 

@@ -35,8 +35,8 @@ def add(commands: Any) -> None:
 
 
 def _engine(options: argparse.Namespace) -> None:
-    from harness.commands.engine import bench_engine, model_subject, random_subject
-    from harness.measure.engine import Grid
+    from harness.enginebench.command import bench_engine, model_subject, random_subject
+    from harness.enginebench.rounds import Grid
     from harness.models import ModelSpec
 
     if (options.shape is None) == (options.model is None):
@@ -66,7 +66,7 @@ def _engine(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from harness.commands.predict import write_predictions
+    from harness.enginebench.predict import write_predictions
 
     write_predictions(options.measured, options.acceptance, options.out)
 

@@ -10,8 +10,8 @@ from harness.commands.methods import MethodStep, TuneData, method_job
 from harness.errors import HarnessError
 from harness.files import replacing
 from harness.measure.machine import fingerprint, machine
-from harness.measure.trials import Trial, time_trials
 from harness.models import ModelSpec
+from methods.shared.trials import Trial, time_trials
 
 COLUMNS = (
     "method draft_size predicted_acceptance_length requests acceptance_length speedup "

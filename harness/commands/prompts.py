@@ -9,11 +9,19 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from harness.data.answers import greedy_answers, write_answers
-from harness.data.prompts import Format, drop_long, make_prompts, read_prompts, write_prompts
-from harness.data.questions import Question, Source, load_questions
+from harness.data.prompts import (
+    Format,
+    drop_long,
+    make_prompts,
+    read_prompts,
+    require_known_ids,
+    write_prompts,
+)
+from harness.data.questions import Source, load_questions
+from harness.datasets.base import Question
 from harness.engine.target import Target
 from harness.files import TokenId, checked, read_json, write_json
-from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids, vocabulary
 
 
 class _FirstTurn(TypedDict):
@@ -79,6 +87,7 @@ def freeze_prompts(spec: ModelSpec, split: Split, answers: dict[str, str], out: 
     form = _format(spec, split)
     questions = _questions(split.dataset, split.source)
     prompts = make_prompts(split.dataset, questions, form, answers)
+    require_known_ids(prompts, vocabulary(spec))
     kept, dropped = drop_long(prompts, split.longest_prompt)
     write_prompts(out, kept, dropped)
 
@@ -90,7 +99,9 @@ def _first_turns(spec: ModelSpec, one: Frozen, loaded: list[Target]) -> dict[str
     """
     split, form = one.split, _format(spec, one.split)
     questions = [q for q in _questions(split.dataset, split.source) if q.turns[1:]]
-    prompts, _ = drop_long(make_prompts(split.dataset, questions, form, {}), split.longest_prompt)
+    first = make_prompts(split.dataset, questions, form, {})
+    require_known_ids(first, vocabulary(spec))
+    prompts, _ = drop_long(first, split.longest_prompt)
     answers: dict[str, _FirstTurn] = {}
     if prompts:
         if not loaded:

@@ -7,11 +7,12 @@ from typing import Any
 
 from harness.commands.arms import Arms, arm_folder, build_decoders, most_rows
 from harness.data.prompts import read_prompts, shard_of
-from harness.engine.audit import audit, finite
+from harness.decoder import Decoder
 from harness.engine.target import SPARE_ROWS, Target
 from harness.engine.weights import library
 from harness.errors import HarnessError
 from harness.files import sha256_file, sha256_json, write_json
+from harness.measure.audit import audit, finite
 from harness.measure.journal import Row
 from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
 from harness.measure.session import Plan, run_session
@@ -46,8 +47,8 @@ def measure_session(
     prompts, labels = read_prompts(files.prompts), options["labels"]
     # of all shards, so that each has equal buffers
     longest = max(len(prompt.input_ids) for prompt in prompts) + options["max_new_tokens"]
-    _check_context(target, longest)
     decoders = build_decoders(target, arms, files.folders)
+    _check_context(target, longest, decoders)
     # Once for all arms and prompts: growing inside a run would charge whoever comes first.
     target.begin(longest + max(SPARE_ROWS, *map(most_rows, decoders.values())))
     facts = machine(target.devices, target.products)
@@ -103,14 +104,19 @@ def _write_provenance(
     write_json(out.with_suffix(".provenance.json"), provenance)
 
 
-def _check_context(target: Target, longest: int) -> None:
-    """A sequence past the model's context would run on rotations that it was never trained on."""
+def _check_context(target: Target, longest: int, decoders: dict[str, Decoder]) -> None:
+    """A sequence past the model's context would run on rotations that it was never trained on, and
+    foreign loops fail there.
+    """
     context = getattr(target.config, "max_position_embeddings", None)
-    if context is not None and longest > context:
-        raise HarnessError(
-            f"longest prompt and answer: {longest} tokens, expected at most the model's context of "
-            f"{context}; lower longest_prompt or max_new_tokens"
-        )
+    arm, decoder = max(decoders.items(), key=lambda item: item[1].beyond)
+    if context is None or longest + decoder.beyond <= context:
+        return
+    drafts = f", and {decoder.beyond} drafts of '{arm}'" if decoder.beyond else ""
+    raise HarnessError(
+        f"longest prompt and answer: {longest} tokens{drafts}, expected at most the model's "
+        f"context of {context}; lower longest_prompt or max_new_tokens"
+    )
 
 
 def _folder_hash(folder: Path) -> str:

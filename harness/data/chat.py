@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
 
 Message = dict[str, str]
-SUMMARISE = "Summarise the article in one sentence."  # XSum's instruction, ours
 
 
 def prompt_ids(tokenizer: Any, chat: str, messages: list[Message]) -> list[int]:
@@ -17,20 +16,38 @@ def prompt_ids(tokenizer: Any, chat: str, messages: list[Message]) -> list[int]:
     MT-bench script then asks; EAGLE's scripts set Meta's long one and end in a further space.
     """
     if chat == "plain":
-        text = "\n".join(message["content"] for message in messages) + "\n"
-        return list(tokenizer(text)["input_ids"])
+        return _open(tokenizer, "\n".join(message["content"] for message in messages) + "\n")
     if chat == "tokenizer":
         if not getattr(tokenizer, "chat_template", None):
             raise HarnessError("chat: 'tokenizer', but the tokenizer has no chat template")
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = _by_template(tokenizer, messages)
         # The template writes its own special tokens; a second BOS would change the prompt.
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     if chat.startswith("fschat:"):
         text = _fschat(chat.removeprefix("fschat:"), messages)
-        ids = list(tokenizer(text)["input_ids"])
+        ids = _open(tokenizer, text)
         bos = getattr(tokenizer, "bos_token_id", None)
         return ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids
     raise HarnessError(f"chat: '{chat}', expected tokenizer, plain or fschat:<template>")
+
+
+def _open(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text that an answer follows: without the end mark that some tokenizers add."""
+    ids = list(tokenizer(text)["input_ids"])
+    end = getattr(tokenizer, "eos_token_id", None)
+    return ids[:-1] if end is not None and ids[-1:] == [end] else ids
+
+
+def _by_template(tokenizer: Any, messages: list[Message]) -> str:
+    try:
+        return str(
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        )
+    except Exception as error:  # templates are programs, and fail in their own ways
+        raise HarnessError(
+            f"chat: 'tokenizer', but its chat template fails: {type(error).__name__}: "
+            f"{first_line(error)}"
+        ) from None
 
 
 def _fschat(name: str, messages: list[Message]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from harness.data.chat import Message, prompt_ids
-from harness.data.questions import Question
+from harness.datasets.base import Question
 from harness.errors import HarnessError
 from harness.files import TokenId, checked, read_jsonl, sha256_json, write_json, write_jsonl
 
@@ -65,7 +65,9 @@ def make_prompts(
             prompts.append(prompt)
             if prompt.prompt_id not in answers:
                 break
-            messages.append({"role": "assistant", "content": answers[prompt.prompt_id]})
+            # stripped, as FastChat's own evaluation keeps answers
+            answer = answers[prompt.prompt_id].strip()
+            messages.append({"role": "assistant", "content": answer})
     return prompts
 
 
@@ -93,6 +95,17 @@ def _prompt(
         sha256=hash_ids(ids),
         reference=reference,
     )
+
+
+def require_known_ids(prompts: Sequence[Prompt], vocabulary: int) -> None:
+    """Refuse a tokenizer that gives ids which the model, of ``vocabulary`` tokens, has not."""
+    for prompt in prompts:
+        highest = max(prompt.input_ids, default=0)
+        if highest >= vocabulary:
+            raise HarnessError(
+                f"prompt {prompt.prompt_id}: token id {highest}, expected ids below the model's "
+                f"{vocabulary} tokens; is the tokenizer this model's?"
+            )
 
 
 def drop_long(prompts: Sequence[Prompt], longest: int) -> tuple[list[Prompt], int]:

@@ -2,11 +2,11 @@
 
 One step, in the engine's loop:
 
-    draft -> rows -> forward -> choose -> accept -> read -> cut -> compact -> observe
+    draft -> verify -> choose -> accept -> commit -> observe
 
-Up to the read all is queued on the device, which is waited for there, once. A drafter decides what
-is drafted and may learn from what was verified; it cannot change what is committed. Whatever it
-does, the output is the target's own.
+Up to the acceptance all is queued on the device, which is waited for there, once: the host then
+reads which nodes were accepted. A drafter decides what is drafted and may learn from what was
+verified; it cannot change what is committed. Whatever it does, the output is the target's own.
 """
 
 from collections.abc import Collection, Sequence

@@ -33,10 +33,10 @@ class EngineDecoder(Decoder):
         self._slots = 0
 
     def extra_bytes(self) -> int:
-        """The slots of the longest request so far, packed weights, and what the drafter holds."""
+        """Slots of the longest request, packed weights, masks, and what the drafter holds."""
         target = self.target
-        held = target.arena.bytes_per_slot * self._slots + target.packed_bytes
-        return held + self.drafter.extra_bytes()
+        slots = target.arena.bytes_per_slot * self._slots
+        return slots + target.packed_bytes + target.mask_bytes + self.drafter.extra_bytes()
 
     def remember(self, records: Sequence[StepRecord]) -> None:
         """The drafter's to do."""
@@ -46,20 +46,20 @@ class EngineDecoder(Decoder):
     def steps(self, request: Request) -> Iterator[StepRecord]:
         """Draft, verify, accept until a stop id or the cap."""
         drafter = self.drafter
-        context = self._prefill(request)
-        choose = TokenChoice(request.sampling)
+        context = self.prefill(request)
+        choice = TokenChoice(request.sampling)
         tree = Tree(ROOT_ONLY, [context.root])
         emitted, finished = 0, False
         while not finished:
-            block = self._block(tree, drafter.extra_rows(tree))
-            hidden, states, logits = self._forward(block, len(tree.tokens))
-            chosen, last = self._verify(tree, logits, choose)
+            block = self.block(tree, drafter.extra_rows(tree))
+            hidden, states, logits = self.verify(block, len(tree.tokens))
+            chosen, last = self.choose(tree, logits, choice)
             wanted = drafter.wanted(tree, hidden, last)
-            after, path, read = self._read(tree, chosen, last, wanted)
+            after, path, read = self.read(tree, chosen, last, wanted)
             reached = [tree.tokens[node] for node in path[1:]] + [after[path[-1]]]
             tokens, finished = request.keep(emitted, reached)
             path = path[: len(tokens)]
-            self._commit(path)
+            self.commit(path)
             emitted += len(tokens)
             yield StepRecord(tuple(tokens), len(tree.tokens) - 1, block.rows, tuple(path[1:]))
             if not finished:
@@ -68,7 +68,7 @@ class EngineDecoder(Decoder):
                 drafter.observe(context, Outcome(tree, path, tokens, hidden, states, read))
                 tree = drafter.draft(context)
 
-    def _prefill(self, request: Request) -> Context:
+    def prefill(self, request: Request) -> Context:
         """Run the prompt but its last token, and tell the drafter."""
         prompt, needs = request.prompt_ids, self.drafter.needs
         # The last forward starts with two committed tokens to come: the root and the one it gives.
@@ -81,18 +81,18 @@ class EngineDecoder(Decoder):
         self.drafter.begin(context)
         return context
 
-    def _forward(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
+    def verify(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
         """Final and captured states of all rows, and the logits after each of the tree's nodes."""
         hidden, states = self.target.forward(block, capture=self.drafter.needs.states)
         return hidden, states, self.target.logits(hidden[0, :nodes])
 
-    def _verify(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[Tensor, Tensor]:
+    def choose(self, tree: Tree, logits: Tensor, choice: TokenChoice) -> tuple[Tensor, Tensor]:
         """The target's token [N] after each node, and the last node accepted []; on the device."""
         base = self.target.arena.length + 1
-        chosen = choose(logits, [base + depth for depth in tree.shape.depths])
+        chosen = choice(logits, [base + depth for depth in tree.shape.depths])
         return chosen, self.accept(tree, logits, chosen)
 
-    def _read(
+    def read(
         self, tree: Tree, chosen: Tensor, last: Tensor, wanted: Tensor | None
     ) -> tuple[list[int], list[int], list[float]]:
         """Tokens after each node, nodes accepted, root first, and what the drafter wants.
@@ -105,11 +105,11 @@ class EngineDecoder(Decoder):
         after, (node,), *read = to_host(*parts)
         return [int(token) for token in after], tree.path(int(node)), read[0] if read else []
 
-    def _commit(self, path: list[int]) -> None:
+    def commit(self, path: list[int]) -> None:
         """Make the accepted rows part of the sequence."""
         self.target.arena.commit(path)
 
-    def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
+    def block(self, tree: Tree, extra: ExtraRows | None) -> Block:
         """The verify forward of a tree and the rows that ride along."""
         target, shape = self.target, tree.shape
         ids = tree.ids(target.device)

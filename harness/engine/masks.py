@@ -62,8 +62,7 @@ class BlockMask:
     ) -> None:
         self.rows, self._context, spare = shape
         self._window = window
-        # On CUDA a buffer for each place in 8 that the committed tokens may end at.
-        phases = _ALIGNED if device.type == "cuda" else 1
+        phases = _phases(device)
         width = self._context + -(-(self.rows + spare + phases) // _ALIGNED) * _ALIGNED
         self._buffer = torch.full((phases, self.rows, width), -math.inf, dtype=dtype, device=device)
         # The oldest column that a row right behind the context sees.
@@ -71,6 +70,11 @@ class BlockMask:
         self._columns(self._first, -self._first, self.rows).zero_()
         self._shown: BlockLayout | None = None
         self._widest = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of the buffer."""
+        return self._buffer.nbytes
 
     def show(self, layout: BlockLayout) -> None:
         """Have the buffer hold the masks of ``layout``; nothing is done where it does already."""
@@ -106,6 +110,13 @@ class BlockMask:
             (phase + column, row, column),
             self._context + first,
         )
+
+
+def _phases(device: torch.device) -> int:
+    """Buffers held: on CUDA one for each place in 8 that the committed tokens may end at, so that
+    every view starts where its kernels want it.
+    """
+    return _ALIGNED if device.type == "cuda" else 1
 
 
 def _additive(visible: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -138,6 +138,11 @@ class Target:
         return sum(product.packed_bytes for product in self.all_products)
 
     @property
+    def mask_bytes(self) -> int:
+        """Of the masks of blocks so far."""
+        return sum(mask.bytes for mask in self._masks.values())
+
+    @property
     def devices(self) -> list[torch.device]:
         """All that a forward uses, the head's first."""
         return list(dict.fromkeys([self.device, *self.arena.devices]))
@@ -280,7 +285,7 @@ class Target:
             with torch.inference_mode():
                 whole, parts = (self.forward(block, keep=keep)[0] for keep in (None, every))
             same = torch.allclose(whole, parts, rtol=1e-2, atol=1e-2 * float(whole.abs().max()))
-        except AttributeError:
+        except (AttributeError, TypeError):  # no such parts, or parts that give something else
             same = False
         if not same:
             raise HarnessError(
@@ -307,8 +312,14 @@ class Target:
             once=True,
         )
         hidden, _ = self.forward(block)
-        driven = self.logits(hidden[0])
-        off = float((driven - own[0]).abs().max() / own.abs().max().clamp_min(1e-6))
+        driven = [self.logits(hidden[0])]
+        # And as answers begin: the prompt in one piece, by other kernels, and a row behind it.
+        self.prefill(ids[:-1])
+        last = RowGroup(0, 1, lambda _: self.embed(ids[-1:]))
+        hidden, _ = self.forward(Block((last,), causal_layout(1, self.device), once=True))
+        driven.append(self.logits(hidden[0]))
+        expected = torch.cat([own[0], own[0, -1:]])
+        off = float((torch.cat(driven) - expected).abs().max() / own.abs().max().clamp_min(1e-6))
         # int8 rounds activations to 255 steps: on mini's target, embeddings 1e-6 apart gave logits
         # 2e-2 of their range apart.
         precise = self.dtype == torch.float32 and self.weights != "int8"

@@ -34,7 +34,7 @@ class VerifyForward(EngineDecoder):
         super().__init__(target, drafter)
         self._ids = list(ids)
         with torch.inference_mode():
-            self._prefill(Request(tuple(ids), 1, frozenset()))
+            self.prefill(Request(tuple(ids), 1, frozenset()))
 
     @torch.inference_mode()
     def seconds(self, cell: Cell) -> float:
@@ -42,11 +42,11 @@ class VerifyForward(EngineDecoder):
         rows, context = cell
         # The tokens in front of any context are in the arena already, since all share one text.
         self.target.arena.length = context
-        block = self._block(Tree(chain(rows - 1), self._ids[:1] * rows), None)
-        self._forward(block, rows)
+        block = self.block(Tree(chain(rows - 1), self._ids[:1] * rows), None)
+        self.verify(block, rows)
         synchronise(self.target.device)
         started = time.perf_counter()
-        self._forward(block, rows)
+        self.verify(block, rows)
         synchronise(self.target.device)
         return time.perf_counter() - started
 

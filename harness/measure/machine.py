@@ -13,8 +13,17 @@ from typing import Any
 
 import torch
 
-_AFTERWARDS = ("analysis", "presentation")  # of the harness
+_ROOT = Path(__file__).resolve().parents[2]
+TAKEN = "gpu_taken_mb"
+# Of the harness, what rows and timings come from; the rest prepares for them or works on them.
+_MEASURED = (
+    *("decoder.py", "method.py", "models.py", "model_files.py"),
+    *("engine", "measure", "pretrain"),
+    *("commands/arms.py", "commands/methods.py", "commands/session.py"),
+)
 _STAT = Path("/proc/stat")
+_CPUINFO = Path("/proc/cpuinfo")
+_ARM = ("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _PACKAGES = ("torch", "transformers", "datasets", "medusa-llm", "pandas", "numpy", "snakemake")
 
@@ -71,6 +80,23 @@ def _gpu_state(device: torch.device) -> dict[str, float]:
     return state
 
 
+class TakenMemory:
+    """GPU memory that is taken since this was made, beyond what was held then."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
+
+    def most(self) -> dict[str, float]:
+        """The most at any time, in MB; empty on a CPU, whose allocator does not tell."""
+        if self._device.type != "cuda":
+            return {}
+        peak = torch.cuda.max_memory_allocated(self._device) - self._before
+        return {TAKEN: round(peak / 2**20, 1)}
+
+
 class Disturbance:
     """What others took of the cores' time since it was made, as the kernel counts it.
 
@@ -110,24 +136,20 @@ def packages() -> dict[str, str]:
 
 def commit() -> str:
     """Commit of the working directory, with ``-dirty`` where tracked files differ from it."""
-    root = Path(__file__).resolve().parents[2]
-    head = _git(root, "rev-parse", "HEAD")
+    head = _git(_ROOT, "rev-parse", "HEAD")
     if not head:
         return "unknown"
-    return head + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    return head + ("-dirty" if _git(_ROOT, "status", "--porcelain", "--untracked-files=no") else "")
 
 
-def source_hash() -> str:
-    """Hash of the sources that rows and timings come from, committed or not: the harness, but what
-    it does with finished rows, the methods, and the trees that they read.
+def source_hash(root: Path = _ROOT) -> str:
+    """Hash of the sources that rows and timings come from, committed or not: the methods, the trees
+    that they read, and what of the harness runs and times them.
     """
-    root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    for folder in ("harness", "methods"):
-        kinds = ("*.py", "*.txt")
-        for file in sorted(file for kind in kinds for file in (root / folder).rglob(kind)):
-            if file.relative_to(root).parts[1] in _AFTERWARDS:
-                continue
+    for place in (*(root / "harness" / part for part in _MEASURED), root / "methods"):
+        files = [place] if place.is_file() else [*place.rglob("*.py"), *place.rglob("*.txt")]
+        for file in sorted(files):
             digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
@@ -143,12 +165,13 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
+    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.is_file() else []
+    told = {key.strip(): value.strip() for key, _, value in (one.partition(":") for one in lines)}
+    if "model name" in told:
+        return told["model name"]
+    # ARM tells its kind by numbers.
+    numbers = [f"{name} {told[name]}" for name in _ARM if name in told]
+    return ", ".join(numbers) or platform.processor() or platform.node() or "unknown"
 
 
 def _number(path: Path, scale: float) -> float | None:

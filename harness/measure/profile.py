@@ -90,30 +90,30 @@ class WatchedDecoder(EngineDecoder):
         super().__init__(decoder.target, _WatchedDrafter(decoder.drafter, clock), decoder.accept)
         self._clock = clock
 
-    def _prefill(self, request: Request) -> Context:
+    def prefill(self, request: Request) -> Context:
         self._clock.begin()
         with self._clock.phase(PREFILL):
-            return super()._prefill(request)
+            return super().prefill(request)
 
-    def _block(self, tree: Tree, extra: ExtraRows | None) -> Block:
+    def block(self, tree: Tree, extra: ExtraRows | None) -> Block:
         with self._clock.phase("tree"):
-            return super()._block(tree, extra)
+            return super().block(tree, extra)
 
-    def _forward(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
+    def verify(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
         with self._clock.phase("forward"):
-            return super()._forward(block, nodes)
+            return super().verify(block, nodes)
 
-    def _verify(self, tree: Tree, logits: Tensor, choose: TokenChoice) -> tuple[Tensor, Tensor]:
+    def choose(self, tree: Tree, logits: Tensor, choice: TokenChoice) -> tuple[Tensor, Tensor]:
         with self._clock.phase("choose"):
-            return super()._verify(tree, logits, choose)
+            return super().choose(tree, logits, choice)
 
-    def _read(
+    def read(
         self, tree: Tree, chosen: Tensor, last: Tensor, wanted: Tensor | None
     ) -> tuple[list[int], list[int], list[float]]:
         with self._clock.phase("choose"):
-            return super()._read(tree, chosen, last, wanted)
+            return super().read(tree, chosen, last, wanted)
 
-    def _commit(self, path: list[int]) -> None:
+    def commit(self, path: list[int]) -> None:
         with self._clock.phase("commit"):
-            super()._commit(path)
+            super().commit(path)
         self._clock.end_prefill()

@@ -13,7 +13,7 @@ import torch
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request
 from harness.errors import HarnessError, first_line, named, out_of_memory
-from harness.measure.machine import device_state
+from harness.measure.machine import TakenMemory, device_state
 from harness.measure.timing import TimedRun, run_timed
 
 BASELINE = "autoregressive"
@@ -68,11 +68,11 @@ class Roster:
             self.warm_up(self._warmup)
 
     def _turn(self, arm: str, prompt: Prompt, request: Request) -> Turn:
-        state = device_state(self._device)
+        state, taken = device_state(self._device), TakenMemory(self._device)
         with named(f"{arm}, prompt {prompt.prompt_id}"):
             try:
                 run = run_timed(self._arms[arm], request, self._device)
-                return Turn(run, state | run.disturbance)
+                return Turn(run, state | run.disturbance | taken.most())
             except Exception as error:
                 if not out_of_memory(error):
                     raise

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request, StepRecord
-from harness.engine.audit import own_gap, own_width_leaves
 from harness.errors import HarnessError, named
+from harness.measure.audit import own_gap, own_width_leaves
 from harness.measure.journal import Journal, Row
 from harness.measure.roster import BASELINE, Roster
 from harness.measure.timing import TimedRun

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from harness.data.chat import SUMMARISE
+from harness.datasets.xsum import SUMMARISE
 from harness.errors import HarnessError
 from harness.mini import arithmetic, articles, dialogues, exercises
 

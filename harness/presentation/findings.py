@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from harness.analysis.rows import BASELINE
-from harness.presentation.wording import DATASETS, joined, name_of
+from harness.datasets import shown_name
+from harness.presentation.wording import joined, name_of
 
 SUBJECT, YARDSTICK = "firp", "hf_generate"
 
@@ -23,7 +24,7 @@ def findings(
     found = []
     for model in models:
         lines = _model_findings(
-            DATASETS[dataset],
+            shown_name(dataset),
             mine[mine["model"] == model].set_index("method"),
             pairs[(pairs["model"] == model) & (pairs["dataset"] == dataset)],
             unranked.get(f"{model}/{dataset}"),

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.datasets import find_dataset
 from harness.presentation.explain import named
 from harness.presentation.used import used
 from harness.presentation.wording import number, rank_text
 
 HEADER = ("method,tokens/s,speedup,95 % interval,end to end,accepted,draft size,rank").split(",")
 GUARDS = ("method,tokens,extra MB,Rouge-2 vs AR,length vs AR,as good as AR,looping").split(",")
-QUALITY = {"xsum": "Rouge-2", "gsm8k": "accuracy"}
 # The method's name and, below it, the setting that it decoded with.
 Cell = str | list[str]
 
@@ -21,7 +21,8 @@ def main_rows(root: Path, dataset: str, mine: pd.DataFrame) -> list[list[Cell]]:
         [[name, used(root, line["model"], line["method"])], *figures(dataset, line)]
         for name, line in named(mine)
     ]
-    header: list[Cell] = [*HEADER, *([QUALITY[dataset]] if dataset in QUALITY else []), "as AR"]
+    score = find_dataset(dataset).score
+    header: list[Cell] = [*HEADER, *([score.shown] if score else []), "as AR"]
     return [header, *body]
 
 
@@ -33,7 +34,7 @@ def guard_rows(mine: pd.DataFrame) -> list[list[str]]:
 def figures(dataset: str, line: pd.Series) -> list[str]:
     """The figures of one arm, in the order of the header."""
     low, high = line["speedup_ci_low"], line["speedup_ci_high"]
-    quality = [number(line["rouge2" if dataset == "xsum" else "accuracy"], 3)]
+    score = find_dataset(dataset).score
     return [
         number(line["tokens_per_second"], 1),
         number(line["speedup"], 2),
@@ -42,7 +43,7 @@ def figures(dataset: str, line: pd.Series) -> list[str]:
         number(line["acceptance_length"], 2),
         number(line["draft_size"], 1),
         rank_text(line["rank_best"], line["rank_worst"]),
-        *(quality if dataset in QUALITY else []),
+        *([number(line[score.column], 3)] if score else []),
         number(100 * line["exact_match_rate"], 1, " %"),
     ]
 

@@ -8,11 +8,11 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from harness.datasets import shown_name
 from harness.errors import HarnessError
 from harness.files import read_json, write_text
 from harness.presentation.main_table import main_rows
 from harness.presentation.report import checklist_rows, found_lines
-from harness.presentation.wording import DATASETS
 
 TEMPLATE = Path("workflows/page.html.jinja")
 # Of the figures, those that need no further text.
@@ -50,7 +50,7 @@ def write_page(root: Path, out: Path) -> None:
 def _set(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": name,
-        "shown": DATASETS[name],
+        "shown": shown_name(name),
         "findings": found_lines(root, name, facts, summary),
         "rows": main_rows(root, name, summary[summary["dataset"] == name]),
     }

@@ -10,6 +10,7 @@ import pandas as pd
 import typst
 
 from harness.analysis.preparation import prepared_as
+from harness.datasets import shown_name
 from harness.errors import HarnessError
 from harness.files import read_json, replacing
 from harness.presentation.explain import (
@@ -28,7 +29,7 @@ from harness.presentation.findings import findings
 from harness.presentation.main_table import guard_rows, main_rows
 from harness.presentation.style import TEXT_SIZE
 from harness.presentation.verdicts import remarks, verdicts
-from harness.presentation.wording import DATASETS, name_of, number
+from harness.presentation.wording import name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
 PUBLISHED = Path("workflows/resources/published.csv")
@@ -141,7 +142,7 @@ def _target(experiment: dict[str, Any], model: str, parameters: int) -> str:
 def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
     mine = summary[summary["dataset"] == name]
     return {
-        "name": DATASETS[name],
+        "name": shown_name(name),
         "questions": _each_model(facts["questions"], name),
         "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
@@ -262,4 +263,8 @@ def _intervals(summary: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 def _set_name(cell: str, summary: pd.DataFrame) -> str:
     """Of a model/dataset; the model is named where there are several."""
     model, dataset = cell.split("/")
-    return DATASETS[dataset] if summary["model"].nunique() == 1 else f"{model}, {DATASETS[dataset]}"
+    return (
+        shown_name(dataset)
+        if summary["model"].nunique() == 1
+        else f"{model}, {shown_name(dataset)}"
+    )

@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from harness.analysis.phases import PHASES
+from harness.datasets import shown_name
 from harness.presentation.style import (
     NEUTRAL,
     colours,
@@ -20,7 +21,7 @@ from harness.presentation.style import (
     ordered,
     panels,
 )
-from harness.presentation.wording import DATASETS, name_of
+from harness.presentation.wording import name_of
 
 _BAR = 0.2  # inches of height
 _ROOM = 0.55  # for the axis below the bars
@@ -38,7 +39,7 @@ def _of(table: pd.DataFrame, dataset: str | None) -> pd.DataFrame:
     """The lines of a data set, or all; each with the panel that it belongs to."""
     if dataset is not None:
         return table[table["dataset"] == dataset].assign(panel=lambda t: t["model"])
-    named = table["dataset"].map(DATASETS)
+    named = table["dataset"].map(shown_name)
     return table.assign(
         panel=named if table["model"].nunique() == 1 else table["model"] + "\n" + named
     )

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.datasets import shown_name
 from harness.files import read_json
 from harness.presentation.explain import named
 from harness.presentation.report import found_lines
-from harness.presentation.wording import DATASETS, number, rank_text
+from harness.presentation.wording import number, rank_text
 
 HEADER = ["method", "speedup", "95 % interval", "accepted", "rank"]
 
@@ -17,7 +18,7 @@ def print_summary(root: Path, reports: Path) -> None:
     facts = read_json(root / "tables" / "facts.json")
     summary = pd.read_csv(root / "tables" / "summary.csv")
     for name in facts["experiment"]["datasets"]:
-        print(f"\n{DATASETS[name]}")
+        print(f"\n{shown_name(name)}")
         print("\n".join(aligned(_rows(summary[summary["dataset"] == name]))))
         for line in found_lines(root, name, facts, summary):
             print(f"- {line}")

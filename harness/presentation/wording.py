@@ -22,7 +22,6 @@ NAMES = {
     "hf_assisted": "HF assisted",
     "width_matched": "FIRP's width, one token kept",
 }
-DATASETS = {"mtbench": "MT-bench", "gsm8k": "GSM8K", "xsum": "XSum"}
 
 
 def name_of(method: str) -> str:

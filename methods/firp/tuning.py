@@ -7,7 +7,6 @@ from typing import Any
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.files import write_json
-from harness.measure.trials import Trial, choose, foretell_tree
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
 from methods.firp.learnt import write_learnt
@@ -25,6 +24,7 @@ from methods.shared.choices import (
     tree_choices,
     write_accuracies,
 )
+from methods.shared.trials import Trial, choose, foretell_tree
 
 # No setting is published. The plainest: as many drafts as steps, a fixed tree, one pass.
 PLAIN = {"policy": "static", "passes": "combined"}

@@ -13,10 +13,10 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.measure.trials import Trial, choose, foretell_by_decoding
 from harness.method import Job, Method
 from methods.lookahead.drafter import LookaheadDrafter
 from methods.shared.choices import SETTING, read_values
+from methods.shared.trials import Trial, choose, foretell_by_decoding
 
 VALUES = ("width", "ngram", "guesses", "from_prompt")
 AUTHORS = (7, 5, 7)  # W, N, G for 7B models in the authors' README; the pool starts empty

@@ -6,7 +6,6 @@ from typing import Any
 
 from harness.engine.loop import EngineDecoder
 from harness.files import write_json
-from harness.measure.trials import Trial, choose, foretell_tree
 from harness.method import Job
 from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.heads import CONFIG, FusedHeads, load
@@ -23,6 +22,7 @@ from methods.shared.choices import (
     tree_choices,
     write_accuracies,
 )
+from methods.shared.trials import Trial, choose, foretell_tree
 
 
 def plain(settings: MedusaSettings, folder: Path | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import checked, read_json, write_json
-from harness.measure.trials import SKETCHED, Trial, choose
 from harness.method import Job, Method
 from methods.self_speculative.cost import Calibration, calibrate
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
@@ -28,6 +27,7 @@ from methods.self_speculative.search import (
     write_search,
 )
 from methods.shared.choices import SETTING, check_options, read_values
+from methods.shared.trials import SKETCHED, Trial, choose
 
 CONFIG, CALIBRATION, SEARCH = "config.json", "calibration.json", "search.csv"
 JOURNALS = ("search-0.journal", "search-1.journal")  # of one search each, with a seed of its own

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from harness.__main__ import main
-from harness.analysis.predicted import Accepted, predict, read_measured, read_profile
+from harness.enginebench.predicted import Accepted, predict, read_measured, read_profile
 from harness.errors import HarnessError
 from tests.workflow.test_smoke import ROOT
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.analysis.published import acceptance_lengths, pairs_table, runs_table
-from harness.commands.published import import_runs
-from harness.data.answer_files import read_answer_file
 from harness.errors import HarnessError
+from harness.published.command import import_runs
+from harness.published.files import read_answer_file
+from harness.published.tables import acceptance_lengths, pairs_table, runs_table
 
 
 def _medusa(question: int, seconds: float, **change: object) -> dict[str, object]:
@@ -161,3 +161,27 @@ def test_the_command_writes_tables_and_says_what_files_cannot_show(
     ):
         with pytest.raises(HarnessError, match=message):
             import_runs(given, tmp_path / "out")
+
+
+def test_runs_without_a_common_question_keep_their_own_rates(tmp_path: Path) -> None:
+    files = [_write(tmp_path / f"{q}.jsonl", [_medusa(q, 2.0)]) for q in (1, 81)]
+    rows = pd.concat([read_answer_file(name, file) for name, file in zip("ab", files, strict=True)])
+    assert (runs_table(rows)["tokens_per_second"] == 40 / 3).all()
+    (pair,) = pairs_table(rows).to_dict("records")
+    assert (pair["questions"], math.isnan(pair["times_as_fast"])) == (0, True)
+
+
+def test_a_run_of_no_tokens_has_no_rate(tmp_path: Path) -> None:
+    lines = [_medusa(1, 2.0), _medusa(1, 2.0, new_tokens=[0, 0])]
+    files = [_write(tmp_path / f"{i}.jsonl", [line]) for i, line in enumerate(lines)]
+    rows = pd.concat([read_answer_file(name, file) for name, file in zip("ab", files, strict=True)])
+    assert list(runs_table(rows)["tokens_per_second"].isna()) == [False, True]
+    (pair,) = pairs_table(rows).to_dict("records")
+    assert (pair["questions"], math.isnan(pair["times_as_fast"])) == (1, True)
+
+
+def test_text_that_is_no_unicode_is_a_row(tmp_path: Path) -> None:
+    found = read_answer_file(
+        "a", _write(tmp_path / "a.jsonl", [_medusa(1, 2.0, turns=["\ud800", "b"])])
+    )
+    assert found["text_sha256"].nunique() == 2

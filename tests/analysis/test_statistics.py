@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis.coverage import WORLDS, coverage
-from harness.analysis.quality import equivalence, gsm8k_answer, is_right, loops, rouge2
+from harness.analysis.quality import equivalence, loops
 from harness.analysis.statistics import (
     LogRatio,
     holm,
@@ -16,6 +16,8 @@ from harness.analysis.statistics import (
     per_question,
     question_ratio,
 )
+from harness.datasets.gsm8k import gsm8k_answer, is_right
+from harness.datasets.xsum import rouge2
 
 
 def rows(factors: dict[str, float], sessions: int = 5, questions: int = 20) -> pd.DataFrame:
@@ -92,9 +94,33 @@ def test_holm_on_a_hand_computed_case() -> None:
 def test_answers_follow_the_hash_convention() -> None:
     assert gsm8k_answer("so 4 * 5 = 20\n#### 1,020") == "1020"
     assert gsm8k_answer("no mark 12") is None
-    assert gsm8k_answer("#### 3\n#### $4.50") == "4.5"
+    assert gsm8k_answer("#### $4.50\n\nQuestion: and 3?\n#### 3") == "4.5", "the first counts"
+    assert gsm8k_answer("#### 18\n\n####") == "18"
+    assert gsm8k_answer("#### none\n#### 18") == "18"
     assert is_right("#### 7.0", "work\n#### 7")
     assert not is_right("#### 8", "#### 7")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("-$5", "-5"),
+        ("$-5", "-5"),
+        ("\u22125", "-5"),
+        (".5", "0.5"),
+        ("$.50", "0.5"),
+        ("1 000", "1000"),
+        ("10\u00a0000", "10000"),
+        ("1\u202f234\u202f567.25", "1234567.25"),
+        ("12,345", "12345"),
+        ("7 apples", "7"),
+        ("18 1000", "18"),
+        ("-0", "0"),
+        ("of $", None),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(written: str, value: str | None) -> None:
+    assert gsm8k_answer(f"so it is\n#### {written}") == value
 
 
 def test_rouge2_of_known_texts() -> None:

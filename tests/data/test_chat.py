@@ -1,10 +1,15 @@
 """Prompts letter by letter, as FastChat's own evaluation writes them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.data.chat import prompt_ids
+from harness.data.prompts import Format, make_prompts, require_known_ids
+from harness.datasets.base import Question
+from harness.errors import HarnessError
+from tests.models import save_tokenizer
 
 VICUNA = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -52,3 +57,59 @@ def test_a_start_that_template_and_tokenizer_both_write_stands_once() -> None:
 def test_a_conversation_leaves_none_behind_for_the_next() -> None:
     first = prompt_ids(Letters(), "fschat:vicuna_v1.1", TURNS[:1])
     assert prompt_ids(Letters(), "fschat:vicuna_v1.1", TURNS[:1]) == first
+
+
+class Ending(Letters):
+    """A tokenizer with ``add_eos_token``."""
+
+    eos_token_id = 1
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [*super().__call__(text)["input_ids"], 1]}
+
+
+@pytest.mark.parametrize("chat", ["plain", "fschat:vicuna_v1.1", "fschat:llama-2"])
+def test_a_prompt_does_not_end_in_an_end_mark(chat: str) -> None:
+    assert prompt_ids(Ending(), chat, TURNS) == prompt_ids(Letters(), chat, TURNS)
+
+
+BROKEN = {
+    "{{ raise_exception('no system role') }}": "TemplateError: no system role",
+    "{% if %}": "TemplateSyntaxError",
+    "": "no chat template",
+}
+
+
+@pytest.mark.parametrize("template", BROKEN)
+def test_a_template_that_fails_is_one_line(template: str, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError) as error:
+        prompt_ids(save_tokenizer(tmp_path, template), "tokenizer", TURNS[:1])
+    assert BROKEN[template] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_named_templates_without_a_default_are_one_line(tmp_path: Path) -> None:
+    tokenizer = save_tokenizer(tmp_path)
+    tokenizer.chat_template = {"rag": "{{ messages }}", "tool_use": "{{ messages }}"}
+    with pytest.raises(HarnessError, match="chat: 'tokenizer', but its chat template fails: Val"):
+        prompt_ids(tokenizer, "tokenizer", TURNS[:1])
+
+
+def test_an_answer_is_asked_on_as_fastchat_keeps_it() -> None:
+    question = Question("1", "math", (TURNS[0]["content"], TURNS[2]["content"]))
+    form = Format(Letters(), "fschat:llama-2")
+    prompts = [
+        make_prompts("mtbench", [question], form, {"mtbench-1-1": answer})[1]
+        for answer in ("  It is 4.\n", "It is 4.")
+    ]
+    assert prompts[0].input_ids == prompts[1].input_ids
+    letters = "".join(map(chr, prompts[1].input_ids[1:]))
+    assert letters == EXPECTED["fschat:llama-2", 3]
+
+
+def test_ids_that_the_model_has_not_are_refused() -> None:
+    question = Question("1", "math", ("abc",))
+    prompts = make_prompts("mtbench", [question], Format(Letters(), "plain"), {})
+    require_known_ids(prompts, ord("c") + 1)
+    with pytest.raises(HarnessError, match="prompt mtbench-1-1: token id 99, expected ids below"):
+        require_known_ids(prompts, ord("c"))

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.questions import Question, Source, load_questions
+from harness.data.questions import Source, load_questions
+from harness.datasets import find_dataset, shown_name
+from harness.datasets.base import Question
 from harness.errors import HarnessError
 
 
@@ -31,3 +33,62 @@ def test_of_a_conversation_the_first_two_user_turns_are_asked(tmp_path: Path) ->
     assert [question.question_id for question in found] == ["0", "1"]
     with pytest.raises(HarnessError, match="a record does not fit mtbench \\(messages without"):
         load(tmp_path, {**record, "messages": messages[1:2]})
+
+
+ASKED = {"question_id": 1, "category": "qa", "turns": ["a"]}
+
+
+def test_spec_bench_s_records_are_read(tmp_path: Path) -> None:
+    """References are texts, lists of lists and numbers; one category is empty."""
+    references = [["x"], [["x", "y"], ["z"]], [3]]
+    records = [{**ASKED, "question_id": i, "reference": r} for i, r in enumerate(references)]
+    for record, text in zip(records, ["x", '["x", "y"]', "3"], strict=True):
+        (question,) = load(tmp_path, record)
+        assert question.references[0] == text
+    (question,) = load(tmp_path, {**ASKED, "category": ""})
+    assert question.category == ""
+    with pytest.raises(HarnessError, match="category is 3, expected text"):
+        load(tmp_path, {**ASKED, "category": 3})
+
+
+def test_more_turns_than_can_be_asked_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="fit mtbench \\(3 turns, expected 1 to 2\\)"):
+        load(tmp_path, {**ASKED, "turns": ["a", "b", "c"]})
+
+
+def test_an_id_twice_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="2 questions with id '1', expected each id once"):
+        load(tmp_path, ASKED, {**ASKED, "turns": ["b"]})
+
+
+def test_spec_bench_s_tasks_are_those_of_its_board(tmp_path: Path) -> None:
+    categories = ["writing", "coding", "qa", "rag", "math_reasoning", "translation"]
+    lines = [{**ASKED, "question_id": i, "category": c} for i, c in enumerate(categories)]
+    file = tmp_path / "question.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = [one.category for one in load_questions("specbench", Source(path=str(file)))]
+    assert found[:3] == ["multi-turn conversation"] * 2 + ["question answering"]
+    assert found[3:] == [
+        "retrieval-augmented generation",
+        "mathematical reasoning",
+        "translation",
+    ]
+
+
+def test_humaneval_is_text_alone(tmp_path: Path) -> None:
+    record = {
+        "task_id": "HumanEval/0",
+        "prompt": "def one():\n",
+        "canonical_solution": "    return 1",
+    }
+    file = tmp_path / "humaneval.jsonl"
+    file.write_text(json.dumps(record | {"test": "assert one() == 1", "entry_point": "one"}) + "\n")
+    (question,) = load_questions("humaneval", Source(path=str(file)))
+    assert question == Question("HumanEval/0", "code", ("def one():\n",))
+    assert find_dataset("humaneval").score is None
+
+
+def test_an_unknown_set_is_named() -> None:
+    with pytest.raises(HarnessError, match="dataset 'alpaca': expected one of mtbench, gsm8k"):
+        load_questions("alpaca", Source(path="x.jsonl"))
+    assert shown_name("alpaca") == "alpaca", "a kept run's, of a set that is no longer here"

@@ -70,7 +70,7 @@ class Draws:
     """
 
     def __init__(self, decoder: EngineDecoder) -> None:
-        self._decoder, self._verify = decoder, decoder._verify
+        self._decoder, self._verify = decoder, decoder.choose
         self._seen: list[tuple] = []
         self._steps: dict[tuple, tuple] = {}
         self._answers: dict[tuple, Answer] = {}
@@ -94,9 +94,9 @@ class Draws:
         """Decode in full, and remember each step."""
         history, asked = (), request(seed)
         self._seen.clear()
-        self._decoder._verify = self._watch
+        self._decoder.choose = self._watch
         tokens, _ = collect(self._decoder, asked)
-        self._decoder._verify = self._verify
+        self._decoder.choose = self._verify
         for tree, logits, length, chosen, last in self._seen:
             self._steps[history] = (tree, logits, length)
             history += (*tree.path(int(last)), -1, int(chosen[last]))

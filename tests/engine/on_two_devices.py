@@ -23,7 +23,7 @@ from harness.engine.stack import Stack
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from methods.firp.streams import Streams
-from methods.medusa_llm import _old_llama
+from methods.medusa.variants.package import _old_llama
 from methods.shared.sequences import Sequences
 from tests.methods.drafters import ENGINE_METHODS, drafter, random_maps
 from tests.models import _SIZE, _build

@@ -7,11 +7,11 @@ import torch
 
 from harness.analysis.divergences import cause
 from harness.decoder import Emit, EmittingDecoder, Request, StepRecord, collect
-from harness.engine.audit import audit, float32_logits, own_gap, own_width_leaves
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import Tree
+from harness.measure.audit import audit, float32_logits, own_gap, own_width_leaves
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
 from tests.toys import NeverAccepted, Oracle
 

@@ -20,14 +20,14 @@ from harness.commands.session import SessionFiles, measure_session
 from harness.data.prompts import Prompt, hash_ids, write_prompts
 from harness.decoder import Request, collect
 from harness.engine import weights as packing
-from harness.engine.audit import audit, float32_logits
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.enginebench import bandwidth
+from harness.enginebench.bandwidth import weight_bytes
 from harness.errors import HarnessError
 from harness.files import read_json, sha256_bytes, sha256_file
-from harness.measure import bandwidth
-from harness.measure.bandwidth import weight_bytes
+from harness.measure.audit import audit, float32_logits
 from harness.method import Answer, Job
 from harness.models import ModelSpec, load_model, load_target, weights_hash
 from methods import load_method
@@ -37,7 +37,7 @@ from methods.firp.streams import Streams
 from methods.medusa.heads import Heads
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.training import predictor
-from methods.medusa_llm import MedusaLlm
+from methods.medusa.variants.package import MedusaLlm
 from methods.shared import training
 from tests.methods.drafters import ENGINE_METHODS, drafter, random_heads, random_maps
 from tests.methods.test_firp_training import SETTINGS

@@ -15,12 +15,12 @@ import torch
 from harness.analysis.tables import write_tables
 from harness.data.prompts import write_prompts
 from harness.decoder import Decoder, Request, StepRecord
-from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError, out_of_memory
 from harness.files import write_json
+from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
 from harness.presentation.explain import named, speed_rows
 from harness.presentation.main_table import figures

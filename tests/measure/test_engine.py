@@ -13,19 +13,18 @@ import yaml
 from transformers import CompileConfig, LlamaForCausalLM
 
 from harness.__main__ import main
-from harness.commands import engine as command
-from harness.commands import engine_arms as arms
-from harness.commands.engine import Subject, measure
 from harness.decoder import Decoder, Request, StepRecord, collect
 from harness.engine.target import Target
+from harness.enginebench import arms, bandwidth, command
+from harness.enginebench.bandwidth import COPIES, SAMPLES, copy_rates, weight_bytes
+from harness.enginebench.command import Subject, measure
+from harness.enginebench.rounds import Grid, Round, as_round, time_rounds
+from harness.enginebench.shapes import SHAPES, _config, random_target
 from harness.errors import HarnessError
-from harness.measure import bandwidth, timing
-from harness.measure.bandwidth import COPIES, SAMPLES, copy_rates, weight_bytes
-from harness.measure.engine import Grid, Round, as_round, time_rounds
+from harness.measure import timing
 from harness.measure.timing import TimedRun
 from harness.pretrain.train import Shape
-from harness.shapes import SHAPES, _config, random_target
-from methods.hf_generate import HfGenerate
+from methods.hf.generate import HfGenerate
 from tests.models import tiny_model
 from tests.workflow.test_smoke import ROOT
 
@@ -178,7 +177,7 @@ def test_a_compiler_that_fails_costs_its_arm_alone(monkeypatch: pytest.MonkeyPat
 
 def test_the_share_of_bandwidth_by_a_planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each clock look is a second: a decode phase lasts one, whatever it holds."""
-    from harness.analysis.engine import forward_table, step_table
+    from harness.enginebench.tables import forward_table, step_table
     from harness.measure import cost
 
     for module in (timing, cost):

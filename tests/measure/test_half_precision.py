@@ -12,10 +12,10 @@ import torch
 from harness.analysis.divergences import divergences
 from harness.data.prompts import Prompt, hash_ids
 from harness.decoder import Decoder
-from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
 from tests.methods.drafters import ENGINE_METHODS, drafter
 from tests.models import VOCAB, tiny_model

@@ -1,5 +1,6 @@
 """What is told of a machine, and what others took of it, from the kernel's counters."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from harness.engine.target import Target
 from harness.measure import machine
 from harness.measure.machine import Disturbance
 from tests.models import tiny_model
+from tests.workflow.test_smoke import ROOT
 
 TICK = 100  # a second, on every Linux that there is
 
@@ -44,6 +46,52 @@ def test_a_system_without_counters_tells_nothing(
 ) -> None:
     monkeypatch.setattr(machine, "_STAT", tmp_path / "none")
     assert Disturbance().seconds() == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "matters"),
+    [
+        ("harness/engine/loop.py", True),
+        ("harness/measure/timing.py", True),
+        ("harness/commands/session.py", True),
+        ("methods/firp/drafter.py", True),
+        ("methods/medusa/templates.txt", True),
+        ("harness/cli/methods.py", False),
+        ("harness/commands/keep.py", False),
+        ("harness/presentation/report.py", False),
+        ("harness/enginebench/show.py", False),
+        ("harness/README.md", False),
+    ],
+)
+def test_sources_are_those_of_what_is_measured(changed: str, matters: bool, tmp_path: Path) -> None:
+    for folder in ("harness", "methods"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    before = machine.source_hash(tmp_path)
+    assert before == machine.source_hash(), "the same files"
+    with (tmp_path / changed).open("a") as file:
+        file.write("# a remark\n")
+    assert (machine.source_hash(tmp_path) != before) == matters
+
+
+def test_memory_taken_is_what_runs_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.TakenMemory(torch.device("cpu")).most() == {}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 5 << 20)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7 << 20)
+    assert machine.TakenMemory(torch.device("cuda")).most() == {machine.TAKEN: 2.0}
+
+
+def test_arm_machines_are_told_apart_by_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(part: str) -> str:
+        file = tmp_path / "cpuinfo"
+        file.write_text(f"processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n")
+        monkeypatch.setattr(machine, "_CPUINFO", file)
+        return machine._cpu_name()
+
+    assert told("0xd0c") == "CPU implementer 0x41, CPU part 0xd0c"
+    assert told("0xd40") != told("0xd0c")
 
 
 def test_timings_name_every_device_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ import torch
 
 from harness.data.prompts import Prompt, hash_ids
 from harness.decoder import Decoder, Request, StepRecord
-from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.measure import session
+from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, balanced_orders, run_session
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from tests.models import VOCAB, tiny_model

@@ -14,11 +14,11 @@ from harness.commands.session import SessionFiles, measure_session
 from harness.commands.stand_in import make_stand_in
 from harness.data.prompts import Prompt, hash_ids, shard_of
 from harness.engine.arena import Arena
-from harness.engine.audit import audit, finite
 from harness.engine.drafter import Drafter, Needs
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import BUCKET, Target
 from harness.errors import HarnessError
+from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
 from harness.method import Method
 from harness.models import ModelSpec

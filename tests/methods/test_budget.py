@@ -15,13 +15,12 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.measure import trials
-from harness.measure.trials import Trial, choose, time_trials
 from harness.method import Job
 from methods import load_method
 from methods.firp import METHOD
 from methods.firp.training import train
-from methods.shared import schedule, training
+from methods.shared import schedule, training, trials
+from methods.shared.trials import Trial, choose, time_trials
 from tests.methods.test_firp_training import job
 from tests.models import tiny_model
 from tests.toys import Noting

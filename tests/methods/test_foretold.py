@@ -11,12 +11,12 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.measure.step_cost import ForwardCost
-from harness.measure.trials import SKETCHED, Trial, foretell_by_decoding, foretell_tree
 from harness.method import Job
 from methods.firp.tuning import _traced, _trial, decoder
 from methods.prompt_lookup import Lookup, PromptLookup
 from methods.shared.choices import TreeChoice, tree_choices
 from methods.shared.trees import best_first, places
+from methods.shared.trials import SKETCHED, Trial, foretell_by_decoding, foretell_tree
 from tests.methods.test_firp_training import job as firp_job
 from tests.methods.test_firp_training import train
 from tests.models import tiny_model

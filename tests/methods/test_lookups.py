@@ -11,9 +11,9 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import SPARE_ROWS, Target
 from harness.measure.timing import run_timed
-from methods.hf_assisted import HfAssisted
-from methods.hf_generate import HfGenerate, with_cache
-from methods.hf_prompt_lookup import Settings, build
+from methods.hf.assisted import HfAssisted
+from methods.hf.generate import HfGenerate, with_cache
+from methods.hf.prompt_lookup import Settings, build
 from methods.prompt_lookup import Lookup
 from tests.models import VOCAB, tiny_model
 

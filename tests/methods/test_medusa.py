@@ -25,7 +25,7 @@ from methods.medusa.heads import PICKLED, WEIGHTS, Heads, load, save
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.templates import TEMPLATES, cartesian, template
 from methods.medusa.typical import TypicalAcceptance
-from methods.medusa_llm import MedusaLlm
+from methods.medusa.variants.package import MedusaLlm
 from methods.shared.trees import StaticTree
 from tests.methods.drafters import PATHS, fused, random_heads
 from tests.methods.test_firp_training import answers
@@ -295,7 +295,7 @@ QUIET = """
 from tests.models import tiny_model
 from harness.decoder import Request, collect
 from harness.engine.target import Target
-from methods import medusa_llm
+from methods.medusa.variants import package as medusa_llm
 from methods.medusa.heads import Heads
 {change}
 target = Target(tiny_model("llama"))

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from harness.decoder import Request, collect
-from harness.engine.audit import own_gap
 from harness.engine.drafter import Context, Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import Tree
 from harness.errors import HarnessError
+from harness.measure.audit import own_gap
 from harness.method import Job
 from methods.self_speculative import METHOD, Settings
 from methods.self_speculative.cost import Calibration, calibrate

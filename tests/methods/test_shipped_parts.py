@@ -56,7 +56,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
 def test_they_are_what_the_record_says_and_fit_the_config(tmp_path: Path) -> None:
     arms: Arms = {
         name: (load_method(name), MINI["methods"].get(name) or {})
-        for name in ("firp", "medusa", "self_speculative")
+        for name in ("firp", "medusa", "self_speculative", "hf_assisted")
     }
     take_parts(SPEC, arms, PARTS, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(arms) == set(KNOWN)

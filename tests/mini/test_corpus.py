@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness.analysis.quality import gsm8k_answer
+from harness.datasets.gsm8k import gsm8k_answer
 from harness.mini import corpus, dialogues
 
 SPLITS = ("train", "tune", "test")

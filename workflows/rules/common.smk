@@ -5,6 +5,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from harness.datasets import DATASETS as QUESTION_SETS
+from harness.datasets import find_dataset
 from methods import METHODS as KNOWN
 
 ROOT = f"results/{config['experiment']}"
@@ -33,7 +35,12 @@ GPUS = 0 if config["device"] == "cpu" else 1
 # Whatever is timed, training and tuning too, has its node to itself. It stands in the rules since
 # --set-resources would take the place of a profile's and drop it without a word.
 ALONE = "--exclusive"
-MULTI_TURN = [name for name in DATASETS if name == "mtbench"]
+
+for _name in DATASETS:
+    if _name not in QUESTION_SETS:
+        raise WorkflowError(f"dataset '{_name}': expected one of {', '.join(QUESTION_SETS)}")
+
+MULTI_TURN = [name for name in DATASETS if find_dataset(name).has_second_turns]
 
 for _model, _spec in config["models"].items():
     for _name in _spec.get("methods", {}):

@@ -45,10 +45,10 @@ rule predict_speedups:
         code=expand(
             "harness/{part}.py",
             part=[
-                "analysis/predicted",
+                "enginebench/predicted",
+                "enginebench/show",
                 "analysis/cost",
                 "analysis/best_size",
-                "presentation/engine",
             ],
         ),
     output:

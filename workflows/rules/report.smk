@@ -24,7 +24,7 @@ ANALYSIS = [
         "fairness",
         "tables",
     )
-]
+] + [f"{module.replace('.', '/')}.py" for module in QUESTION_SETS.values()]
 FIGURES = [
     f"harness/presentation/{name}.py"
     for name in ("wording", "style", "speed_figures", "draft_figures", "figures")

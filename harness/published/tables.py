@@ -45,8 +45,10 @@ def pairs_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _run(name: str, run: pd.DataFrame) -> dict[str, object]:
     totals = _totals(run)
-    rate = question_interval(totals)
-    rate = Interval(1 / rate.ratio, 1 / rate.high, 1 / rate.low)
+    rate = Interval(math.nan, math.nan, math.nan)
+    if totals["tokens"].sum() > 0:
+        slow = question_interval(totals)
+        rate = Interval(1 / slow.ratio, 1 / slow.high, 1 / slow.low)
     return {
         "run": name,
         "questions": len(totals),
@@ -92,7 +94,7 @@ def _pair(rows: pd.DataFrame, run: str, other: str) -> list[object]:
     left, right = left.loc[both], right.loc[both]
     totals = [_totals(side.reset_index()) for side in (left, right)]
     if not all(side["tokens"].sum() > 0 for side in totals):
-        return [run, other, len(both.unique("question_id")), *[math.nan] * 6]
+        return [run, other, len({question for question, *_ in both}), *[math.nan] * 7]
     found = question_interval(totals[0], totals[1])
     told = (totals[0]["tokens"] > 0) & (totals[1]["tokens"] > 0)
     rates = [side[told]["tokens"] / side[told]["seconds"] for side in totals]

@@ -7,7 +7,7 @@ from harness.decoder import Decoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Method
-from methods.hf_generate import HfGenerate
+from methods.hf.generate import HfGenerate
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Settings:
     def __post_init__(self) -> None:
         if min(self.drafts, self.longest) < 1:
             raise HarnessError(
-                f"methods.hf_prompt_lookup: drafts {self.drafts}, longest {self.longest}; expected "
+                f"methods.hf.prompt_lookup: drafts {self.drafts}, longest {self.longest}; expected "
                 "numbers >= 1"
             )
 

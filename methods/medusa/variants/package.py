@@ -23,7 +23,7 @@ from harness.method import Method
 from methods.medusa import load_heads
 from methods.medusa.heads import Heads
 from methods.medusa.templates import cartesian
-from methods.medusa_cartesian import CartesianSettings
+from methods.medusa.variants.cartesian import CartesianSettings
 
 
 class _PassThrough:
@@ -109,7 +109,7 @@ class MedusaLlm(EmittingDecoder):
         self._device = target.device
         self._context = int(target.config.max_position_embeddings)
         self._choices = [1, *widths]
-        self._drafts = cartesian(widths).drafts
+        self._drafts = self.beyond = cartesian(widths).drafts
         self._model = _Peer(_old_llama(target), heads, len(widths))
         self._emit_prefill: Emit | None = None
         self._model.register_forward_hook(self._after_forward)

@@ -25,7 +25,7 @@ class Settings:
     def __post_init__(self) -> None:
         if min(self.temperature, self.threshold, self.alpha) <= 0:
             raise HarnessError(
-                f"methods.medusa_typical: temperature {self.temperature}, threshold "
+                f"methods.medusa.variants.typical: temperature {self.temperature}, threshold "
                 f"{self.threshold}, alpha {self.alpha}; expected numbers above 0"
             )
 

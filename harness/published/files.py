@@ -76,7 +76,7 @@ def _turns(choice: Any, where: str) -> Iterator[list[Any]]:
     accepted = _accepted(logged, counts, len(texts), where)
     for place, (text, *values) in enumerate(zip(texts, tokens, seconds, strict=True)):
         step = (steps[place], counts[place]) if steps else (math.nan, math.nan)
-        digest = hashlib.sha256(str(text).encode()).hexdigest()
+        digest = hashlib.sha256(str(text).encode(errors="surrogatepass")).hexdigest()
         yield [values[0], *step, values[1], *accepted[place], digest, text == "ERROR"]
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from harness.analysis.engine import write_engine_tables
-from harness.commands.engine_arms import (
+from harness.decoder import Decoder, Request
+from harness.engine.target import Target
+from harness.engine.weights import library
+from harness.enginebench.arms import (
     COMPILED,
     compiled_arms,
     engine_arms,
@@ -21,14 +23,14 @@ from harness.commands.engine_arms import (
     in_arena_of_its_own,
     why_not_compiled,
 )
-from harness.decoder import Decoder, Request
-from harness.engine.target import Target
-from harness.engine.weights import library
+from harness.enginebench.bandwidth import BUFFER, copy_rates, weight_bytes
+from harness.enginebench.rounds import Grid, operations, product_seconds, time_rounds
+from harness.enginebench.shapes import find_shape, random_target
+from harness.enginebench.show import show_engine
+from harness.enginebench.tables import write_engine_tables
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.measure.bandwidth import BUFFER, copy_rates, weight_bytes
 from harness.measure.cost import VerifyForward, sample
-from harness.measure.engine import Grid, operations, product_seconds, time_rounds
 from harness.measure.machine import (
     Disturbance,
     commit,
@@ -38,8 +40,6 @@ from harness.measure.machine import (
     source_hash,
 )
 from harness.models import ModelSpec, load_target
-from harness.presentation.engine import show_engine
-from harness.shapes import find_shape, random_target
 
 MEASURED = "engine.json"
 ENGINE = "engine"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.published import WARNINGS, pairs_table, runs_table
-from harness.data.answer_files import read_answer_file
 from harness.errors import HarnessError
 from harness.files import replacing
+from harness.published.files import read_answer_file
+from harness.published.tables import WARNINGS, pairs_table, runs_table
 
 
 def import_runs(given: list[str], out: Path) -> None:

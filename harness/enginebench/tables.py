@@ -18,7 +18,7 @@ STEPS = (
     "arm context step_ms low_ms high_ms tokens_per_second relative_step relative_low relative_high "
     "bytes_read bandwidth_fraction counts"
 ).split()
-Round = dict[str, Any]  # as harness.measure.engine.Round
+Round = dict[str, Any]  # as harness.enginebench.rounds.Round
 FAST_FIRP = ("firp_combined_compiled", "firp_combined_graphs")
 STEP_ONLY = "cost of a step only: random projections"
 WHOLE = "tokens"

@@ -36,7 +36,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.cache not in (*CACHES, "fastest"):
             raise HarnessError(
-                f"methods.hf_generate.cache: '{self.cache}', expected dynamic, static or fastest"
+                f"methods.hf.generate.cache: '{self.cache}', expected dynamic, static or fastest"
             )
 
 

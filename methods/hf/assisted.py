@@ -16,13 +16,13 @@ from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import checked, read_json, replacing_files, write_json
-from harness.measure.trials import Trial, choose
 from harness.method import Answer, Job, Method
 from harness.models import ModelSpec, load_model, weights_hash
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
-from methods.hf_generate import HfGenerate
+from methods.hf.generate import HfGenerate
 from methods.shared.choices import SETTING, read_values
+from methods.shared.trials import Trial, choose
 
 GENERATE_DRAFTS = 20  # generate's own default
 MODEL, CONFIG, LOG = "draft-model", "config.json", "training.jsonl"
@@ -54,7 +54,7 @@ class Settings:
         sizes = (self.layers, self.width, self.heads, self.inner, self.rows, *self.drafts)
         if not self.drafts or min(sizes) < 1 or self.width % self.heads:
             raise HarnessError(
-                f"methods.hf_assisted: layers, width, heads, inner, rows, *drafts are {sizes}; "
+                f"methods.hf.assisted: layers, width, heads, inner, rows, *drafts are {sizes}; "
                 "expected numbers >= 1, width a multiple of heads"
             )
 

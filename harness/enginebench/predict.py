@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.analysis.predicted import predict, read_measured, read_profile
+from harness.enginebench.predicted import predict, read_measured, read_profile
+from harness.enginebench.show import show_predictions
 from harness.errors import HarnessError
 from harness.files import replacing
-from harness.presentation.engine import show_predictions
 
 
 def write_predictions(measured: Path, profiles: Sequence[Path], out: Path) -> None:

@@ -7,8 +7,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 
-from harness.analysis.engine import STEP_ONLY, WHOLE, forward_table, step_table
-from harness.analysis.predicted import KIND
+from harness.enginebench.predicted import KIND
+from harness.enginebench.tables import STEP_ONLY, WHOLE, forward_table, step_table
 from harness.files import write_text
 from harness.presentation.style import save_svg, use_style
 from harness.presentation.wording import name_of, number

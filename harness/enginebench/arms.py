@@ -12,7 +12,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from methods.firp.drafter import PASSES, FirpDrafter
 from methods.firp.projections import Layout, Projections
-from methods.hf_generate import HfGenerate
+from methods.hf.generate import HfGenerate
 from methods.shared.trees import StaticTree
 
 STEPS = 3

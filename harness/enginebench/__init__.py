@@ -1,0 +1,1 @@
+"""The engine benchmark: what the engine itself costs, and speedups predicted from it."""

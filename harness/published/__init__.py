@@ -1,0 +1,1 @@
+"""Published answer files of other harnesses, analysed again."""

@@ -1,0 +1,1 @@
+"""Medusa's heads with other trees, another acceptance, and in the package itself."""

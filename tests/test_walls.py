@@ -1,0 +1,123 @@
+"""Who may import whom: the engine knows no files, what comes after measuring knows no torch."""
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.workflow.test_smoke import ROOT
+
+Graph = dict[str, set[str]]
+# Rooms that run without torch, so that tables and reports are made anywhere.
+WITHOUT_TORCH = (
+    "harness.analysis",
+    "harness.presentation",
+    "harness.published",
+    "harness.datasets",
+)
+# Where the harness looks methods up by name, or builds parts of FIRP to time a step of it.
+KNOW_METHODS = {
+    "harness.api",
+    "harness.cli.common",
+    "harness.commands.arms",
+    "harness.commands.curve",
+    "harness.commands.decode",
+    "harness.commands.parts",
+    "harness.enginebench.arms",
+    "harness.analysis.preparation",
+}
+# What the engine is made of: itself, and plain modules beside it.
+BELOW_THE_ENGINE = {"harness.decoder", "harness.errors"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in ("harness", "methods"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), file
+
+
+def _imported(tree: ast.AST, whole: bool) -> Iterator[str]:
+    """Modules named by import statements: all, or those that run when the module is imported."""
+    for node in ast.walk(tree) if whole else _outside_functions(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        typing_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+        if not isinstance(child, ast.FunctionDef) and not typing_only:
+            yield child
+            yield from _outside_functions(child)
+
+
+def graph(whole: bool) -> Graph:
+    """Own modules that each imports, and ``torch`` where it does."""
+    files = dict(modules())
+    found = {}
+    for name, file in files.items():
+        names = set(_imported(ast.parse(file.read_text()), whole))
+        torch = {"torch"} if any(one.split(".")[0] == "torch" for one in names) else set()
+        found[name] = (names & files.keys() | torch) - {name}
+    return found
+
+
+def reached(links: Graph, start: str) -> set[str]:
+    """All that a module imports, directly or not."""
+    seen: set[str] = set()
+    ahead = [start]
+    while ahead:
+        for name in links.get(ahead.pop(), set()) - seen:
+            seen.add(name)
+            ahead.append(name)
+    return seen
+
+
+def with_torch(links: Graph, rooms: Iterable[str]) -> list[str]:
+    return [
+        name for name in links if name.startswith(tuple(rooms)) and "torch" in reached(links, name)
+    ]
+
+
+def in_a_cycle(links: Graph) -> list[str]:
+    return [name for name in links if name in reached(links, name)]
+
+
+def test_tables_and_reports_need_no_torch() -> None:
+    assert with_torch(graph(whole=False), WITHOUT_TORCH) == []
+
+
+def test_nothing_imports_itself_in_a_circle() -> None:
+    assert in_a_cycle(graph(whole=False)) == []
+
+
+def test_methods_are_known_where_they_are_looked_up() -> None:
+    links = graph(whole=True)
+    knowing = {
+        name
+        for name, imported in links.items()
+        if name.startswith("harness") and any(one.startswith("methods") for one in imported)
+    }
+    assert knowing == KNOW_METHODS
+
+
+def test_the_engine_stands_on_its_own() -> None:
+    links = graph(whole=True)
+    for name in (name for name in links if name.startswith("harness.engine.")):
+        own = {one for one in links[name] if one != "torch"}
+        assert {one for one in own if not one.startswith("harness.engine")} <= BELOW_THE_ENGINE, (
+            name
+        )
+
+
+def test_control_wrong_imports_are_seen() -> None:
+    links = {
+        "harness.analysis.rows": {"harness.files", "harness.engine"},
+        "harness.engine": {"torch"},
+        "harness.files": {"harness.analysis.rows"},
+    }
+    assert with_torch(links, WITHOUT_TORCH) == ["harness.analysis.rows"]
+    assert in_a_cycle(links) == ["harness.analysis.rows", "harness.files"]
