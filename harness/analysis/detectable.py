@@ -13,7 +13,7 @@ import pandas as pd
 from harness.analysis.rows import AGAIN, BASELINE
 from harness.analysis.statistics import LogRatio, Timed, log_ratio, per_question
 
-RUNS = 50
+RUNS = 400
 COLUMNS = ("model dataset half_width detectable planted runs told_slowed told_unslowed").split()
 
 
