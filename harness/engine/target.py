@@ -6,7 +6,8 @@ every method. No model file is copied.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -23,7 +24,7 @@ from harness.engine.products import Product, kind
 from harness.engine.stack import Masks, Stack, Sublayer
 from harness.engine.supported import attention_windows, kv_shape, layer_devices, require_supported
 from harness.engine.weights import weights_of
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line, out_of_memory
 
 SPARE_ROWS = 256  # slots beside a request's own, for rows in flight, where no arm needs more
 BUCKET = 128  # slots: the arena's capacity and the spans of static forwards are multiples of it
@@ -100,7 +101,7 @@ class Target:
         self._static = execution != "eager"
         self._tables: Rotary = (torch.empty(0), torch.empty(0))
         self._drives_sublayers = self.why_stock is None
-        with torch.inference_mode():
+        with torch.inference_mode(), _in_our_words(self.config.model_type):
             self._check_against_model()
         if execution == "compiled":
             self.stack.compile()
@@ -141,6 +142,11 @@ class Target:
     def mask_bytes(self) -> int:
         """Of the masks of blocks so far."""
         return sum(mask.bytes for mask in self._masks.values())
+
+    @property
+    def norm_device(self) -> torch.device:
+        """The final norm's; the head's where that norm has no weight."""
+        return next((weight.device for weight in self.norm.parameters()), self.device)
 
     @property
     def devices(self) -> list[torch.device]:
@@ -185,7 +191,7 @@ class Target:
 
     def normed(self, hidden: Tensor) -> Tensor:
         """[T, H] what the head reads of final-layer states [T, H]."""
-        states: Tensor = self._norm(hidden.to(self.norm.weight.device))
+        states: Tensor = self._norm(hidden.to(self.norm_device))
         return states.to(self.device)
 
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
@@ -329,6 +335,22 @@ class Target:
                 f"model type '{self.config.model_type}': driving its layers gives logits that are "
                 f"off by {off:.2g} of their range, expected <= {tolerance:.0e}; not supported"
             )
+
+
+@contextmanager
+def _in_our_words(kind: str) -> Iterator[None]:
+    """One line for what cannot be driven: models fail in their own ways."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise HarnessError(
+            f"model type '{kind}': driving its layers fails ({first_line(error)}); expected a "
+            "model like llama, mistral, qwen2 or qwen3"
+        ) from error
 
 
 def _bucketed(slots: int) -> int:

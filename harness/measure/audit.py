@@ -108,6 +108,6 @@ def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
         mask = layout.additive(window, torch.float32)[None, None].to(device)
         turned = tuple(table.to(device) for table in rotary)
         hidden = widened(layer)(hidden.to(device), attention_mask=mask, position_embeddings=turned)
-    last: Tensor = widened(target.norm)(hidden[0, -1:].to(target.norm.weight.device))
+    last: Tensor = widened(target.norm)(hidden[0, -1:].to(target.norm_device))
     logits: Tensor = widened(target.model.lm_head)(last.to(target.device))[0]
     return logits

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from harness.commands.session import _check_context
 from harness.data.prompts import Prompt, hash_ids
 from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.drafter import Drafter
@@ -173,3 +176,13 @@ def test_turns_that_are_taken_again_teach_nothing(
     monkeypatch.setattr(SkipDrafter, "begin", Drafter.begin)
     control = _drafted(target, tmp_path / "control.jsonl", last=99, greedy=True)
     assert control != alone, "control: every run moves the threshold"
+
+
+def test_drafts_beyond_the_model_s_context_are_refused_before_anything_is_measured() -> None:
+    target: Any = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=100))
+    arms: Any = {"plain": SimpleNamespace(beyond=0), "package": SimpleNamespace(beyond=8)}
+    _check_context(target, 92, arms)
+    with pytest.raises(HarnessError, match="95 tokens, and 8 drafts of 'package', expected at mos"):
+        _check_context(target, 95, arms)
+    with pytest.raises(HarnessError, match="answer: 101 tokens, expected at most"):
+        _check_context(target, 101, {"plain": arms["plain"]})
