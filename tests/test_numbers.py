@@ -14,6 +14,8 @@ def test_scientific_notation_is_a_number(text: str, value: float) -> None:
     read = yaml.safe_load(f"a: {{b: [{text}]}}")
     (found,) = with_numbers(read)["a"]["b"]
     assert (found, type(found)) == (value, type(value))
+    assert type(with_numbers(2.0)) is int, "as --config reads 2e0"
+    assert with_numbers(0.5) == 0.5
 
 
 @pytest.mark.parametrize("text", ["e3", "1e", "7b", "1e3 tokens", "0x1e3", "1.2.3"])
