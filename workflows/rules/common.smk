@@ -78,7 +78,17 @@ def model_folder(model):
 
 def model_spec(wildcards):
     """JSON for --model."""
-    kept = ("path", "hub", "revision", "chat", "attention", "execution", "layers", "weights", "device_map")
+    kept = (
+        "path",
+        "hub",
+        "revision",
+        "chat",
+        "attention",
+        "execution",
+        "layers",
+        "weights",
+        "device_map",
+    )
     spec = {k: v for k, v in config["models"][wildcards.model].items() if k in kept}
     spec |= {"dtype": config["dtype"], "device": config["device"]}
     if model_folder(wildcards.model):
