@@ -1,7 +1,7 @@
 """The one error that users see: one line that names the thing, what was found, what expected."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,3 +49,18 @@ def out_of_memory(error: BaseException) -> bool:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     refused = isinstance(error, RuntimeError) and any(word in str(error) for word in _REFUSED)
     return refused or bool(kinds & {"MemoryError", "OutOfMemoryError"})
+
+
+@contextmanager
+def in_our_words(say: Callable[[Exception], str]) -> Iterator[None]:
+    """Turn an error of a library into a HarnessError whose line is what ``say`` makes of it; too
+    little memory stays what it is.
+    """
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise HarnessError(say(error)) from error

@@ -1,7 +1,6 @@
 """Loading a target and its tokenizer from a local folder or the hub."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from harness.engine.layers import CHOICES
 from harness.engine.stack import EXECUTIONS
 from harness.engine.target import Target
 from harness.engine.weights import WEIGHTS, loading, multiply_alike
-from harness.errors import HarnessError, out_of_memory
+from harness.errors import HarnessError, in_our_words
 from harness.files import checked, read_json, sha256_bytes, sha256_file
 from harness.hub import commit_of
 from harness.model_files import read_model, told
@@ -183,17 +182,9 @@ def _require_full_files(spec: ModelSpec, model: Any) -> None:
         )
 
 
-@contextmanager
-def _wrong_files(spec: ModelSpec) -> Iterator[None]:
+def _wrong_files(spec: ModelSpec) -> AbstractContextManager[None]:
     """A config may hold anything, and layers fail in their own ways: one line for all of them."""
-    try:
-        yield
-    except HarnessError:
-        raise
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise HarnessError(f"model '{spec.where}': {told(error)}") from error
+    return in_our_words(lambda error: f"model '{spec.where}': {told(error)}")
 
 
 def require_device(device: str) -> None:

@@ -30,7 +30,7 @@ def write_cost(spec: ModelSpec, prompts: Sequence[Path], caps: dict[str, int], o
     text = itertools.cycle(itertools.chain.from_iterable(r.prompt_ids for r in requests))
     forward = VerifyForward(target, list(itertools.islice(text, contexts[-1] + 1)))
     found = time_forwards(forward, contexts, REPEATS)
-    same = (REPEATS, len(target.layers), fingerprint(machine(target.devices, target.products)))
+    same = (REPEATS, len(target.layers), fingerprint(machine(target.devices, target.product_kind)))
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)

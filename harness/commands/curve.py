@@ -57,7 +57,7 @@ def write_curve(
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
-        here = fingerprint(machine(job.target.devices, job.target.products))
+        here = fingerprint(machine(job.target.devices, job.target.product_kind))
         rows.writerows(
             [*place, *_figures(trial), trial.setting["depth"], here]
             for place, trial in shown.items()

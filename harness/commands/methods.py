@@ -79,7 +79,7 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
         "tuning_seconds": round(earlier + time.monotonic() - job.started, 1),
         "budget_seconds": step.budget,
         "training_budget_seconds": _training_budget(step, shipped=shipped),
-        "fingerprint": fingerprint(machine(job.target.devices, job.target.products)),
+        "fingerprint": fingerprint(machine(job.target.devices, job.target.product_kind)),
     }
     write_json(step.folder / SPENT, spent)
 

@@ -50,7 +50,7 @@ def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> N
     target = load_target(spec)
     decoders = build_decoders(target, arms, watched.folders)
     sets = _requests(watched, stop_ids(target, load_tokenizer(spec)))
-    here = fingerprint(machine(target.devices, target.products))
+    here = fingerprint(machine(target.devices, target.product_kind))
     lines = []
     for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):
         with named(f"profile of {name}"):

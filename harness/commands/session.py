@@ -51,7 +51,7 @@ def measure_session(
     _check_context(target, longest, decoders)
     # Once for all arms and prompts: growing inside a run would charge whoever comes first.
     target.begin(longest + max(SPARE_ROWS, *map(most_rows, decoders.values())))
-    facts = machine(target.devices, target.products)
+    facts = machine(target.devices, target.product_kind)
     plan = Plan(
         arms=decoders,
         prompts=shard_of(prompts, labels.get("shard", 1), labels.get("shards", 1)),

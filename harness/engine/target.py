@@ -6,8 +6,7 @@ every method. No model file is copied.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -24,7 +23,7 @@ from harness.engine.products import Product, kind
 from harness.engine.stack import Masks, Stack, Sublayer
 from harness.engine.supported import attention_windows, kv_shape, layer_devices, require_supported
 from harness.engine.weights import weights_of
-from harness.errors import HarnessError, first_line, out_of_memory
+from harness.errors import HarnessError, first_line, in_our_words
 
 SPARE_ROWS = 256  # slots beside a request's own, for rows in flight, where no arm needs more
 BUCKET = 128  # slots: the arena's capacity and the spans of static forwards are multiples of it
@@ -101,7 +100,7 @@ class Target:
         self._static = execution != "eager"
         self._tables: Rotary = (torch.empty(0), torch.empty(0))
         self._drives_sublayers = self.why_stock is None
-        with torch.inference_mode(), _in_our_words(self.config.model_type):
+        with torch.inference_mode(), in_our_words(self._not_driven):
             self._check_against_model()
         if execution == "compiled":
             self.stack.compile()
@@ -122,7 +121,7 @@ class Target:
         return attention_windows(self.config, len(self.layers))
 
     @property
-    def products(self) -> str:
+    def product_kind(self) -> str:
         """What multiplies rows by weights: ``stock`` modules, or :func:`products.kind`."""
         return kind(self.device, self.dtype) if self.why_stock is None else "stock"
 
@@ -301,6 +300,12 @@ class Target:
             )
         self._drives_sublayers = True
 
+    def _not_driven(self, error: Exception) -> str:
+        return (
+            f"model type '{self.config.model_type}': driving its layers fails "
+            f"({first_line(error)}); expected a model like llama, mistral, qwen2 or qwen3"
+        )
+
     def _check_against_model(self) -> None:
         """Refuse a model whose own forward is not what driving its layers gives."""
         count = min(8, self.config.vocab_size)
@@ -335,22 +340,6 @@ class Target:
                 f"model type '{self.config.model_type}': driving its layers gives logits that are "
                 f"off by {off:.2g} of their range, expected <= {tolerance:.0e}; not supported"
             )
-
-
-@contextmanager
-def _in_our_words(kind: str) -> Iterator[None]:
-    """One line for what cannot be driven: models fail in their own ways."""
-    try:
-        yield
-    except HarnessError:
-        raise
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise HarnessError(
-            f"model type '{kind}': driving its layers fails ({first_line(error)}); expected a "
-            "model like llama, mistral, qwen2 or qwen3"
-        ) from error
 
 
 def _bucketed(slots: int) -> int:

@@ -127,7 +127,7 @@ def _facts(subject: Subject) -> dict[str, Any]:
             "per_token": target.arena.bytes_per_slot,
         },
         "firp": firp_facts(target) if len(target.layers) > 1 else None,
-        "machine": machine(target.devices, target.products),
+        "machine": machine(target.devices, target.product_kind),
         "packages": packages() | library(target.weights),
         "commit": commit(),
         "sources": source_hash(),

@@ -1,12 +1,12 @@
 """Targets of published sizes with random weights: what a step costs depends on shapes alone."""
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM
 
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.models import require_device
-from harness.pretrain.train import Shape
+from harness.pretrain.train import Shape, llama_config
 
 # Rotary positions store nothing, so there is room behind LLaMA-2's 4096.
 POSITIONS = 8192
@@ -39,24 +39,8 @@ def random_target(shape: Shape, dtype: str, device: str, seed: int = 0) -> Targe
     try:
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(
-                _config(shape), dtype=getattr(torch, dtype), attn_implementation="sdpa"
+                llama_config(shape), dtype=getattr(torch, dtype), attn_implementation="sdpa"
             )
         return Target(model)
     except torch.OutOfMemoryError as error:
         raise HarnessError(f"weights of {shape} in {dtype}: {str(error).split('. ')[0]}") from None
-
-
-def _config(shape: Shape) -> LlamaConfig:
-    return LlamaConfig(
-        hidden_size=shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.keys or shape.heads,
-        intermediate_size=shape.inner,
-        vocab_size=shape.vocab,
-        max_position_embeddings=shape.context,
-        tie_word_embeddings=shape.tied,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-    )

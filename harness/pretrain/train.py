@@ -68,10 +68,11 @@ class Recipe:
         return min(1.0, done / self.warmup, max(0.02, (1 - done) / 0.4))
 
 
-def new_target(shape: Shape, stop_id: int, pad_id: int, seed: int) -> LlamaForCausalLM:
-    """A randomly initialised Llama of the given shape, float32."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+def llama_config(
+    shape: Shape, stop_id: int | None = None, pad_id: int | None = None
+) -> LlamaConfig:
+    """transformers' config of a shape."""
+    return LlamaConfig(
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
@@ -84,7 +85,12 @@ def new_target(shape: Shape, stop_id: int, pad_id: int, seed: int) -> LlamaForCa
         eos_token_id=stop_id,
         pad_token_id=pad_id,
     )
-    return LlamaForCausalLM(config)
+
+
+def new_target(shape: Shape, stop_id: int, pad_id: int, seed: int) -> LlamaForCausalLM:
+    """A randomly initialised Llama of the given shape, float32."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(llama_config(shape, stop_id, pad_id))
 
 
 def weighted_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

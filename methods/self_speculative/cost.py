@@ -58,7 +58,7 @@ def calibrate(job: Job, longest: int, file: Path) -> Calibration:
     measured beside it; after three tries the closest counts.
     """
     target = job.target
-    here = fingerprint(machine(target.devices, target.products))
+    here = fingerprint(machine(target.devices, target.product_kind))
     prompt = _middle_of_an_answer(job.requests)
     how = [str(target.dtype), target.execution, target.config._attn_implementation]
     key = sha256_json([target.weights_hash, how, longest, len(prompt), here, source_hash()])

@@ -91,11 +91,16 @@ def _wrong_pack(layer: FusedLayer) -> None:
     layer.out.packed = Product(layer.out.weight.flip(0)).packed
 
 
-def _unsigned(layer: FusedLayer) -> None:
+def _drop_head_norm(layer: FusedLayer) -> None:
     layer.head_norm = None
 
 
-BUGS = [("llama", _swap), ("qwen2", _drop_bias), ("llama_biases", _drop_bias), ("qwen3", _unsigned)]
+BUGS = [
+    ("llama", _swap),
+    ("qwen2", _drop_bias),
+    ("llama_biases", _drop_bias),
+    ("qwen3", _drop_head_norm),
+]
 BUGS += [("llama", _wrong_pack)] if PACKS else []
 
 
@@ -130,7 +135,7 @@ def test_what_has_no_fused_layers_runs_its_own(
 ) -> None:
     engine = Target(model(), layers=layers)
     assert engine.why_stock is not None and engine.why_stock.startswith(why)
-    assert (engine.products, engine.packed_bytes) == ("stock", 0)
+    assert (engine.product_kind, engine.packed_bytes) == ("stock", 0)
     assert Target(tiny_model("llama")).why_stock is None, "control"
 
 

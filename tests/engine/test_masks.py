@@ -24,13 +24,14 @@ def test_what_was_longest_unused_goes_first() -> None:
 
 
 def layout(rng: random.Random, rows: int) -> BlockLayout:
-    """A random tree, behind which further rows see the root and those before them."""
+    """A random tree, its rows in any order."""
     parents = [-1, *(rng.randrange(node) for node in range(1, rows))]
     visible, positions = torch.eye(rows, dtype=torch.bool), torch.zeros(rows, dtype=torch.int64)
     for node in range(1, rows):
         visible[node] |= visible[parents[node]]
         positions[node] = positions[parents[node]] + 1
-    return BlockLayout(visible, positions, CPU)
+    order = torch.tensor(rng.sample(range(rows), rows))
+    return BlockLayout(visible[order][:, order], positions[order], CPU)
 
 
 def expected(block: BlockLayout, committed: int, window: int | None, span: int) -> Tensor:

@@ -46,6 +46,7 @@ RUN = ["olmo2", "olmo", "gpt_oss", "stablelm", "phi3", "granite", "smollm3"]
 REFUSED = {
     "gemma3_text": "driving its layers fails (Gemma3RotaryEmbedding.forward() missing",
     "olmo3": "driving its layers fails (Olmo3RotaryEmbedding.forward() missing",
+    "ministral3": "driving its layers fails (unsupported operand",
     "deepseek_v3": "driving its layers fails (The size of tensor",
     "doge": "driving its layers gives logits that are off by",
     "nanochat": "driving its layers gives logits that are off by",

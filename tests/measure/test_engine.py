@@ -19,11 +19,11 @@ from harness.enginebench import arms, bandwidth, command
 from harness.enginebench.bandwidth import COPIES, SAMPLES, copy_rates, weight_bytes
 from harness.enginebench.command import Subject, measure
 from harness.enginebench.rounds import Grid, Round, as_round, time_rounds
-from harness.enginebench.shapes import SHAPES, _config, random_target
+from harness.enginebench.shapes import SHAPES, random_target
 from harness.errors import HarnessError
 from harness.measure import timing
 from harness.measure.timing import TimedRun
-from harness.pretrain.train import Shape
+from harness.pretrain.train import Shape, llama_config
 from methods.hf.generate import HfGenerate
 from tests.models import tiny_model
 from tests.workflow.test_smoke import ROOT
@@ -53,7 +53,7 @@ def test_a_step_reads_every_parameter_but_the_embedding_table() -> None:
 
 
 def test_a_table_that_is_the_head_too_is_read() -> None:
-    config = _config(SHAPE)
+    config = llama_config(SHAPE)
     config.tie_word_embeddings = True
     model = LlamaForCausalLM(config)
     assert weight_bytes(model) == sum(4 * p.numel() for p in model.parameters())
@@ -66,7 +66,7 @@ def test_a_table_that_is_the_head_too_is_read() -> None:
 )
 def test_shapes_have_the_published_numbers_of_parameters(shape: str, count: int) -> None:
     with torch.device("meta"):
-        model = LlamaForCausalLM(_config(SHAPES[shape]))
+        model = LlamaForCausalLM(llama_config(SHAPES[shape]))
     assert sum(p.numel() for p in model.parameters()) == count
 
 

@@ -100,4 +100,4 @@ def test_timings_name_every_device_of_a_target(monkeypatch: pytest.MonkeyPatch) 
     target = Target(tiny_model("llama"))
     facts = machine.machine(list(names), "plain")
     assert (facts["device"], facts["gpu"]) == ("cuda:1, cuda:0", "H200, A100")
-    assert machine.machine(target.devices, target.products)["device"] == "cpu"
+    assert machine.machine(target.devices, target.product_kind)["device"] == "cpu"
