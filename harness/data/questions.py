@@ -20,7 +20,9 @@ datasets.disable_progress_bars()
 class Source:
     """Where a split's records are. Exactly one of ``path`` (local file) and ``hub`` (id).
 
-    ``skip`` and ``first`` cut the split; ``name`` / ``revision`` / ``split`` are the hub's.
+    ``skip`` and ``first`` cut the split, of what is left every ``every``-th record is taken;
+    ``name`` / ``revision`` / ``split`` are the hub's. ``file`` is where a folder of question sets
+    holds the same records (``data`` in a config).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -32,6 +34,8 @@ class Source:
     split: str | None = None
     skip: int = 0
     first: int | None = None
+    every: int = 1
+    file: str | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
@@ -47,7 +51,7 @@ def load_questions(dataset: str, source: Source) -> list[Question]:
     where = source.path or source.hub
     layout = _fitting(dataset, layouts, records.column_names, str(where))
     end = len(records) if source.first is None else min(len(records), source.skip + source.first)
-    chosen = range(min(source.skip, end), end)
+    chosen = range(min(source.skip, end), end, source.every)
     if not chosen:
         raise HarnessError(f"{where}: {len(records)} records, expected more than {source.skip}")
     try:
@@ -82,8 +86,15 @@ def _load(source: Source) -> datasets.Dataset:
     except Exception as error:  # the hub fails in many ways; all of them mean: not loaded
         raise HarnessError(
             f"hub data set '{source.hub}' (revision {source.revision}, split {source.split}): "
-            f"could not be loaded: {_root(error)}"
+            f"could not be loaded: {_root(error)}{_instead(source)}"
         ) from None
+
+
+def _instead(source: Source) -> str:
+    """What to do without the hub."""
+    if source.file is None:
+        return ""
+    return f"; put its records at FOLDER/{source.file} and add `--config data=FOLDER`"
 
 
 def _load_local(path: Path) -> datasets.Dataset:

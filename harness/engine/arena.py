@@ -101,6 +101,11 @@ class Arena:
             values.narrow(2, self.offset, rows).copy_(value)
         return keys.narrow(2, 0, span), values.narrow(2, 0, span)
 
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [1, Hkv, length, D] of the committed tokens in a layer, as views."""
+        keys, values = self._slices[layer]
+        return keys.narrow(2, 0, self.length), values.narrow(2, 0, self.length)
+
     def commit(self, path: list[int]) -> None:
         """Keep the in-flight rows ``path`` (ascending, root first), dropping all others.
 

@@ -194,7 +194,9 @@ class Target:
         return states.to(self.device)
 
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
-        """Run and commit prompt tokens into an empty arena; returns states entering ``capture``."""
+        """Run and commit prompt tokens into an empty arena; returns states entering ``capture``,
+        where the number of layers stands for those that leave the last one.
+        """
         if not ids:
             empty = torch.empty(1, 0, self.hidden_size, dtype=self.dtype, device=self.device)
             return dict.fromkeys(capture, empty)
@@ -250,6 +252,8 @@ class Target:
             rotary = cos[:, :rows], sin[:, :rows]
             hidden = self.stack.run(first, end, hidden, masks[rows], rotary, keep)
         assert hidden is not None
+        if len(self.layers) in capture:
+            states[len(self.layers)] = hidden
         return hidden, states
 
     def _cuts(self, block: Block, capture: Collection[int]) -> list[int]:

@@ -7,6 +7,7 @@ from torch.nn.functional import cosine_similarity
 
 from harness.method import Answer
 from methods.firp.streams import Streams
+from methods.shared.real import RealStreams
 from methods.shared.sequences import batch_sequences, batches, gather_rows
 
 
@@ -17,12 +18,15 @@ def similarities(
     """(step, layer) -> mean cosine similarity between pseudo ``step`` of a position, leaving
     ``layer``, and the real state ``step`` positions later, over all positions of the answers.
     """
-    steps = streams.projections.layout.steps
+    layout = streams.projections.layout
+    steps = layout.steps
+    every = range(layout.entry_layers[0], len(streams.target.layers))
+    real_streams = RealStreams(streams.target, every, layout.entry_layers[0])
     sums: dict[tuple[int, int], float] = {}
     counts: dict[tuple[int, int], int] = {}
     for _, chosen in batches(answers, size):
         batch = batch_sequences(chosen, steps, None, torch.Generator()).to(streams.target.device)
-        real = streams.real(batch.ids)
+        real = real_streams(batch)
         _, left = streams.pseudo(batch, real)
         rows = batch.selected.shape[1]
         for layer, states in left.items():

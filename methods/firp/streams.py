@@ -1,13 +1,10 @@
 """FIRP's two-stream forward over whole sequences: training, accuracies and cosine similarities.
 
-The real stream is the frozen target over the sequence; its K/V, states and logits are constants.
+The real stream is the frozen target over the sequence; its K/V and states are constants.
 The pseudo stream runs K rows for each selected position through the layers above their entry,
 attending to the real stream's K/V. Equal to the decode-time block position by position, at a
 fraction of the cost.
 """
-
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,30 +12,8 @@ from torch import Tensor
 from harness.engine.target import Target
 from methods.firp.projections import Projections
 from methods.shared.accuracy import Predict, divergences
+from methods.shared.real import Behind, RealStream, RealStreams
 from methods.shared.sequences import Sequences, gather_rows
-
-
-class _Recorder:
-    """A cache that keeps the real stream's K/V, and appends the pseudo stream's behind them."""
-
-    def __init__(self, layers: int) -> None:
-        self.kept: list[tuple[Tensor, Tensor] | None] = [None] * layers
-
-    def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any) -> tuple[Tensor, Tensor]:
-        kept = self.kept[layer_idx]
-        if kept is None:
-            self.kept[layer_idx] = (key, value)
-            return key, value
-        return torch.cat([kept[0], key], dim=2), torch.cat([kept[1], value], dim=2)
-
-
-@dataclass(frozen=True, slots=True)
-class RealStream:
-    """What the frozen target made of a batch: per-layer entering states, logits, and its K/V."""
-
-    states: list[Tensor]  # [B, S, H] entering each layer, and the final one last
-    logits: Tensor  # [B, S, V]
-    cache: _Recorder
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
@@ -49,11 +24,16 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Streams:
-    """Runs both streams of one target with one set of projections."""
+    """Runs both streams of one target with one set of projections.
 
-    def __init__(self, target: Target, projections: Projections) -> None:
+    ``keep``: bytes of real streams that stay in memory; what has no room is made anew when drawn.
+    """
+
+    def __init__(self, target: Target, projections: Projections, keep: int = 0) -> None:
+        entries = projections.layout.entry_layers
         projections.layout.check_depth(len(target.layers))
         self.target, self.projections = target, projections
+        self.real = RealStreams(target, entries, entries[0], keep)
 
     @property
     def predict(self) -> Predict:
@@ -61,28 +41,11 @@ class Streams:
         return self._predict
 
     def _predict(self, batch: Sequences) -> tuple[Tensor, Tensor]:
-        real = self.real(batch.ids)
+        real = self.real(batch)
         logits, _ = self.pseudo(batch, real)
-        return logits, divergences(logits, real.logits, batch)
-
-    @torch.no_grad()
-    def real(self, ids: Tensor) -> RealStream:
-        """The target over ``ids`` [B, S]; right padding needs no mask under causal attention."""
-        target = self.target
-        hidden = target.embed_batch(ids)
-        positions = torch.arange(ids.shape[1], device=ids.device)[None]
-        rotary = target.rotary(positions)
-        cache = _Recorder(len(target.layers))
-        states = []
-        for index in range(len(target.layers)):
-            states.append(hidden)
-            seen = positions[0][:, None] >= positions
-            window = target.windows[index]
-            if window is not None:
-                seen = seen & (positions[0][:, None] - positions < window)
-            mask = additive(seen[None], hidden.dtype)
-            hidden = target.stack.layer(index, hidden, mask, rotary, cache)
-        return RealStream([*states, hidden], target.logits(hidden), cache)
+        with torch.no_grad():
+            teacher = self.target.logits(batch.aimed_rows(real.states[len(self.target.layers)]))
+        return logits, divergences(logits, teacher, batch.index)
 
     def pseudo(self, batch: Sequences, real: RealStream) -> tuple[Tensor, dict[int, Tensor]]:
         """Pseudo logits [B, K, R, V], and the pseudo states leaving each layer, k-major.
@@ -94,6 +57,7 @@ class Streams:
         left: dict[int, Tensor] = {}
         positions = (batch.selected[:, None] + _steps(layout.steps, batch)).flatten(1)
         rotary = self.target.rotary(positions)
+        cache = Behind(real)
         for index in range(layout.entry_layers[0], len(self.target.layers)):
             for step, entry in enumerate(layout.entry_layers, start=1):
                 if entry == index:
@@ -104,7 +68,7 @@ class Streams:
             count = hidden.shape[1]
             mask = self._mask(batch, index, count // rows, hidden.dtype)
             turned = rotary[0][:, :count], rotary[1][:, :count]
-            hidden = self.target.stack.layer(index, hidden, mask, turned, real.cache)
+            hidden = self.target.stack.layer(index, hidden, mask, turned, cache)
             left[index] = hidden
         assert hidden is not None
         logits = self.target.logits(hidden)

@@ -14,6 +14,7 @@ from methods.firp.settings import FirpSettings
 from methods.firp.similarity import similarities
 from methods.firp.streams import Streams
 from methods.shared import training
+from methods.shared.real import room
 
 COSINE = "cosine.csv"
 
@@ -22,7 +23,7 @@ def train(job: Job) -> None:
     """Train, resuming from a checkpoint of the same job; write weights, curves and similarities."""
     settings: FirpSettings = job.settings
     maps = Projections(settings.layout, job.target.hidden_size).to(job.target.device)
-    streams = Streams(job.target, maps)
+    streams = Streams(job.target, maps, room(job.target.device))
     learner = training.Learner("firp", maps, streams.predict, settings.layout.steps)
     provenance = training.train(job, learner)
     with replacing(job.folder / COSINE) as temporary, temporary.open("w", newline="") as stream:

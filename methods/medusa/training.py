@@ -12,20 +12,21 @@ from methods.medusa.heads import Heads, load, save
 from methods.medusa.settings import MedusaSettings
 from methods.shared import training
 from methods.shared.accuracy import Predict, divergences
+from methods.shared.real import RealStreams, room
 from methods.shared.sequences import Sequences, gather_rows
 
 
-def predictor(target: Target, heads: Heads, loss: str) -> Predict:
-    """Head logits and losses of a batch."""
+def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict:
+    """Head logits and losses of a batch; ``keep``: bytes of real streams that stay in memory."""
+    real, depth = RealStreams(target, keep=keep), len(target.layers)
 
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            states = target.model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        logits = heads(gather_rows(states, batch.selected))
+        final = real(batch).states[depth]
+        logits = heads(target.normed(gather_rows(final, batch.selected)))
         if loss == "kl":
             with torch.no_grad():
-                teacher = target.model.lm_head(states)
-            return logits, divergences(logits, teacher, batch)
+                teacher = target.logits(batch.aimed_rows(final))
+            return logits, divergences(logits, teacher, batch.index)
         losses = cross_entropy(logits.flatten(0, 2), batch.tokens.flatten(), reduction="none")
         return logits, losses.view(batch.valid.shape)
 
@@ -47,7 +48,7 @@ def train(job: Job) -> None:
         )
         return
     heads = Heads(settings.heads, settings.layers, projection.float()).to(job.target.device)
-    predict = predictor(job.target, heads, settings.loss)
+    predict = predictor(job.target, heads, settings.loss, room(job.target.device))
     provenance = training.train(job, training.Learner("medusa", heads, predict, settings.heads))
     save(heads, job.folder, name, provenance)
     training.finish(job)

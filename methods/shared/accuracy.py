@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.method import Answer
-from methods.shared.sequences import Sequences, batch_sequences, batches, gather_rows
+from methods.shared.sequences import Sequences, batch_sequences, batches
 from methods.shared.trees import RankPath, as_trace, places, ranks
 
 _NONE = torch.Generator()
@@ -68,18 +68,16 @@ def measure(
     return Measured(loss / max(1, counted), *shares, traces, orders)
 
 
-def divergences(logits: Tensor, teacher: Tensor, batch: Sequences) -> Tensor:
+def divergences(logits: Tensor, teacher: Tensor, index: Tensor) -> Tensor:
     """[B, K, R] KL(target || prediction) in nats, float32.
 
-    ``logits`` [B, K, R, V]; ``teacher`` [B, S, V] the target's, of which each step's aim is taken.
+    ``logits`` [B, K, R, V]; ``teacher`` [U, V] the target's, of which ``index`` [B, K, R] names the
+    row that each step aims at, as :class:`Sequences` does.
     """
     # Cross entropy minus entropy: the target's distributions are made once a position, not once a
     # step, and the difference of two arrays of [B, K, R, V] is never made.
     likely = teacher.float().log_softmax(-1)
     wanted = likely.exp()
-    negative_entropy = (wanted * likely).sum(-1, keepdim=True)
-    aims, shape = batch.aims.flatten(1), batch.valid.shape[1:]
-    given = logits.float().log_softmax(-1).flatten(1, 2)
-    negative_cross = torch.linalg.vecdot(gather_rows(wanted, aims), given)
-    known = gather_rows(negative_entropy, aims)[..., 0]
-    return (known - negative_cross).unflatten(1, shape)
+    negative_entropy = (wanted * likely).sum(-1)
+    negative_cross = torch.linalg.vecdot(wanted[index], logits.float().log_softmax(-1))
+    return negative_entropy[index] - negative_cross

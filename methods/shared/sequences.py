@@ -13,25 +13,34 @@ from harness.method import Answer
 class Sequences:
     """A right-padded batch and the positions looked at in it.
 
-    ``ids`` [B, S]; ``selected`` [B, R] index of the real tokens that are predicted from, from the
-    last prompt token on; ``valid`` [B, K, R] whether the token that step k predicts at that
-    position belongs to the answer. Step 1 predicts the second next token: the next one is the
-    target's own to choose.
+    ``answers``: the B answers; ``ids`` [B, S]; ``selected`` [B, R] index of the real tokens that
+    are predicted from, from the last prompt token on; ``valid`` [B, K, R] whether the token that
+    step k predicts at that position belongs to the answer. Step 1 predicts the second next token:
+    the next one is the target's own to choose. ``aimed`` [U]: the rows, counted through the whole
+    batch, whose distributions steps should match, each once; ``index`` [B, K, R] which of them each
+    step does.
     """
 
+    answers: tuple[Answer, ...]
     ids: Tensor
     selected: Tensor
     valid: Tensor
+    aimed: Tensor
+    index: Tensor
 
     def to(self, device: torch.device) -> "Sequences":
         """The same batch on another device."""
-        return Sequences(self.ids.to(device), self.selected.to(device), self.valid.to(device))
+        tensors = (self.ids, self.selected, self.valid, self.aimed, self.index)
+        return Sequences(self.answers, *(tensor.to(device) for tensor in tensors))
 
     @property
     def aims(self) -> Tensor:
         """[B, K, R] index of the real row whose distribution step k should match."""
-        steps = torch.arange(1, self.valid.shape[1] + 1, device=self.ids.device)
-        return (self.selected[:, None] + steps[:, None]).clamp_max(self.ids.shape[1] - 1)
+        return _aims(self.selected, self.valid.shape[1], self.ids.shape[1])
+
+    def aimed_rows(self, states: Tensor) -> Tensor:
+        """[U, D] the ``aimed`` rows of states [B, S, D]."""
+        return states.flatten(0, 1).index_select(0, self.aimed)
 
     @property
     def tokens(self) -> Tensor:
@@ -67,7 +76,15 @@ def batch_sequences(
         selected[b, : len(candidates)] = candidates
         for k in range(1, steps + 1):
             valid[b, k - 1, : len(candidates)] = candidates + k <= last
-    return Sequences(ids, selected, valid)
+    firsts = torch.arange(len(answers))[:, None, None] * length
+    aimed, index = (_aims(selected, steps, length) + firsts).unique(return_inverse=True)
+    return Sequences(tuple(answers), ids, selected, valid, aimed, index)
+
+
+def _aims(selected: Tensor, steps: int, length: int) -> Tensor:
+    """[B, K, R] the rows that steps from ``selected`` [B, R] aim at, of sequences that long."""
+    ahead = torch.arange(1, steps + 1, device=selected.device)[:, None]
+    return (selected[:, None] + ahead).clamp_max(length - 1)
 
 
 def batches(answers: Sequence[Answer], size: int) -> Iterator[tuple[list[int], list[Answer]]]:

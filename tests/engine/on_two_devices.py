@@ -22,6 +22,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.stack import Stack
 from harness.engine.target import Target
 from harness.errors import HarnessError
+from harness.method import Answer
 from methods.firp.streams import Streams
 from methods.medusa.variants.package import _old_llama
 from methods.shared.sequences import Sequences
@@ -116,9 +117,13 @@ def test_both_streams_of_firp_s_training_run_on_layers_of_two_devices(
     with two_devices(monkeypatch, "mistral") as target:
         maps = random_maps(target)
         _move(maps, SECOND)
+        answers = (Answer((0,), (0,) * 8),) * 2
         ids = torch.zeros(2, 9, dtype=torch.int64, device=SECOND)
         valid = torch.ones(2, 3, 4, dtype=torch.bool, device=SECOND)
-        logits, losses = Streams(target, maps).predict(Sequences(ids, ids[:, :4], valid))
+        index = torch.zeros(2, 3, 4, dtype=torch.int64, device=SECOND)
+        logits, losses = Streams(target, maps).predict(
+            Sequences(answers, ids, ids[:, :4], valid, ids[0], index)
+        )
         assert (logits.device, losses.device) == (SECOND, SECOND)
 
 

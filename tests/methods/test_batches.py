@@ -63,7 +63,7 @@ def test_the_loss_is_the_kl_divergence_to_the_row_aimed_at() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(*batch.valid.shape, 11, generator=generator)
     teacher = torch.randn(*batch.ids.shape, 11, generator=generator)
-    found = divergences(logits, teacher, batch)
+    found = divergences(logits, batch.aimed_rows(teacher), batch.index)
     for b, k, r in batch.valid.nonzero().tolist():
         aim = int(batch.selected[b, r]) + k + 1
         wanted = kl_div(
@@ -80,7 +80,7 @@ def test_the_loss_pulls_towards_the_target() -> None:
     batch = _batch()
     teacher = torch.randn(*batch.ids.shape, 11, generator=torch.Generator().manual_seed(1))
     logits = torch.zeros(*batch.valid.shape, 11, requires_grad=True)
-    divergences(logits, teacher, batch)[batch.valid].sum().backward()
+    divergences(logits, batch.aimed_rows(teacher), batch.index)[batch.valid].sum().backward()
     assert logits.grad is not None
     b, k, r = batch.valid.nonzero()[0].tolist()
     aim = int(batch.selected[b, r]) + k + 1

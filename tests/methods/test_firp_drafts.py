@@ -137,7 +137,7 @@ def test_training_logits_equal_decoding_logits(name: str, kind: str) -> None:
     ]
     batch = batch_sequences(answers, maps.layout.steps, None, torch.Generator())
     streams = Streams(target, maps)
-    logits, _ = streams.pseudo(batch, streams.real(batch.ids))
+    logits, _ = streams.pseudo(batch, streams.real(batch))
     compared = 0
     for tokens, decoded, *_ in drafter.seen:
         at = len(tokens) - 2 - (len(PROMPT) - 1)
@@ -208,7 +208,7 @@ def test_replayed_traces_predict_every_step(paths: list[tuple[int, ...]]) -> Non
     answer = Answer(PROMPT, tuple(tokens))
     batch = batch_sequences([answer], 3, None, torch.Generator())
     streams = Streams(target, maps)
-    logits, _ = streams.pseudo(batch, streams.real(batch.ids))
+    logits, _ = streams.pseudo(batch, streams.real(batch))
     aims = torch.tensor([*tokens, 0, 0, 0])
     table = torch.stack(
         [ranks(logits[0, k], aims[k + 1 : k + 1 + len(tokens)]) for k in range(3)], dim=1

