@@ -82,7 +82,9 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
         where, part = parts / name, known[name]
         if part["target_hash"] != own:
             raise HarnessError(f"{where}: of target {part['target_hash']}, expected {own}")
-        _require_settings(where, part["settings"], _trained_with(name, method, given))
+        # A setting that a part's record does not know came later: its default is what was meant.
+        trained = _trained_with(name, method, {}) | part["settings"]
+        _require_settings(where, trained, _trained_with(name, method, given))
         _require_files(where, part["files"])
         for held in part["files"]:
             if held != CONFIG:

@@ -29,7 +29,7 @@ def load_heads(target: Target, folder: Path | None) -> Heads:
 
 def fused_heads(target: Target, folder: Path | None) -> FusedHeads:
     """The same heads as decoding uses them."""
-    return FusedHeads(load_heads(target, folder), target.device, target.dtype)
+    return FusedHeads(load_heads(target, folder), target)
 
 
 def build(target: Target, settings: MedusaSettings, folder: Path | None) -> Decoder:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import linear, silu
 
+from harness.engine.target import Target
 from harness.errors import HarnessError, first_line
 from harness.files import checked, read_json, replacing, sha256_file, write_json
 from methods.shared.weights import load_strictly, read_tensors
@@ -41,18 +42,26 @@ class ResBlock(nn.Module):
 class Heads(nn.ModuleList):
     """K heads; head i (0-based) predicts, from the final state at position p, the token p + 2 + i.
 
-    Kept in float32. ``layers`` blocks each, all with weights of their own.
+    Kept in float32. ``layers`` blocks each, all with weights of their own, and behind them a
+    vocabulary matrix that starts as the target's ``vocab_projection`` [V, H]; where it is
+    ``shared``, that very matrix, which is not trained.
     """
 
-    def __init__(self, count: int, layers: int, vocab_projection: Tensor) -> None:
+    def __init__(
+        self, count: int, layers: int, vocab_projection: Tensor, *, shared: bool = False
+    ) -> None:
         vocab, size = vocab_projection.shape
         super().__init__(
             nn.Sequential(
-                *(ResBlock(size) for _ in range(layers)), nn.Linear(size, vocab, bias=False)
+                *(ResBlock(size) for _ in range(layers)),
+                *([] if shared else [nn.Linear(size, vocab, bias=False)]),
             )
             for _ in range(count)
         )
         self.count, self.layers = count, layers
+        self.shared = vocab_projection if shared else None
+        if shared:
+            return
         with torch.no_grad():
             for head in self:
                 assert isinstance(head, nn.Sequential)
@@ -61,14 +70,16 @@ class Heads(nn.ModuleList):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normed final states [B, R, H] -> logits [B, K, R, V], float32."""
-        return torch.stack([head(hidden.float()) for head in self], dim=1)
+        made = torch.stack([head(hidden.float()) for head in self], dim=1)
+        return made if self.shared is None else linear(made, self.shared.float())
 
 
 class FusedHeads:
     """Heads as decoding uses them: one batched product a layer, one row."""
 
-    def __init__(self, heads: Heads, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, heads: Heads, target: Target) -> None:
         chosen: list[Any] = list(heads)
+        device, dtype = target.device, target.dtype
 
         def stacked(tensors: list[Tensor]) -> Tensor:
             return torch.stack(tensors).detach().to(device, dtype)
@@ -80,30 +91,34 @@ class FusedHeads:
             )
             for layer in range(heads.layers)
         ]
-        self._vocab = stacked([head[-1].weight.T for head in chosen])
-
-    @property
-    def count(self) -> int:
-        """Number of heads."""
-        return len(self._vocab)
+        self._shared = target.head if heads.shared is not None else None
+        self._vocab: Tensor | None = None
+        if self._shared is None:
+            self._vocab = stacked([head[-1].weight.T for head in chosen])
+        self.count = heads.count
 
     def first(self, count: int) -> "FusedHeads":
         """The first ``count`` of them, in the same memory."""
         view = copy.copy(self)
         view._blocks = [(weight[:count], bias[:count]) for weight, bias in self._blocks]
-        view._vocab = self._vocab[:count]
+        view._vocab = None if self._vocab is None else self._vocab[:count]
+        view.count = count
         return view
 
     @property
     def bytes(self) -> int:
-        """Size of the weights."""
-        return self._vocab.nbytes + sum(w.nbytes + b.nbytes for w, b in self._blocks)
+        """Size of the weights, without those that are the target's."""
+        vocab = 0 if self._vocab is None else self._vocab.nbytes
+        return vocab + sum(w.nbytes + b.nbytes for w, b in self._blocks)
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Normed final state [1, H] -> logits [K, V]."""
         state = hidden.expand(self.count, 1, -1)
         for weight, bias in self._blocks:
             state = state + silu(torch.baddbmm(bias, state, weight))
+        if self._vocab is None:
+            assert self._shared is not None
+            return self._shared(state[:, 0])
         return torch.bmm(state, self._vocab)[:, 0]
 
 
@@ -116,6 +131,7 @@ def save(heads: Heads, folder: Path, base_model: str, provenance: dict[str, Any]
     config = {
         "medusa_num_heads": heads.count,
         "medusa_num_layers": heads.layers,
+        **({} if heads.shared is None else {"medusa_head": "shared"}),
         "base_model_name_or_path": base_model,
         "sha256": sha256_file(folder / WEIGHTS),
         **provenance,
@@ -143,8 +159,11 @@ def load(
             raise HarnessError(f"{folder}: {found} heads, expected {count} (methods.medusa.heads)")
         config["medusa_num_heads"] = count
     # Before any is made: a wrong number could ask for more than the memory holds.
+    shared = config.get("medusa_head") == "shared"
     for key, place in (("medusa_num_heads", 0), ("medusa_num_layers", 1)):
-        held = len({name.split(".")[place] for name in tensors if name.count(".") > 1}) - place
+        # the last layer is the vocabulary's
+        held = len({name.split(".")[place] for name in tensors if name.count(".") > 1})
+        held -= place if not shared else 0
         if config.get(key) != held or isinstance(config.get(key), bool):
             raise HarnessError(
                 f"{folder / CONFIG}: {key} is {config.get(key)!r}, expected {held}, as many as "
@@ -153,7 +172,8 @@ def load(
     named = config.get("target_hash")
     if target_hash is not None and named is not None and named != target_hash:
         raise HarnessError(f"{folder}: heads of target {named}, expected {target_hash}")
-    heads = Heads(config["medusa_num_heads"], config["medusa_num_layers"], vocab_projection.float())
+    sizes = config["medusa_num_heads"], config["medusa_num_layers"]
+    heads = Heads(*sizes, vocab_projection.float(), shared=shared)
     if "sha256" in config and (folder / WEIGHTS).is_file():
         found_hash = sha256_file(folder / WEIGHTS)
         if found_hash != config["sha256"]:

@@ -8,6 +8,7 @@ from methods.shared.choices import POLICIES, check_options, check_tree_settings
 from methods.shared.schedule import TrainingSettings
 
 LOSSES = ("cross_entropy", "kl")
+HEADS = ("own", "shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class MedusaSettings(TrainingSettings):
     """Heads, training and tuning of Medusa.
 
     ``loss``: cross-entropy to the answers' tokens, as Medusa-1 trains, or KL to the target's
-    distributions. ``pretrained``: folder of ``heads`` published heads, used as they are.
+    distributions. ``head``: each head has a vocabulary matrix of its ``own`` to learn, as the authors
+    do, or all read the target's, which is ``shared`` and stays as it is. ``pretrained``: folder of ``heads`` published heads, used as they are.
     ``templates``: published trees that the tuning tries beside the calibrated ones, the authors'
     default first.
     """
@@ -24,6 +26,7 @@ class MedusaSettings(TrainingSettings):
     heads: int = 4
     layers: int = 1
     loss: str = "cross_entropy"
+    head: str = "own"
     pretrained: str = ""
     drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
     policies: tuple[str, ...] = POLICIES
@@ -33,6 +36,7 @@ class MedusaSettings(TrainingSettings):
     def __post_init__(self) -> None:
         check_tree_settings("medusa", self.drafts, self.policies)
         check_options("medusa", "loss", (self.loss,), LOSSES)
+        check_options("medusa", "head", (self.head,), HEADS)
         if self.templates:
             check_options("medusa", "templates", self.templates, tuple(TEMPLATES))
         if self.heads < 1 or self.layers < 0:

@@ -47,7 +47,9 @@ def train(job: Job) -> None:
             {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash},
         )
         return
-    heads = Heads(settings.heads, settings.layers, projection.float()).to(job.target.device)
+    shared = settings.head == "shared"
+    heads = Heads(settings.heads, settings.layers, projection.float(), shared=shared)
+    heads = heads.to(job.target.device)
     predict = predictor(job.target, heads, settings.loss, room(job.target.device))
     provenance = training.train(job, training.Learner("medusa", heads, predict, settings.heads))
     save(heads, job.folder, name, provenance)

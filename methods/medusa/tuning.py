@@ -60,7 +60,7 @@ def _traced(job: Job, drafts: int) -> tuple[FusedHeads, Traced]:
     predict = predictor(target, heads, job.settings.loss)
     size = job.settings.evaluation_batch
     found = measure(predict, job.tune, heads.count, target.device, size, drafts)
-    return FusedHeads(heads, target.device, target.dtype), Traced(found.traces, found.places)
+    return FusedHeads(heads, target), Traced(found.traces, found.places)
 
 
 def _trial(job: Job, heads: FusedHeads, traced: Traced, tree: TreeChoice) -> Trial:

@@ -38,7 +38,7 @@ def random_maps(target: Target) -> Projections:
 
 
 def fused(target: Target, heads: Heads) -> FusedHeads:
-    return FusedHeads(heads, target.device, target.dtype)
+    return FusedHeads(heads, target)
 
 
 def drafter(name: str, target: Target) -> Drafter:
