@@ -76,7 +76,7 @@ def fetch(source: GgufSource, out: Path) -> dict[str, Any]:
             kinds, numbers = _contents(file)
             _require_room(out, numbers)
             model, tokenizer = _read(file)
-            require_supported(model, model.model)
+            require_supported(model, getattr(model, "model", model))
     with replacing_files(out) as temporary:
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary)

@@ -16,10 +16,10 @@ class MedusaSettings(TrainingSettings):
     """Heads, training and tuning of Medusa.
 
     ``loss``: cross-entropy to the answers' tokens, as Medusa-1 trains, or KL to the target's
-    distributions. ``head``: each head has a vocabulary matrix of its ``own`` to learn, as the authors
-    do, or all read the target's, which is ``shared`` and stays as it is. ``pretrained``: folder of ``heads`` published heads, used as they are.
-    ``templates``: published trees that the tuning tries beside the calibrated ones, the authors'
-    default first.
+    distributions. ``head``: each head has a vocabulary matrix of its ``own`` to learn, as the
+    authors' have, or all read the target's, which is ``shared`` and stays as it is.
+    ``pretrained``: folder of ``heads`` published heads, used as they are. ``templates``: published
+    trees that the tuning tries beside the calibrated ones, the authors' default first.
     """
 
     step_decay: float = 0.8

@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -255,12 +256,15 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFix
     assert "executed" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "kl"])
-def test_train_tune_and_decode(tmp_path: Path, loss: str) -> None:
+@pytest.mark.parametrize(
+    ("loss", "head"), [("cross_entropy", "own"), ("kl", "own"), ("kl", "shared")]
+)
+def test_train_tune_and_decode(tmp_path: Path, loss: str, head: str) -> None:
     target = Target(tiny_model("llama"))
     settings = MedusaSettings(
         heads=2,
         loss=loss,
+        head=head,
         training_steps=6,
         batch=2,
         evaluate_every=2,
@@ -317,3 +321,31 @@ def test_the_package_does_not_fill_the_terminal_with_warnings(change: str, warni
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, bool(done.stderr)) == ("", bool(warning))
     assert warning in done.stderr, "control: what is said without the old names"
+
+
+def shared_heads(target: Target) -> Heads:
+    heads = Heads(3, 1, target.model.lm_head.weight.detach(), shared=True)
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return heads
+
+
+@torch.no_grad()
+def test_shared_heads_read_the_target_s_own_matrix(tmp_path: Path) -> None:
+    target = Target(tiny_model("llama"))
+    heads, projection = shared_heads(target), target.model.lm_head.weight.detach()
+    state = torch.randn(1, 32)
+    blocks: list[Any] = list(heads)
+    wanted = torch.cat([target.model.lm_head(head(state)) for head in blocks])
+    torch.testing.assert_close(fused(target, heads)(state), wanted, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(heads(state[None])[0, :, 0], wanted, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(fused(target, heads).first(2)(state), wanted[:2])
+    assert fused(target, heads).bytes == sum(p.nbytes for p in heads.parameters())
+    save(heads, tmp_path, "a model", {})
+    torch.testing.assert_close(load(tmp_path, projection)(state[None])[0, :, 0], wanted)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"medusa_head": "shared",', ""))
+    with pytest.raises(HarnessError, match="medusa_num_layers is 1, expected 0"):
+        load(tmp_path, projection)
