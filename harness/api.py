@@ -19,11 +19,11 @@ from harness.data.chat import prompt_ids
 from harness.decoder import Decoder, Emit, Request, StepRecord
 from harness.engine.target import SPARE_ROWS, Target
 from harness.errors import HarnessError
+from harness.experiment.arms import Settings, parse_arm
 from harness.files import write_json
 from harness.measure.timing import run_timed
 from harness.method import parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
-from methods import METHODS, load_method
 
 SETTING = "setting.json"
 PLAIN = "autoregressive"
@@ -71,7 +71,7 @@ class Model:
         self,
         method: str,
         folder: str | Path | None = None,
-        settings: dict[str, Any] | None = None,
+        settings: Settings | None = None,
     ) -> Decoder:
         """A method's decoder for this target.
 
@@ -79,29 +79,26 @@ class Model:
         the method's plain one is used. ``settings`` as under ``methods`` in a config. Raises
         HarnessError for an unknown method, and for one whose trained parts are not in the folder.
         """
-        if method not in METHODS:
-            raise HarnessError(f"method '{method}': expected one of {', '.join(METHODS)}")
-        entry, chosen = METHODS[method], load_method(method)
-        prepared = entry.uses or method
+        arm = parse_arm(method, settings)
+        chosen = arm.method
         place = None if folder is None else Path(folder)
         if place is not None and not place.is_dir():
             raise HarnessError(f"folder '{place}': no such folder")
-        if METHODS[prepared].trained and place is None:
+        if arm.prepared.trained and place is None:
             raise HarnessError(
                 f"method '{method}': no folder, expected the one that its training wrote"
             )
-        parsed = parse_settings(method, chosen, settings)
-        if not METHODS[prepared].tuned or (place and (place / SETTING).is_file()):
+        parsed = parse_settings(method, chosen, arm.settings)
+        if not arm.prepared.tuned or (place and (place / SETTING).is_file()):
             return chosen.build(self.target, parsed, place)
-        return self._untuned(
-            prepared, place, lambda found: chosen.build(self.target, parsed, found)
-        )
+        base = arm.entry.uses or arm.of
+        return self._untuned(base, place, lambda found: chosen.build(self.target, parsed, found))
 
     def _untuned(
         self, prepared: str, place: Path | None, build: Callable[[Path], Decoder]
     ) -> Decoder:
         """A decoder with the plain setting, laid beside a copy of what was trained."""
-        method = load_method(prepared)
+        method = parse_arm(prepared, None).method
         if method.plain is None:
             raise HarnessError(f"method '{prepared}': no {SETTING} in {place}, expected its tuning")
         with tempfile.TemporaryDirectory() as temporary:

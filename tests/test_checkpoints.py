@@ -18,9 +18,9 @@ from harness.data.chat import prompt_ids
 from harness.data.prompts import Prompt, hash_ids, write_prompts
 from harness.datasets.xsum import rouge2
 from harness.errors import HarnessError
+from harness.experiment.arms import parse_arm
 from harness.files import write_json
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
-from methods import load_method
 from tests.models import VOCAB, save_as_bin, save_tokenizer, tiny_model
 
 WEIGHT = "model.layers.1.mlp.up_proj.weight"
@@ -217,7 +217,7 @@ def test_a_padded_vocabulary_leaves_answers_equal(padded: Path, tmp_path: Path) 
     out = tmp_path / "session-1.jsonl"
     files = SessionFiles(tmp_path / "prompts.jsonl", tmp_path / "prompts.jsonl", tmp_path, out)
     spec = ModelSpec(path=str(padded))
-    measure_session(spec, {arm: (load_method(arm), {}) for arm in arms}, files, options)
+    measure_session(spec, {arm: parse_arm(arm, {}) for arm in arms}, files, options)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     answers = {(row["prompt_id"], tuple(row["output_ids"])) for row in rows}
     assert len(rows) == len(arms) * len(answers) == 12

@@ -162,8 +162,8 @@ def test_methods_of_a_config(methods: Any) -> None:
         return  # the schema refuses it
 
     def check() -> None:
-        for name, (method, given_) in parse_arms(json.dumps(methods)).items():
-            parse_settings(name, method, given_)
+        for name, arm in parse_arms(json.dumps(methods)).items():
+            parse_settings(name, arm.method, arm.settings)
 
     parsed_or_refused(check)
 

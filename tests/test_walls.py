@@ -13,15 +13,12 @@ WITHOUT_TORCH = (
     "harness.presentation",
     "harness.published",
     "harness.datasets",
+    "harness.experiment",
 )
 # Where the harness looks methods up by name, or builds parts of FIRP to time a step of it.
 KNOW_METHODS = {
-    "harness.api",
-    "harness.cli.common",
-    "harness.commands.arms",
+    "harness.experiment.arms",
     "harness.commands.curve",
-    "harness.commands.decode",
-    "harness.commands.parts",
     "harness.enginebench.arms",
     "harness.analysis.preparation",
 }

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from harness.analysis.rows import AGAIN, BASELINE
 from harness.analysis.statistics import LogRatio, Timed, log_ratio, session_log_ratios
+from harness.experiment.records import AGAIN, BASELINE
 
 LEVEL = 0.01
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.cost import ModelCost, Prompts, costs, decode_steps, entry_layers
-from harness.analysis.rows import BASELINE
+from harness.experiment.records import BASELINE
 from harness.files import read_json
 from harness.measure.step_cost import TWO_PASS, StepCost
 

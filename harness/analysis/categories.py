@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.rows import BASELINE
+from harness.experiment.records import BASELINE
 
 COLUMNS = "model dataset category method questions tokens acceptance_length speedup".split()
 

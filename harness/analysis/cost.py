@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.analysis.phases import phases, phases_by_dataset
 from harness.analysis.preparation import prepared_as
-from harness.analysis.rows import BASELINE
+from harness.experiment.records import BASELINE
 from harness.files import read_json
 from harness.measure.step_cost import ForwardCost, Steps, read_forward_cost
 

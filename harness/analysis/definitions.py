@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.rows import BASELINE
+from harness.experiment.records import BASELINE
 
 ACCEPTANCE = (
     "acceptance_length",

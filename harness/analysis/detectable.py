@@ -10,8 +10,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.analysis.rows import AGAIN, BASELINE
 from harness.analysis.statistics import LogRatio, Timed, log_ratio, per_question
+from harness.experiment.records import AGAIN, BASELINE
 
 RUNS = 400
 COLUMNS = ("model dataset half_width detectable planted runs told_slowed told_unslowed").split()

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from harness.experiment.records import Divergence
+
 WIDTH = "width_matched"
 TOLD = ("margin", "exact_margin", "rounding", "baseline_gap", "arm_gap", "own_width")
 TIE_MARGIN = 1e-4  # of float32 logits; in half precision their rounding is measured
@@ -36,7 +38,7 @@ def _width_explains(table: pd.DataFrame, rows: pd.DataFrame) -> list[bool | None
     return [place in wide for place in table[keys].itertuples(index=False, name=None)]
 
 
-def cause(divergence: dict[str, float]) -> str:
+def cause(divergence: Divergence) -> str:
     """A gap is numerical if both logits' rounding can close it."""
     gap = divergence["margin"]
     if gap == 0:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.rows import BASELINE
 from harness.errors import HarnessError
+from harness.experiment.records import BASELINE
 from harness.files import read_json, read_jsonl, sha256_file
 
 LOOP_LIMIT = 0.10

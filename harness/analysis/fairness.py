@@ -10,7 +10,7 @@ import pandas as pd
 from harness.analysis.again import Again
 from harness.analysis.facts import LOOP_LIMIT
 from harness.analysis.preparation import prepared_as
-from harness.analysis.rows import BASELINE
+from harness.experiment.records import BASELINE
 from harness.files import read_json
 
 MARGIN = 1.1  # of the budget: a request that was begun is ended

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-PHASES = ("draft", "tree", "forward", "choose", "commit")
+from harness.experiment.records import PHASES, PREFILL
+
 COLUMNS = (
     "model method decode_steps timed_ms profiled_over_timed prefill_ms "
     "draft_ms tree_ms forward_ms choose_ms commit_ms between_ms between_share draft_share"
@@ -51,7 +52,7 @@ def _table(raw: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
             "decode_steps": raw["decode_steps"],
             "timed_ms": raw["timed_seconds"] * per_step,
             "profiled_over_timed": raw["decode_seconds"] / raw["timed_seconds"],
-            "prefill_ms": 1000 * raw["prefill"] / raw["requests"],
+            "prefill_ms": 1000 * raw[PREFILL] / raw["requests"],
             **{f"{phase}_ms": raw[phase] * per_step for phase in PHASES},
             "between_ms": between * per_step,
             "between_share": between / raw["decode_seconds"],

@@ -12,8 +12,8 @@ from itertools import combinations
 import pandas as pd
 
 from harness.analysis.again import Again, again
-from harness.analysis.rows import AGAIN, BASELINE
 from harness.analysis.statistics import LogRatio, Timed, holm, log_ratio, per_question
+from harness.experiment.records import AGAIN, BASELINE
 
 SESSIONS = 5  # at least, for ranks
 LEVEL = 0.05

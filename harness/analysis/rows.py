@@ -1,58 +1,16 @@
 """Raw session rows as a data frame, one line per prompt, arm and session."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, cast
 
 import pandas as pd
-from pydantic import Field
-from typing_extensions import TypedDict
 
 from harness.errors import HarnessError
-from harness.files import Name, TokenId, checked, read_jsonl
+from harness.experiment.records import BASELINE, Failure, Left, Record, Row, is_failure
+from harness.files import checked, read_jsonl
 
-BASELINE, AGAIN = "autoregressive", "autoregressive_again"
-_Counts = list[Annotated[int, Field(ge=0)]]
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Row(TypedDict):
-    """What tables need of a row; it may hold more. Lists have one entry a step."""
-
-    model: Name
-    dataset: Name
-    session: int
-    prompt_id: str
-    question_id: str
-    arm: Name
-    ids_sha256: str
-    output_ids: list[TokenId]
-    text: str
-    step_tokens: Annotated[_Counts, Field(min_length=1)]
-    step_draft_size: _Counts
-    step_rows: _Counts
-    step_path: list[list[Annotated[int, Field(ge=1)]]]
-    prefill_seconds: _Seconds
-    decode_seconds: _Seconds
-    fingerprint: str
-    stop_reason: str
-    order: int
-    divergence: dict[str, float | bool | None] | None
-    device_state: dict[str, float]
-
-
-class Failure(TypedDict):
-    """A row that says why an arm left its session; it stands before the rows of a prompt."""
-
-    model: str
-    dataset: str
-    session: int
-    arm: str
-    failure: str
-    failed_at: str  # prompt
-    error: str
-
-
-FAILURES = tuple(Failure.__annotations__)
+FAILURES = ("model", "dataset", "session", *Left.__annotations__)
 
 
 def session_files(root: Path, experiment: dict[str, Any]) -> list[Path]:
@@ -72,17 +30,19 @@ def _names(session: int, shards: int) -> list[str]:
     return [f"session-{session}/shard-{shard}.jsonl" for shard in range(1, shards + 1)]
 
 
-def load_rows(files: list[Path]) -> pd.DataFrame:
-    """All rows of ``files``, with the decode-phase counts that every table starts from.
+def load_rows(files: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All rows of ``files``, and the failures among their records, one line each.
 
-    An arm that failed in any session of a model and data set has no rows there: what it did before
-    is on other prompts than the rest. :func:`load_failures` has the reasons.
+    Rows have the decode-phase counts that every table starts from. An arm that failed in any
+    session of a model and data set has no rows there: what it did before is on other prompts than
+    the rest.
     Adds: tokens (all), decode_tokens, decode_steps, draft_total and rows_total (sums over the
     decode phase, the first record left out).
     """
-    found = _read(files)
-    failed = {_arm_of(row) for row in found if "failure" in row}
-    rows = [row for row in found if _arm_of(row) not in failed]
+    records = [record for file in files for record in _read(file)]
+    failures = [record for record in records if is_failure(record)]
+    failed = set(map(_arm_of, failures))
+    rows = [row for row in records if not is_failure(row) and _arm_of(row) not in failed]
     if not rows:
         raise HarnessError(f"{', '.join(map(str, files))}: no rows, expected at least one")
     frame = pd.DataFrame(rows)
@@ -94,33 +54,29 @@ def load_rows(files: list[Path]) -> pd.DataFrame:
     if "shard" in frame:
         _check_shards(frame)
     _check_pairing(frame)
-    return frame
+    return frame, pd.DataFrame(failures, columns=list(FAILURES))
 
 
-def load_failures(files: list[Path]) -> pd.DataFrame:
-    """Arms that failed in a session, one line each; columns ``FAILURES``."""
-    failed = [row for row in _read(files) if "failure" in row]
-    return pd.DataFrame(failed, columns=list(FAILURES))
+def _read(file: Path) -> Iterator[Record]:
+    """The records of a file, each checked."""
+    for number, line in enumerate(read_jsonl(file), start=1):
+        _check_shard(line.get("shard"), file)
+        where = f"{file} line {number}"
+        if "failure" in line:
+            yield checked(Failure, line, where)
+        else:
+            yield _checked(checked(Row, line, where), where)
 
 
-def _read(files: list[Path]) -> list[dict[str, Any]]:
-    return [
-        _of_its_shard(_checked(row, f"{file} line {number}"), file)
-        for file in files
-        for number, row in enumerate(read_jsonl(file), start=1)
-    ]
+def _arm_of(record: Record) -> tuple[str, str, str]:
+    return record["model"], record["dataset"], record["arm"]
 
 
-def _arm_of(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["model"], row["dataset"], row["arm"]
-
-
-def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
-    if "failure" in row:
-        checked(Failure, row, where)
-        return row
-    checked(Row, row, where)
-    lengths = {name: len(row[name]) for name in row if name.startswith("step_")}
+def _checked(row: Row, where: str) -> Row:
+    """Refuse a row whose steps and tokens do not fit each other."""
+    values = cast(Mapping[str, Sequence[object]], row)
+    steps = ("step_tokens", "step_draft_size", "step_rows", "step_path")
+    lengths = {name: len(values[name]) for name in steps}
     if len(set(lengths.values())) > 1:
         raise HarnessError(f"{where}: steps are counted as {lengths}, expected equal lengths")
     where = f"{where}: prompt {row['prompt_id']}, arm {row['arm']}"
@@ -154,10 +110,10 @@ def _check_shards(frame: pd.DataFrame) -> None:
                 raise HarnessError(f"{where}: prompt {prompt} is in shards {twice}")
 
 
-def _of_its_shard(row: dict[str, Any], file: Path) -> dict[str, Any]:
-    if file.stem.startswith("shard-") and file.stem != f"shard-{row.get('shard')}":
-        raise HarnessError(f"{file}: a row of shard {row.get('shard', 'none')}, expected its own")
-    return row
+def _check_shard(shard: object, file: Path) -> None:
+    if file.stem.startswith("shard-") and file.stem != f"shard-{shard}":
+        found = "none" if shard is None else shard
+        raise HarnessError(f"{file}: a row of shard {found}, expected its own")
 
 
 def _check_pairing(frame: pd.DataFrame) -> None:

@@ -9,10 +9,11 @@ import pandas as pd
 from harness.analysis.facts import LOOP_LIMIT
 from harness.analysis.preparation import arm_costs, break_even
 from harness.analysis.quality import equivalence, loops, scores
-from harness.analysis.rows import BASELINE, session_files
+from harness.analysis.rows import session_files
 from harness.analysis.statistics import Timed, log_ratio, per_question, question_ratio
 from harness.datasets import find_dataset
 from harness.datasets.xsum import rouge2
+from harness.experiment.records import BASELINE
 from harness.files import read_json, sha256_file
 
 

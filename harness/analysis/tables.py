@@ -20,10 +20,11 @@ from harness.analysis.fairness import checklist, no_favoured_place, timed_togeth
 from harness.analysis.phases import phases
 from harness.analysis.preparation import preparation
 from harness.analysis.ranking import Order, order, with_ranks
-from harness.analysis.rows import BASELINE, load_failures, load_rows, session_files
+from harness.analysis.rows import load_rows, session_files
 from harness.analysis.summary import summarise, with_failures
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
+from harness.experiment.records import BASELINE
 from harness.files import replacing, write_json
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
@@ -86,7 +87,7 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
 
 def _read(experiment: dict[str, Any], root: Path) -> Run:
     files = session_files(root, experiment)
-    rows, failures = load_rows(files), load_failures(files)
+    rows, failures = load_rows(files)
     provenance = common_provenance(root, files)
     prompts = frozen_prompts(root, rows)
     return Run(experiment, root, files, rows, failures, provenance, prompts)

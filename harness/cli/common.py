@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.experiment.arms import Arms, parse_arm
 from harness.files import checked
 
 
@@ -35,17 +36,10 @@ def parse_caps(text: str) -> dict[str, int]:
     return checked(dict[str, int], parse_json(text, "--caps"), "--caps")
 
 
-def parse_arms(text: str) -> dict[str, Any]:
-    """Arms of a JSON argument: name -> method and its settings."""
-    from methods import METHODS, load_method
-
-    arms = {}
+def parse_arms(text: str) -> Arms:
+    """Arms of a JSON argument: name -> settings, with ``of`` and ``uses`` of a variant."""
     given = checked(dict[str, dict[str, Any] | None], parse_json(text, "--methods"), "--methods")
-    for name, settings in given.items():
-        if name not in METHODS:
-            raise HarnessError(f"method '{name}': expected one of {', '.join(METHODS)}")
-        arms[name] = (load_method(name), settings or {})
-    return arms
+    return {name: parse_arm(name, settings) for name, settings in given.items()}
 
 
 def parse_spec(text: str) -> Any:

@@ -1,7 +1,6 @@
 """Checking, training, tuning, timing and watching methods."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -15,6 +14,7 @@ from harness.cli.common import (
     parse_spec,
     use_threads,
 )
+from harness.experiment.arms import Settings, parse_arm
 from harness.files import Name, checked
 
 
@@ -118,11 +118,9 @@ def _method_step(options: argparse.Namespace, run: Any) -> None:
     from harness.commands.methods import MethodStep, TuneData
 
     use_threads(options.threads)
-    settings = parse_json(options.settings, "--settings")
-    method, settings = parse_arms(json.dumps({options.method: settings}))[options.method]
-    step = MethodStep(
-        options.method, method, settings, options.folder, options.seed, options.budget
-    )
+    settings = checked(Settings, parse_json(options.settings, "--settings"), "--settings")
+    arm = parse_arm(options.method, settings)
+    step = MethodStep(arm, options.folder, options.seed, options.budget)
     caps = parse_caps(options.caps)
     data = TuneData(
         options.train_answers, options.tune_answers, options.prompts, caps, options.forwards
@@ -161,8 +159,8 @@ def _curve(options: argparse.Namespace) -> None:
 
     use_threads(options.threads)
     steps = [
-        MethodStep(name, method, settings, options.folders / name, options.seed)
-        for name, (method, settings) in parse_arms(options.methods).items()
+        MethodStep(arm, options.folders / name, options.seed)
+        for name, arm in parse_arms(options.methods).items()
     ]
     caps = parse_caps(options.caps)
     data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)

@@ -2,27 +2,24 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import first_line, out_of_memory
-from harness.method import Method, parse_settings
-from methods import METHODS
-
-Arms = dict[str, tuple[Method, dict[str, Any]]]  # name -> method and its configured settings
+from harness.experiment.arms import Arms
+from harness.method import parse_settings
 
 
 def build_decoders(target: Target, arms: Arms, folders: Path) -> dict[str, Decoder]:
-    """One decoder an arm; ``folders``/<method> holds what training and tuning wrote.
+    """One decoder an arm; ``folders``/<arm> holds what training and tuning wrote.
 
     An arm whose parts the memory does not hold fails at its first turn, as any arm may.
     """
     decoders: dict[str, Decoder] = {}
-    for name, (method, given) in arms.items():
-        folder = arm_folder(folders, name)
-        settings = parse_settings(name, method, given)
+    for name, arm in arms.items():
+        folder, method = folders / arm.folder, arm.method
+        settings = parse_settings(name, method, arm.settings)
         try:
             decoders[name] = method.build(target, settings, folder if folder.is_dir() else None)
         except Exception as error:
@@ -45,8 +42,3 @@ class _Unbuilt(Decoder):
 
     def steps(self, request: Request) -> Iterator[StepRecord]:
         raise MemoryError(self._said)
-
-
-def arm_folder(folders: Path, arm: str) -> Path:
-    """Where an arm's training and tuning are: its own, or those of the method that it uses."""
-    return folders / (METHODS[arm].uses or arm)

@@ -39,12 +39,13 @@ def write_curve(
     trials: list[tuple[str, Trial]] = []
     job = None
     for step in steps:
-        if step.method.sized is None:
-            raise HarnessError(f"method '{step.name}': has no trees of a given size")
+        sized = step.arm.method.sized
+        if sized is None:
+            raise HarnessError(f"method '{step.arm.name}': has no trees of a given size")
         # All methods share one target, or the later ones would wait for a colder cache.
         job = method_job(spec, step, data, target=job.target if job else None)
-        every = step.method.sized(job, range(1, sizes.largest + 1))
-        trials += [(step.name, trial) for trial in every]
+        every = sized(job, range(1, sizes.largest + 1))
+        trials += [(step.arm.name, trial) for trial in every]
     if job is None:
         raise HarnessError("curve: no methods, expected at least one")
     rng = random.Random(job.seed)

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from harness.api import PLAIN, Answer, load
 from harness.decoder import StepRecord
 from harness.errors import HarnessError
+from harness.experiment.arms import Settings, parse_arm
 
 MINI = Path("workflows/resources/mini-target"), Path("workflows/resources/mini-parts")
 _GREEN, _PLAIN = "\x1b[32m", "\x1b[0m"
@@ -24,7 +25,7 @@ class Asked:
     method: str
     prompt: str
     folder: Path | None
-    settings: dict[str, Any]
+    settings: Settings
     max_new_tokens: int
     chat: str
     dtype: str
@@ -76,11 +77,9 @@ def decode(asked: Asked) -> None:
 
 def _shipped(parts: Path | None, asked: Asked) -> Path | None:
     """The folder of the method's ready-made part, where the model has one."""
-    from methods import METHODS
-
-    if parts is None or asked.method not in METHODS:
+    if parts is None:
         return None
-    folder = parts / (METHODS[asked.method].uses or asked.method)
+    folder = parts / parse_arm(asked.method, None).folder
     return folder if folder.is_dir() else None
 
 

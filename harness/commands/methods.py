@@ -10,17 +10,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.data.answers import read_answers
 from harness.data.prompts import Prompt, read_prompts
 from harness.decoder import Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
+from harness.experiment.arms import Arm, Arms
 from harness.files import read_json, sha256_file, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine
 from harness.measure.step_cost import read_forward_cost
-from harness.method import Job, Method, parse_settings
+from harness.method import Job, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
 
 SPENT = "spent.json"
@@ -29,11 +29,9 @@ TRAINING_SHARE = 0.75
 
 @dataclass(frozen=True, slots=True)
 class MethodStep:
-    """A method with its settings, and where its training and tuning go; ``budget`` in seconds."""
+    """An arm, and where its training and tuning go; ``budget`` in seconds."""
 
-    name: str
-    method: Method
-    settings: dict[str, Any]
+    arm: Arm
     folder: Path
     seed: int
     budget: float | None = None
@@ -56,24 +54,26 @@ class TuneData:
 
 def train_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     """Run a method's training."""
-    if step.method.train is None:
-        raise HarnessError(f"method '{step.name}': nothing to train")
+    train = step.arm.method.train
+    if train is None:
+        raise HarnessError(f"method '{step.arm.of}': nothing to train")
     job = method_job(spec, step, data)
     seconds = None if step.budget is None else TRAINING_SHARE * step.budget
-    step.method.train(replace(job, seconds=seconds, started=time.monotonic()))
+    train(replace(job, seconds=seconds, started=time.monotonic()))
 
 
 def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     """Run a method's choice of its setting on the tune split."""
-    if step.method.tune is None:
-        raise HarnessError(f"method '{step.name}': nothing to tune")
+    method = step.arm.method
+    if method.tune is None:
+        raise HarnessError(f"method '{step.arm.of}': nothing to tune")
     job = method_job(spec, step, data)
-    config = read_json(step.folder / "config.json") if step.method.train else {}
+    config = read_json(step.folder / "config.json") if method.train else {}
     trained, shipped = config.get("training_seconds", 0.0), bool(config.get("shipped"))
     before = 0.0 if shipped else trained
     seconds = None if step.budget is None else max(0.0, step.budget - before)
     job = replace(job, seconds=seconds, started=time.monotonic())
-    earlier = step.method.tune(job) or 0.0
+    earlier = method.tune(job) or 0.0
     spent = {
         "training_seconds": trained,
         "tuning_seconds": round(earlier + time.monotonic() - job.started, 1),
@@ -86,7 +86,7 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
 
 def _training_budget(step: MethodStep, *, shipped: bool) -> float | None:
     """Seconds that the training had; None for parts that were not trained within this budget."""
-    if step.budget is None or step.method.train is None or shipped:
+    if step.budget is None or step.arm.method.train is None or shipped:
         return None
     return TRAINING_SHARE * step.budget
 
@@ -99,7 +99,7 @@ def method_job(
     files = [file for file in (data.train_answers, data.tune_answers) if file]
     return Job(
         target=target,
-        settings=parse_settings(step.name, step.method, step.settings),
+        settings=parse_settings(step.arm.name, step.arm.method, step.arm.settings),
         folder=step.folder,
         seed=step.seed,
         train=read_answers(data.train_answers) if data.train_answers else (),
@@ -124,9 +124,10 @@ def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:
     return [prompt for prompt in mixed if prompt is not None]
 
 
-def check_methods(given: Sequence[dict[str, tuple[Method, dict[str, Any]]]], out: Path) -> None:
+def check_methods(given: Sequence[Arms], out: Path) -> None:
     """Parse every method's settings before any long job; writes them resolved, a model each."""
     resolved = [
-        {name: repr(parse_settings(name, *pair)) for name, pair in arms.items()} for arms in given
+        {name: repr(parse_settings(name, arm.method, arm.settings)) for name, arm in arms.items()}
+        for arms in given
     ]
     write_json(out, resolved)

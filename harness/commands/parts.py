@@ -5,21 +5,20 @@ the settings it was trained with, its seconds, data and loss, and the SHA-256 of
 """
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from typing_extensions import TypedDict
 
-from harness.commands.arms import Arms
 from harness.engine.products import kind
 from harness.errors import HarnessError
+from harness.experiment.arms import Arm, Arms, Settings
 from harness.files import checked, read_json, replacing, sha256_file, write_json
 from harness.measure.machine import machine
-from harness.method import Method, parse_settings
+from harness.method import parse_settings
 from harness.models import ModelSpec, weights_hash
-from methods import METHODS
 
 CPU = torch.device("cpu")  # which parts are trained on
 RECORD, CONFIG = "record.json", "config.json"
@@ -33,7 +32,7 @@ _NOT_PARTS = (
 class Part(TypedDict):
     """What the record says of one method's part; seconds of training, nats of loss."""
 
-    settings: dict[str, Any]
+    settings: Settings
     target_hash: str
     data_hash: str
     seed: int
@@ -46,13 +45,13 @@ class Part(TypedDict):
 def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
     """Copy what the trainings in ``folders`` wrote to ``out``, and write the record of it."""
     parts = {}
-    for name, (method, given) in arms.items():
+    for name, arm in arms.items():
         files = _files(folders / name)
         facts = read_json(folders / name / CONFIG)
         for file in files:
             _copy(folders / name / file, out / name / file)
         parts[name] = Part(
-            settings=_trained_with(name, method, given),
+            settings=_trained_with(arm),
             target_hash=facts["target_hash"],
             data_hash=facts["data_hash"],
             seed=facts["seed"],
@@ -75,7 +74,7 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
     record = checked(dict[str, Any], read_json(file), str(file))
     known = checked(dict[str, Part], record.get("parts"), f"{file}: parts")
     own = weights_hash(spec)
-    for name, (method, given) in arms.items():
+    for name, arm in arms.items():
         if name not in known:
             held = ", ".join(known) or "none"
             raise HarnessError(f"{parts}: no part of '{name}', expected one; it holds {held}")
@@ -83,8 +82,8 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
         if part["target_hash"] != own:
             raise HarnessError(f"{where}: of target {part['target_hash']}, expected {own}")
         # A setting that a part's record does not know came later: its default is what was meant.
-        trained = _trained_with(name, method, {}) | part["settings"]
-        _require_settings(where, trained, _trained_with(name, method, given))
+        trained = _trained_with(replace(arm, settings={})) | part["settings"]
+        _require_settings(where, trained, _trained_with(arm))
         _require_files(where, part["files"])
         for held in part["files"]:
             if held != CONFIG:
@@ -93,19 +92,17 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
         write_json(folders / name / CONFIG, {**read_json(where / CONFIG), "shipped": True})
 
 
-def _trained_with(name: str, method: Method, given: dict[str, Any]) -> dict[str, Any]:
+def _trained_with(arm: Arm) -> Settings:
     """The settings that a training reads, as JSON has them."""
-    settings = asdict(parse_settings(name, method, given))
-    return {
-        key: _plain(value) for key, value in settings.items() if key not in METHODS[name].tuning
-    }
+    settings = asdict(parse_settings(arm.name, arm.method, arm.settings))
+    return {key: _plain(value) for key, value in settings.items() if key not in arm.entry.tuning}
 
 
 def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _require_settings(where: Path, trained: dict[str, Any], asked: dict[str, Any]) -> None:
+def _require_settings(where: Path, trained: Settings, asked: Settings) -> None:
     for key in sorted(trained.keys() | asked.keys()):
         if trained.get(key) != asked.get(key):
             raise HarnessError(

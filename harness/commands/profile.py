@@ -8,14 +8,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from harness.commands.arms import Arms, build_decoders
+from harness.commands.arms import build_decoders
 from harness.commands.methods import mixed_prompts
 from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
 from harness.errors import first_line, named, out_of_memory
+from harness.experiment.arms import Arms
+from harness.experiment.records import PHASES, PREFILL
 from harness.files import replacing
 from harness.measure.machine import fingerprint, machine
-from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
+from harness.measure.profile import PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
 

@@ -5,15 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.commands.arms import Arms, arm_folder, build_decoders, most_rows
+from harness.commands.arms import build_decoders, most_rows
 from harness.data.prompts import read_prompts, shard_of
 from harness.decoder import Decoder
 from harness.engine.target import SPARE_ROWS, Target
 from harness.engine.weights import library
 from harness.errors import HarnessError
+from harness.experiment.arms import Arms
+from harness.experiment.records import Header, Provenance, Record, is_failure
 from harness.files import sha256_file, sha256_json, write_json
 from harness.measure.audit import audit, finite
-from harness.measure.journal import Row
 from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
 from harness.measure.session import Plan, run_session
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
@@ -60,20 +61,21 @@ def measure_session(
         stops=stops,
         device=target.device,
         seed=options["seed"],
-        labels={**labels, "fingerprint": fingerprint(facts)},
+        labels=labels,
+        fingerprint=fingerprint(facts),
         detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
         audit=partial(audit, target),
         finite=partial(finite, target),
         parameters=target.model.num_parameters(),
     )
-    header = {
-        "options": sha256_json([options, {n: given for n, (_, given) in arms.items()}]),
+    header: Header = {
+        "options": sha256_json([options, {name: arm.given() for name, arm in arms.items()}]),
         "prompts": sha256_file(files.prompts),
         "warmup": sha256_file(files.warmup),
         "weights": target.weights_hash,
         "model_config": sha256_json(target.config.to_dict()),
         "stops": sorted(stops),
-        "methods": {name: _folder_hash(arm_folder(files.folders, name)) for name in sorted(arms)},
+        "methods": {name: _folder_hash(files.folders / arms[name].folder) for name in sorted(arms)},
         "sources": sources,
         "model": asdict(spec),
         "machine": facts,
@@ -86,22 +88,30 @@ def measure_session(
 
 
 def _write_provenance(
-    out: Path, header: dict[str, Any], plan: Plan, arms: Arms, rows: list[Row]
+    out: Path, header: Header, plan: Plan, arms: Arms, rows: list[Record]
 ) -> None:
-    provenance = {
+    provenance: Provenance = {
         **header,
         "commit": commit(),  # no part of the header: a README edited meanwhile changes no row
-        "dtype": header["model"]["dtype"],
-        "lossless": {name: method.lossless for name, (method, _) in arms.items()},
-        "reference": {name: method.reference for name, (method, _) in arms.items()},
+        "dtype": str(header["model"]["dtype"]),
+        "lossless": {name: arm.method.lossless for name, arm in arms.items()},
+        "reference": {name: arm.method.reference for name, arm in arms.items()},
         "parameters": plan.parameters,
         # of all rows, those of a killed process too
         "extra_bytes": {
-            arm: max((row.get("extra_bytes", 0) for row in rows if row["arm"] == arm), default=0)
+            arm: max((_held(row) for row in rows if row["arm"] == arm), default=0)
             for arm in plan.arms
         },
+        "uses": {name: arm.folder for name, arm in arms.items()},
+        "trained": {name: arm.prepared.trained for name, arm in arms.items()},
+        "tuned": {name: arm.prepared.tuned for name, arm in arms.items()},
     }
     write_json(out.with_suffix(".provenance.json"), provenance)
+
+
+def _held(record: Record) -> int:
+    """Bytes beside the target's weights; none by an arm that left."""
+    return 0 if is_failure(record) else record["extra_bytes"]
 
 
 def _check_context(target: Target, longest: int, decoders: dict[str, Decoder]) -> None:

@@ -21,10 +21,11 @@ from harness.engine.masks import causal_layout
 from harness.engine.target import Target
 from harness.engine.tree import Accept, Tree, root_only
 from harness.engine.weights import widened
+from harness.experiment.records import Gap
 
 
 @torch.inference_mode()
-def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[str, float]:
+def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> Gap:
     """After ``ids``: ``margin`` = logit(wanted) - logit(other) by the model's own forward.
 
     Below float32 and with packed weights also ``exact_margin``, the same in float32 arithmetic with
@@ -32,12 +33,12 @@ def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> dict[s
     """
     batch = torch.tensor([ids], device=target.device)
     own: Tensor = target.model(input_ids=batch, use_cache=False).logits[0, -1].float()
-    found = {"margin": float(own[wanted] - own[other])}
+    gap: Gap = {"margin": float(own[wanted] - own[other])}
     if target.dtype != torch.float32 or target.weights != "full":
         exact = float32_logits(target, ids)
-        found["exact_margin"] = float(exact[wanted] - exact[other])
-        found["rounding"] = float((own - exact).abs().max())
-    return found
+        gap["exact_margin"] = float(exact[wanted] - exact[other])
+        gap["rounding"] = float((own - exact).abs().max())
+    return gap
 
 
 def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: int) -> float | None:

@@ -7,25 +7,25 @@ time, all arms together, flushed and fsynced. A journal with another header is s
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from harness.errors import HarnessError
+from harness.experiment.records import Record
 from harness.files import replacing, set_aside
-
-Row = dict[str, Any]
 
 
 class Journal:
     """An append-only file under an exclusive lock; use as a context manager."""
 
-    def __init__(self, final: Path, header: Row) -> None:
+    def __init__(self, final: Path, header: Mapping[str, object]) -> None:
         self._final = final
         self._path = final.with_name(f".{final.name}.journal")
         self._header = json.dumps(header, sort_keys=True) + "\n"
         self._stream: FileIO | None = None
-        self.rows: list[Row] = []  # of all prompts that are whole
+        self.rows: list[Record] = []  # of all prompts that are whole
         self.done: set[str] = set()
         self.blocks = 0
 
@@ -53,7 +53,7 @@ class Journal:
             self._stream.close()
             self._stream = None
 
-    def add(self, prompt_id: str, rows: list[Row]) -> None:
+    def add(self, prompt_id: str, rows: list[Record]) -> None:
         """Append the rows of one prompt in one write; they are on disk when this returns."""
         self._append("".join(json.dumps(row) + "\n" for row in rows).encode())
         self.rows += rows
@@ -91,7 +91,7 @@ class Journal:
     def _recover(self, lines: list[bytes]) -> None:
         """Keep the prompts whose rows are all there; a torn last write is cut off."""
         whole = at = len(lines[0])
-        pending: list[Row] = []
+        pending: list[Record] = []
         for line in lines[1:]:
             row = _parse(line)
             if row is None:
@@ -115,11 +115,11 @@ class Journal:
         print(f"{self._final}: a journal of other inputs was set aside as {aside.name}")
 
 
-def _parse(line: bytes) -> Row | None:
+def _parse(line: bytes) -> Record | None:
     if not line.endswith(b"\n"):
         return None
     try:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) else None
+    return cast(Record, row) if isinstance(row, dict) else None

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from harness.experiment.records import Machine
 
 _ROOT = Path(__file__).resolve().parents[2]
 TAKEN = "gpu_taken_mb"
@@ -19,7 +20,7 @@ TAKEN = "gpu_taken_mb"
 _MEASURED = (
     *("decoder.py", "method.py", "models.py", "model_files.py"),
     *("engine", "measure", "pretrain"),
-    *("commands/arms.py", "commands/methods.py", "commands/session.py"),
+    *("experiment/arms.py", "commands/arms.py", "commands/methods.py", "commands/session.py"),
 )
 _STAT = Path("/proc/stat")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -28,9 +29,9 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _PACKAGES = ("torch", "transformers", "datasets", "medusa-llm", "pandas", "numpy", "snakemake")
 
 
-def machine(devices: Sequence[torch.device], products: str) -> dict[str, Any]:
+def machine(devices: Sequence[torch.device], products: str) -> Machine:
     """Facts that must agree for two timings to be compared; both arguments as of a target."""
-    facts: dict[str, Any] = {
+    facts: Machine = {
         "products": products,
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
@@ -48,7 +49,7 @@ def machine(devices: Sequence[torch.device], products: str) -> dict[str, Any]:
     return facts
 
 
-def fingerprint(facts: dict[str, Any]) -> str:
+def fingerprint(facts: Machine) -> str:
     """Short hash of :func:`machine`; rows that differ in it never share a speedup."""
     text = "|".join(f"{key}={facts[key]}" for key in sorted(facts))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

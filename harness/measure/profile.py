@@ -16,10 +16,8 @@ from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Block
 from harness.engine.tree import Tree
+from harness.experiment.records import PHASES, PREFILL
 from harness.measure.timing import synchronise
-
-PREFILL = "prefill"
-PHASES = ("draft", "tree", "forward", "choose", "commit")
 
 
 class PhaseClock:

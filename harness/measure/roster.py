@@ -6,17 +6,16 @@ What goes wrong is caught around an arm's whole turn, outside the clock.
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request
 from harness.errors import HarnessError, first_line, named, out_of_memory
+from harness.experiment.records import BASELINE, Left
 from harness.measure.machine import TakenMemory, device_state
 from harness.measure.timing import TimedRun, run_timed
 
-BASELINE = "autoregressive"
 OUT_OF_MEMORY = "out of memory"
 
 
@@ -45,7 +44,7 @@ class Roster:
         self._arms, self._device = arms, device
         self._warmup: Sequence[tuple[Prompt, Request]] = ()
         self.failed = dict(failed)
-        self.unwritten: list[dict[str, Any]] = []
+        self.unwritten: list[Left] = []
 
     def warm_up(self, asked: Sequence[tuple[Prompt, Request]]) -> None:
         """Every arm on held-out prompts: allocators, masks and code paths are paid for before."""
@@ -89,5 +88,5 @@ class Roster:
             raise HarnessError(f"{where} ({said}); nothing can be compared without it")
         print(f"{where}; it is left out from here on ({said})")
         self.failed[arm] = OUT_OF_MEMORY
-        failure = {"arm": arm, "failure": OUT_OF_MEMORY, "failed_at": prompt.prompt_id}
-        self.unwritten.append(failure | {"error": said})
+        left = Left(arm=arm, failure=OUT_OF_MEMORY, failed_at=prompt.prompt_id, error=said)
+        self.unwritten.append(left)

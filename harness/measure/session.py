@@ -5,11 +5,11 @@ Rows (one per prompt and arm) go to the journal after all arms of a prompt, outs
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from tqdm import tqdm
@@ -17,15 +17,27 @@ from tqdm import tqdm
 from harness.data.prompts import Prompt
 from harness.decoder import Decoder, Request, StepRecord
 from harness.errors import HarnessError, named
+from harness.experiment.records import (
+    BASELINE,
+    Divergence,
+    Failure,
+    Gap,
+    Labels,
+    Outcome,
+    Place,
+    Record,
+    Row,
+    is_failure,
+)
 from harness.measure.audit import own_gap, own_width_leaves
-from harness.measure.journal import Journal, Row
-from harness.measure.roster import BASELINE, Roster
+from harness.measure.journal import Journal
+from harness.measure.roster import Roster
 from harness.measure.timing import TimedRun
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a session measures. ``labels`` (experiment, model, dataset, session) go into rows."""
+    """What a session measures; ``labels`` and ``fingerprint`` go into every row."""
 
     arms: dict[str, Decoder]
     prompts: Sequence[Prompt]
@@ -34,11 +46,12 @@ class Plan:
     stops: frozenset[int]
     device: torch.device
     seed: int
-    labels: dict[str, Any]
+    labels: Labels
+    fingerprint: str  # of the machine
     parameters: int  # of the target
     detokenise: Callable[[list[int]], str]
     # after these tokens, what the target thinks of the baseline's next token and of the arm's
-    audit: Callable[[tuple[int, ...], int, int], dict[str, float]]
+    audit: Callable[[tuple[int, ...], int, int], Gap]
     # whether the target's logits for an answer to a prompt are numbers
     finite: Callable[[tuple[int, ...], list[int]], bool]
 
@@ -65,7 +78,10 @@ def balanced_orders(arms: Sequence[str], seed: int) -> Iterator[list[str]]:
 
 
 def run_session(
-    plan: Plan, out: Path, header: dict[str, Any], before_finish: Callable[[list[Row]], None]
+    plan: Plan,
+    out: Path,
+    header: Mapping[str, object],
+    before_finish: Callable[[list[Record]], None],
 ) -> None:
     """Measure every prompt not yet in the journal; ``out`` appears when all are there.
 
@@ -74,7 +90,7 @@ def run_session(
     memory leaves a row that says so, and no more.
     """
     with Journal(out, header) as journal:
-        failed = {row["arm"]: row["failure"] for row in journal.rows if "failure" in row}
+        failed = {row["arm"]: row["failure"] for row in journal.rows if is_failure(row)}
         roster = Roster(plan.arms, plan.device, failed)
         roster.warm_up([(prompt, plan.request(prompt)) for prompt in plan.warmup])
         _remember(plan, journal.rows)
@@ -87,34 +103,37 @@ def run_session(
                     if prompt.prompt_id not in journal.done:
                         rows = _measure(plan, roster, prompt, order)
                         rows[-1]["last_of_prompt"] = True
-                        journal.add(prompt.prompt_id, [{**row, "block": block} for row in rows])
+                        for row in rows:
+                            row["block"] = block
+                        journal.add(prompt.prompt_id, rows)
                         _remember(plan, rows)
                     bar.update()
         before_finish(journal.rows)
         journal.finish()
 
 
-def _remember(plan: Plan, rows: Sequence[Row]) -> None:
+def _remember(plan: Plan, rows: Sequence[Record]) -> None:
     """Have arms carry over what answers taught, just given or in a session that was killed."""
     for row in rows:
-        if "failure" not in row:
+        if not is_failure(row):
             plan.arms[row["arm"]].remember(_records(row))
 
 
-def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> list[Row]:
+def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> list[Record]:
     """Rows of one prompt, in the order in which the arms ran; before them, what failed."""
     request = plan.request(prompt)
     turns = roster.turns(prompt, request, order)
     _check_finite(plan, prompt, {arm: turn.run for arm, turn in turns.items()})
     truth = turns[BASELINE].run.tokens
     failures, roster.unwritten = roster.unwritten, []
-    rows = [{**_labels(plan, prompt), **failure} for failure in failures]
-    for place, (name, turn) in enumerate(turns.items()):
+    place = _place(plan, prompt)
+    rows: list[Record] = [cast(Failure, {**place, **failure}) for failure in failures]
+    for order_of_arm, (name, turn) in enumerate(turns.items()):
         with named(f"{name}, prompt {prompt.prompt_id}"):
-            row = {
-                **_labels(plan, prompt),
+            row: Row = {
+                **place,
                 "arm": name,
-                "order": place,
+                "order": order_of_arm,
                 **_outcome(turn.run, request),
                 "text": plan.detokenise(turn.run.tokens),
                 "divergence": _divergence(plan, request, truth, (name, turn.run.tokens)),
@@ -125,14 +144,17 @@ def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> li
     return rows
 
 
-def _labels(plan: Plan, prompt: Prompt) -> Row:
+def _place(plan: Plan, prompt: Prompt) -> Place:
     return {
         **plan.labels,
+        "fingerprint": plan.fingerprint,
         "prompt_id": prompt.prompt_id,
         "question_id": prompt.question_id,
         "category": prompt.category,
         "turn": prompt.turn,
         "ids_sha256": prompt.sha256,
+        # both as the rows of the prompt are written
+        "block": 0,
         "last_of_prompt": False,
     }
 
@@ -157,7 +179,7 @@ def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None
 
 def _divergence(
     plan: Plan, request: Request, truth: list[int], arm: tuple[str, list[int]]
-) -> dict[str, Any] | None:
+) -> Divergence | None:
     """Where an arm's answer first leaves ``truth``, the baseline's, and the logit gaps there: the
     target's, and those that either chose by. ``arm``: its name and its answer.
 
@@ -181,7 +203,7 @@ def _divergence(
     }
 
 
-def _outcome(run: TimedRun, request: Request) -> dict[str, Any]:
+def _outcome(run: TimedRun, request: Request) -> Outcome:
     records = run.records
     return {
         "output_ids": run.tokens,

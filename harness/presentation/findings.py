@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from harness.analysis.rows import BASELINE
 from harness.datasets import shown_name
+from harness.experiment.records import BASELINE
 from harness.presentation.wording import joined, name_of
 
 SUBJECT, YARDSTICK = "firp", "hf_generate"

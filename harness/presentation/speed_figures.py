@@ -8,8 +8,8 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from harness.analysis.phases import PHASES
 from harness.datasets import shown_name
+from harness.experiment.records import PHASES
 from harness.presentation.style import (
     NEUTRAL,
     colours,

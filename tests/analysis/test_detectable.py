@@ -30,7 +30,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     root = tmp_path_factory.mktemp("mini") / "results"
     unpack(ROOT / "results/reference/mini", root)
     experiment = read_json(root / "tables/facts.json")["experiment"]
-    return detectable(load_rows(session_files(root, experiment)))
+    return detectable(load_rows(session_files(root, experiment))[0])
 
 
 def test_twice_the_detectable_slowdown_is_told_and_none_is_not(table: pd.DataFrame) -> None:

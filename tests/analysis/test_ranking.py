@@ -9,8 +9,8 @@ import pytest
 from harness.analysis.again import again
 from harness.analysis.ranking import Rank, order, pairs, ranks, with_ranks
 from harness.analysis.ranking_study import SETTINGS, study
-from harness.analysis.rows import AGAIN, BASELINE
 from harness.analysis.statistics import LogRatio, per_question
+from harness.experiment.records import AGAIN, BASELINE
 from tests.analysis.test_statistics import rows
 
 

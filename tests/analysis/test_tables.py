@@ -144,7 +144,7 @@ def test_sessions_of_one_model_had_one_target(tmp_path, key):
 def test_whether_costs_and_rows_are_of_one_machine_is_told(tmp_path):
     experiment = _write_experiment(tmp_path, {"small": 2.0})
     write_tables(experiment, tmp_path)
-    rows = load_rows(session_files(tmp_path, experiment))
+    rows = load_rows(session_files(tmp_path, experiment))[0]
     (here,) = set(rows["fingerprint"])
     spent = tmp_path / "methods/small/fast/spent.json"
     for fingerprint, holds in (
@@ -518,7 +518,7 @@ def _twin_rows(root, drafts):
                 row["step_path"] = [[]] + [[1, 2, 4]] * 5
 
     _write_experiment(root, {"small": 2.0}, rename)
-    return load_rows(sorted(root.glob("runs/*/*/*.jsonl")))
+    return load_rows(sorted(root.glob("runs/*/*/*.jsonl")))[0]
 
 
 def test_twins_are_compared_step_by_step(tmp_path):

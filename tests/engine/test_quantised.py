@@ -26,11 +26,11 @@ from harness.engine.target import Target
 from harness.enginebench import bandwidth
 from harness.enginebench.bandwidth import weight_bytes
 from harness.errors import HarnessError
+from harness.experiment.arms import parse_arm
 from harness.files import read_json, sha256_bytes, sha256_file
 from harness.measure.audit import audit, float32_logits
 from harness.method import Answer, Job
 from harness.models import ModelSpec, load_model, load_target, weights_hash
-from methods import load_method
 from methods.firp.projections import load as load_maps
 from methods.firp.projections import save as save_maps
 from methods.firp.streams import Streams
@@ -299,7 +299,7 @@ def test_rows_and_provenance_name_the_weights(folders: dict[str, Path], tmp_path
     place = ("xsum-1-1", "1", "xsum", "summary", 1, "")
     file = tmp_path / "prompts.jsonl"
     write_prompts(file, [Prompt(*place, PROMPT, hash_ids(PROMPT), "w1 w2")], 0)
-    arms = {name: (load_method(name), {}) for name in ("autoregressive", "autoregressive_again")}
+    arms = {name: parse_arm(name, {}) for name in ("autoregressive", "autoregressive_again")}
     labels = {"experiment": "x", "model": "m", "dataset": "xsum", "session": 1}
     options = {"labels": labels, "seed": 1, "max_new_tokens": 4, "warmup": 1}
     given = spec(folders["llama"], "int8")

@@ -44,6 +44,7 @@ def _differing(folder: Path, dtype: torch.dtype) -> pd.DataFrame:
         device=torch.device("cpu"),
         seed=0,
         labels={"model": "m", "dataset": "gsm8k", "session": 1},
+        fingerprint="",
         parameters=0,
         detokenise=str,
         audit=partial(audit, target),

@@ -9,8 +9,9 @@ from harness.commands import profile as profile_command
 from harness.decoder import Request, collect
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.experiment.records import PHASES, PREFILL
 from harness.measure import profile
-from harness.measure.profile import PHASES, PREFILL, PhaseClock, WatchedDecoder
+from harness.measure.profile import PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
 from tests.methods.drafters import ENGINE_METHODS, drafter
 from tests.models import tiny_model

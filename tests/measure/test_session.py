@@ -69,6 +69,7 @@ def _plan(target: Target, arms: dict[str, Decoder], max_new_tokens: int = 8) -> 
         device=torch.device("cpu"),
         seed=0,
         labels={"session": 1},
+        fingerprint="",
         parameters=0,
         detokenise=str,
         audit=partial(audit, target),

@@ -18,6 +18,7 @@ from harness.engine.drafter import Drafter, Needs
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import BUCKET, Target
 from harness.errors import HarnessError
+from harness.experiment.arms import Arm, parse_arm
 from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
 from harness.method import Method
@@ -60,6 +61,7 @@ def test_the_shards_together_hold_every_question_once_with_all_turns_and_arms(
             device=torch.device("cpu"),
             seed=shard,
             labels={"shard": shard},
+            fingerprint="",
             parameters=0,
             detokenise=str,
             audit=partial(audit, target),
@@ -117,10 +119,10 @@ def test_slots_for_the_widest_arm_are_there_before_the_first_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reserved: bool
 ) -> None:
     spec, prompts = _question_file(tmp_path, 1)
-    arms = {
-        "autoregressive": (load_method("autoregressive"), {}),
-        "lookahead": (Method(lambda target, *_: EngineDecoder(target, _Wide())), {}),
-    }
+    wide = Method(lambda target, *_: EngineDecoder(target, _Wide()))
+    methods = {"autoregressive": load_method("autoregressive"), "lookahead": wide}
+    monkeypatch.setattr(Arm, "method", property(lambda arm: methods[arm.of]))
+    arms = {name: parse_arm(name, {}) for name in methods}
     grown = []
     reserve = Arena.reserve
 
@@ -142,7 +144,7 @@ def test_slots_for_the_widest_arm_are_there_before_the_first_turn(
 
 def test_a_session_measures_the_shard_that_its_labels_name(tmp_path: Path) -> None:
     spec, prompts = _question_file(tmp_path, 3)
-    arms = {name: (load_method(name), {}) for name in ARMS[:2]}
+    arms = {name: parse_arm(name, {}) for name in ARMS[:2]}
     seen = []
     for shard in (1, 2):
         labels = {"session": 1, "shard": shard, "shards": 2}

@@ -15,6 +15,7 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
+from harness.experiment.arms import Arm
 from harness.method import Job
 from methods import load_method
 from methods.firp import METHOD
@@ -189,7 +190,8 @@ def test_tuning_gets_what_training_left(tmp_path: Path, monkeypatch: pytest.Monk
     method = dataclasses.replace(METHOD, train=train, tune=tune)
     work = job(Target(tiny_model("llama")), tmp_path)
     monkeypatch.setattr(commands, "method_job", lambda *_: work)
-    step = MethodStep("made", method, {}, tmp_path, 0, budget=100.0)
+    monkeypatch.setattr(Arm, "method", method)
+    step = MethodStep(Arm("made", "firp", {}), tmp_path, 0, budget=100.0)
     data = TuneData(Path(), Path(), (), {})
     train_method(None, step, data)  # type: ignore[arg-type]
     tune_method(None, step, data)  # type: ignore[arg-type]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.commands.arms import Arms
 from harness.commands.parts import RECORD, collect_parts, take_parts
 from harness.errors import HarnessError
+from harness.experiment.arms import Arms, parse_arm
 from harness.files import write_json
 from harness.models import ModelSpec, load_target
 from methods import load_method
@@ -31,7 +31,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Arms, 
     assert method.train is not None
     method.train(work)
     (root / "methods" / "firp" / "spent.json").write_text("{}")  # of a tuning, no part
-    arms: Arms = {"firp": (method, GIVEN)}
+    arms: Arms = {"firp": parse_arm("firp", GIVEN)}
     collect_parts(arms, root / "methods", root / "parts")
     return spec, arms, root / "parts"
 
@@ -75,7 +75,6 @@ def test_parts_that_do_not_fit_are_refused(
     shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
 ) -> None:
     spec, arms, parts = shipped
-    method, given = arms["firp"]
 
     def refused(folder: Path, wanted: Arms = arms, of: ModelSpec = spec) -> str:
         with pytest.raises(HarnessError) as caught:
@@ -92,9 +91,9 @@ def test_parts_that_do_not_fit_are_refused(
     weights.unlink()
     assert f"{weights}: no such file" in refused(changed)
     assert "no part of 'medusa', expected one; it holds firp" in refused(
-        parts, {"medusa": (load_method("medusa"), {})}
+        parts, {"medusa": parse_arm("medusa", {})}
     )
-    other = {"firp": (method, {**given, "entry_layers": [1, 1]})}
+    other = {"firp": parse_arm("firp", {**GIVEN, "entry_layers": [1, 1]})}
     assert "trained with entry_layers [1, 2], the config asks for [1, 1]" in refused(parts, other)
     foreign = _copy(parts, tmp_path / "foreign")
     _change(foreign / RECORD, "parts", "firp", "target_hash", value="x")
@@ -104,7 +103,6 @@ def test_parts_that_do_not_fit_are_refused(
 def test_settings_that_only_the_tuning_reads_may_differ(
     shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
 ) -> None:
-    spec, arms, parts = shipped
-    method, given = arms["firp"]
-    take_parts(spec, {"firp": (method, {**given, "drafts": [9]})}, parts, tmp_path)
+    spec, _, parts = shipped
+    take_parts(spec, {"firp": parse_arm("firp", {**GIVEN, "drafts": [9]})}, parts, tmp_path)
     assert SETTINGS.entry_layers == (1, 2), "control: what the part was trained with"

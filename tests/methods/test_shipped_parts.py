@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from harness.commands.arms import Arms
 from harness.commands.parts import RECORD, take_parts
 from harness.commands.prompts import Frozen, Split, answer_prompts, freeze_splits
 from harness.commands.stand_in import make_stand_in
 from harness.data.answers import read_answers
 from harness.engine.target import Target
+from harness.experiment.arms import Arms, parse_arm
 from harness.method import Answer
 from harness.models import ModelSpec, load_target
-from methods import load_method
 from methods.firp.projections import load as load_maps
 from methods.firp.streams import Streams
 from methods.medusa import load_heads
@@ -55,7 +54,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
 
 def test_they_are_what_the_record_says_and_fit_the_config(tmp_path: Path) -> None:
     arms: Arms = {
-        name: (load_method(name), MINI["methods"].get(name) or {})
+        name: parse_arm(name, MINI["methods"].get(name))
         for name in ("firp", "medusa", "self_speculative", "hf_assisted")
     }
     take_parts(SPEC, arms, PARTS, tmp_path)
