@@ -20,7 +20,6 @@ KNOW_METHODS = {
     "harness.experiment.arms",
     "harness.commands.curve",
     "harness.enginebench.arms",
-    "harness.analysis.preparation",
 }
 # What the engine is made of: itself, and plain modules beside it.
 BELOW_THE_ENGINE = {"harness.decoder", "harness.errors"}
@@ -99,6 +98,21 @@ def test_methods_are_known_where_they_are_looked_up() -> None:
         if name.startswith("harness") and any(one.startswith("methods") for one in imported)
     }
     assert knowing == KNOW_METHODS
+
+
+def of_methods(links: Graph, rooms: Iterable[str]) -> list[str]:
+    return [
+        name
+        for name in links
+        if name.startswith(tuple(rooms))
+        and any(one.split(".")[0] == "methods" for one in reached(links, name))
+    ]
+
+
+def test_kept_rows_are_analysed_without_today_s_methods() -> None:
+    links = graph(whole=True)
+    assert of_methods(links, ("harness.analysis", "harness.presentation")) == []
+    assert of_methods(links, ("harness.commands",)), "control: these know them"
 
 
 def test_the_engine_stands_on_its_own() -> None:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 from scipy import stats
 
 from harness.analysis.statistics import LogRatio, Timed, log_ratio, session_log_ratios
+from harness.experiment.facts import AgainFacts, Alone
 from harness.experiment.records import AGAIN, BASELINE
 
 LEVEL = 0.01
@@ -29,11 +30,11 @@ class Again:
     sessions: int
     passes: bool | None
     reason: str | None
-    sets: dict[str, dict[str, float | None]]
+    sets: dict[str, Alone]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> AgainFacts:
         """For ``facts.json``."""
-        return asdict(self)
+        return cast(AgainFacts, asdict(self))
 
 
 def again(cells: Mapping[str, Timed]) -> Again:
@@ -69,12 +70,9 @@ def _p_value(found: list[np.ndarray], mean: float) -> float | None:
     return float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), degrees))
 
 
-def _alone(found: LogRatio) -> dict[str, float | None]:
+def _alone(found: LogRatio) -> Alone:
     """One data set by itself; half-width and detectable difference as shares of the time."""
     shares = (math.expm1(value) for value in (found.half_width, found.detectable))
     figures = (*asdict(found.interval).values(), *shares)
-    names = ("ratio", "low", "high", "half_width", "detectable")
-    return {
-        name: None if math.isnan(value) else value
-        for name, value in zip(names, figures, strict=True)
-    }
+    ratio, low, high, half, least = (None if math.isnan(one) else one for one in figures)
+    return Alone(ratio=ratio, low=low, high=high, half_width=half, detectable=least)

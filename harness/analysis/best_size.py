@@ -1,14 +1,15 @@
 """The number of drafts a step that should decode fastest, by what forwards and drafting cost."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from harness.analysis.cost import ModelCost, Prompts, costs, decode_steps, entry_layers
+from harness.analysis.cost import Asked, ModelCost, decode_steps, entry_layers
+from harness.analysis.preparation import Prepared
+from harness.experiment.folder import SETTING
 from harness.experiment.records import BASELINE
-from harness.files import read_json
 from harness.measure.step_cost import TWO_PASS, StepCost
 
 COLUMNS = (
@@ -18,7 +19,7 @@ COLUMNS = (
 
 
 def best_sizes(
-    root: Path, curve: pd.DataFrame, rows: pd.DataFrame, prompts: Prompts
+    known: Mapping[str, ModelCost], prepared: Prepared, asked: Asked, curve: pd.DataFrame
 ) -> pd.DataFrame:
     """One line per model and method of the draft size curve: the size with the best prediction.
 
@@ -27,10 +28,13 @@ def best_sizes(
     timed, ``timed_speedup`` what was measured there.
     """
     lines = []
-    known = costs(root, list(curve["model"].unique())) if len(curve) else {}
-    for model, cost in known.items():
+    rows = asked.rows
+    for model in curve["model"].unique() if len(curve) else []:
+        if model not in known:
+            continue
+        cost = known[model]
         plain = rows[(rows["model"] == model) & (rows["arm"] == BASELINE)]
-        context = float(decode_steps(plain, prompts).context.mean())
+        context = float(decode_steps(plain, asked.prompts).context.mean())
         mine = curve[(curve["model"] == model) & curve["method"].isin(cost.outside)]
         if BASELINE not in cost.outside:
             continue
@@ -38,18 +42,20 @@ def best_sizes(
         none = np.zeros(1, dtype=int)
         baseline_ms = baseline.step_ms("", none, none)[0]
         for name, sizes in mine.groupby("method", sort=False):
-            method = _method(root / "methods" / model / name, cost, context)
+            method = _method(prepared, (model, name), cost, context)
             found = _best(sizes.reset_index(drop=True), method, baseline_ms)
             lines.append({"model": model, "method": name, **found})
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _method(folder: Path, cost: ModelCost, context: float) -> StepCost:
-    """The method of that folder; a second pass that the profile saw as drafting is taken off."""
-    entries = entry_layers(folder.parents[2], folder.parent.name, folder.name)
-    method = StepCost(cost.forward, context, cost.outside[folder.name], entries)
-    file = folder / "setting.json"
-    setting = read_json(file) if file.is_file() else {}
+def _method(
+    prepared: Prepared, place: tuple[str, str], cost: ModelCost, context: float
+) -> StepCost:
+    """The arm of a (model, arm); a second pass that the profile saw as drafting is taken off."""
+    model, arm = place
+    entries = entry_layers(prepared, model, arm)
+    method = StepCost(cost.forward, context, cost.outside[arm], entries)
+    setting = prepared.read(model, arm, SETTING)
     if setting.get("passes") != TWO_PASS:
         return method
     deep = np.array([min(setting["depth"], len(entries))])

@@ -4,26 +4,24 @@ A step is predicted as the target's forward for the step's rows, timed once for 
 the milliseconds that the profile saw outside that forward. Nothing of an arm's own speed is in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.analysis.facts import Prompts
 from harness.analysis.phases import phases, phases_by_dataset
-from harness.analysis.preparation import prepared_as
+from harness.analysis.preparation import Prepared
+from harness.experiment.folder import CONFIG, Folder
 from harness.experiment.records import BASELINE
-from harness.files import read_json
-from harness.measure.step_cost import ForwardCost, Steps, read_forward_cost
+from harness.measure.step_cost import ForwardCost, Steps, forward_cost
 
 OUTSIDE = ("draft", "tree", "choose", "commit", "between")
 COLUMNS = (
     "model dataset method acceptance_length predicted_step_ms measured_step_ms "
     "predicted_speedup speedup predicted_over_measured ceiling_speedup"
 ).split()
-Prompts = dict[tuple[str, str], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +40,16 @@ class ModelCost:
         return self.outside_in.get((dataset, arm), self.outside[arm])
 
 
-def costs(root: Path, models: Sequence[str]) -> dict[str, ModelCost]:
+def costs(folder: Folder, models: Sequence[str]) -> dict[str, ModelCost]:
     """What was timed and profiled of each model; empty where no forward was timed."""
-    files = {model: root / "cost" / f"{model}.csv" for model in models}
-    timed = {model: read_forward_cost(file) for model, file in files.items() if file.is_file()}
-    spent = _outside(phases(root, list(timed)), ["model", "method"])
-    spent_in = _outside(phases_by_dataset(root, list(timed)), ["model", "dataset", "method"])
+    files = {model: folder.cost(model) for model in models}
+    timed = {
+        model: forward_cost(folder.read_csv(file))
+        for model, file in files.items()
+        if file.is_file()
+    }
+    spent = _outside(phases(folder, list(timed)), ["model", "method"])
+    spent_in = _outside(phases_by_dataset(folder, list(timed)), ["model", "dataset", "method"])
     return {
         model: ModelCost(
             forward,
@@ -75,6 +77,14 @@ def forwards(known: dict[str, ModelCost]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["model", "rows", "context", "forward_ms"])
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Rows, and the frozen prompts that they answer, by (model, prompt id)."""
+
+    rows: pd.DataFrame
+    prompts: Prompts
+
+
 def decode_steps(rows: pd.DataFrame, prompts: Prompts) -> Steps:
     """The decode steps of ``rows``, the prefill's left out; all but the root is in the arena."""
     keys = zip(rows["model"], rows["prompt_id"], strict=True)
@@ -89,14 +99,14 @@ def decode_steps(rows: pd.DataFrame, prompts: Prompts) -> Steps:
     return Steps(1 + nodes, width, np.concatenate(contexts))
 
 
-def entry_layers(root: Path, model: str, arm: str) -> list[int]:
+def entry_layers(prepared: Prepared, model: str, arm: str) -> list[int]:
     """Layers at which an arm's pseudo rows enter, by its method's own record; empty without."""
-    file = root / "methods" / model / prepared_as(arm) / "config.json"
-    return read_json(file).get("layout", {}).get("entry_layers", []) if file.is_file() else []
+    layout: dict[str, list[int]] = prepared.read(model, arm, CONFIG).get("layout", {})
+    return layout.get("entry_layers", [])
 
 
 def cost_model(
-    root: Path, rows: pd.DataFrame, prompts: Prompts, summary: pd.DataFrame
+    known: Mapping[str, ModelCost], prepared: Prepared, asked: Asked, summary: pd.DataFrame
 ) -> pd.DataFrame:
     """One line per model, dataset and arm of the engine, where a speedup is counted.
 
@@ -106,7 +116,7 @@ def cost_model(
     be the longest path that the arm ever accepted on the model, and never more than the step's
     drafts. So the ceiling is too low for an arm whose deepest drafts are never accepted.
     """
-    known = costs(root, list(dict.fromkeys(summary["model"])))
+    rows = asked.rows
     deepest = rows["step_path"].map(lambda paths: max(map(len, paths)))
     deepest = deepest.groupby([rows["model"], rows["arm"]]).max()
     measured = rows.groupby(["model", "dataset", "arm"])
@@ -117,8 +127,8 @@ def cost_model(
         if arm not in (known[model].outside if model in known else {}):
             continue
         mine = measured.get_group(place)
-        steps = decode_steps(mine, prompts)
-        forward = known[model].forward.of_steps(steps, entry_layers(root, model, arm))
+        steps = decode_steps(mine, asked.prompts)
+        forward = known[model].forward.of_steps(steps, entry_layers(prepared, model, arm))
         # a mean over steps: the forward is not linear in its rows
         predicted = float(forward.mean()) + known[model].outside_of(dataset, arm)
         reached = 1 + np.minimum(steps.nodes - 1, deepest[model, arm]).mean()

@@ -5,17 +5,20 @@ Lengths are predicted on the answers that the trees were grown from, for all met
 
 from collections.abc import Sequence
 from itertools import permutations
-from pathlib import Path
 
 import pandas as pd
+
+from harness.experiment.folder import Folder
 
 REACH = ("model method other other_draft_size acceptance_length draft_size times_smaller").split()
 
 
-def curves(root: Path, models: Sequence[str]) -> pd.DataFrame:
+def curves(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
     """The curves of the models; empty without any."""
-    files = [root / "curve" / f"{model}.csv" for model in models]
-    found = [pd.read_csv(file).assign(model=file.stem) for file in files if file.is_file()]
+    files = {model: folder.curve(model) for model in models}
+    found = [
+        folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
+    ]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 

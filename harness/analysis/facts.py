@@ -1,40 +1,102 @@
 """What page 1 of a report says of an experiment; what ties its tables to rows and prompts."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import pandas as pd
 
+from harness.analysis.quality import LOOP_LIMIT
 from harness.errors import HarnessError
-from harness.experiment.records import BASELINE
-from harness.files import read_json, read_jsonl, sha256_file
+from harness.experiment.facts import PageOne
+from harness.experiment.folder import Cell, Folder, provenance_of
+from harness.experiment.records import BASELINE, Provenance
+from harness.experiment.steps import Outline
 
-LOOP_LIMIT = 0.10
-_SAME = ("sources", "dtype", "machine", "packages", "lossless", "reference")
+_SAME = ("sources", "dtype", "machine", "packages", "lossless", "reference", "uses")
 _SAME_IN_MODEL = ("model", "weights", "quantised_by", "model_config", "stops", "methods")
 _SAME_IN_SET = ("prompts",)
+Prompts: TypeAlias = dict[tuple[str, str], dict[str, Any]]  # by (model, prompt id), as frozen
 
 
-def page_one(
-    experiment: dict[str, Any],
-    root: Path,
-    files: list[Path],
-    summary: pd.DataFrame,
-) -> dict[str, Any]:
-    """What page 1 of a report says, and the hashes that tie tables to rows."""
+@dataclass(frozen=True, slots=True)
+class Provenances:
+    """The provenance of every row file, by model and data set; all agree in what must be equal.
+
+    Code, machine and dtype must not have changed between sessions; nor the weights and what methods
+    learnt between those of one model, nor the prompts between those of one data set. Raises
+    HarnessError, naming the key, where they do.
+    """
+
+    by_cell: dict[Cell, list[Provenance]]
+
+    def __post_init__(self) -> None:
+        self._require_one(dict.fromkeys(self.by_cell, ""), _SAME)
+        self._require_one({(model, name): model for model, name in self.by_cell}, _SAME_IN_MODEL)
+        self._require_one({cell: "/".join(cell) for cell in self.by_cell}, _SAME_IN_SET)
+
+    @property
+    def all(self) -> list[Provenance]:
+        """In the order of the row files."""
+        return [one for found in self.by_cell.values() for one in found]
+
+    @property
+    def commit(self) -> str:
+        """All commits that sessions ran at."""
+        return ", ".join(dict.fromkeys(one["commit"] for one in self.all))
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Of each model's target."""
+        return {model: found[-1]["parameters"] for (model, _), found in self.by_cell.items()}
+
+    def held(self, cell: Cell, arm: str) -> int:
+        """The most bytes that an arm held beside the weights."""
+        return max(one["extra_bytes"][arm] for one in self.by_cell[cell])
+
+    def _require_one(self, groups: Mapping[Cell, str], keys: tuple[str, ...]) -> None:
+        """Each of ``keys`` has one value in all sessions of a group."""
+        for key in keys:
+            seen: dict[str, set[str]] = {}
+            for cell, group in groups.items():
+                for one in self.by_cell[cell]:
+                    value = json.dumps(cast(Mapping[str, object], one).get(key), sort_keys=True)
+                    seen.setdefault(group, set()).add(value)
+            for group, values in seen.items():
+                if len(values) > 1:
+                    of = group and f" of {group}"
+                    raise HarnessError(
+                        f"sessions{of} differ in {key}: {sorted(values)}; expected one value "
+                        "(snakemake's --forcerun session measures all of them again)"
+                    )
+
+
+def read_provenances(folder: Folder, cells: Mapping[Cell, list[Path]]) -> Provenances:
+    """Those beside the row files of every model and data set."""
+    return Provenances(
+        {
+            cell: [folder.read_json(provenance_of(file)) for file in files]
+            for cell, files in cells.items()
+        }
+    )
+
+
+def page_one(outline: Outline, folder: Folder, summary: pd.DataFrame) -> PageOne:
+    """What page 1 of a report says."""
     baseline = summary[summary["method"] == BASELINE]
+    cells = folder.cells(outline)
     return {
-        "experiment": experiment,
-        "row_files": {str(file.relative_to(root)): sha256_file(file) for file in files},
+        "experiment": outline,
+        "row_files": {
+            str(file.relative_to(folder.root)): folder.sha256(file)
+            for file in folder.row_files(outline)
+        },
         "questions": {cell: int(group["questions"].max()) for cell, group in _by_cell(summary)},
         "dropped_questions": {
-            f"{model}/{dataset}": read_json(root / "prompts" / model / f"{dataset}.dropped.json")[
-                "dropped_questions"
-            ]
-            for model in experiment["models"]
-            for dataset in experiment["datasets"]
+            "/".join(cell): folder.read_json(folder.dropped(*cell))["dropped_questions"]
+            for cell in cells
         },
         "looping": {
             cell: bool(group["loop_rate"].gt(LOOP_LIMIT).any())
@@ -43,53 +105,17 @@ def page_one(
     }
 
 
-def common_provenance(root: Path, files: list[Path]) -> dict[str, Any]:
-    """The sessions' common provenance, ``parameters`` by model.
-
-    Code, machine and dtype must not have changed between them; nor the weights and what methods
-    learnt between those of one model, nor the prompts between those of one data set.
-    """
-    found = {file: read_json(file.with_suffix(".provenance.json")) for file in files}
-    models = {file: file.relative_to(root / "runs").parts[0] for file in files}
-    sets = {file: "/".join(file.relative_to(root / "runs").parts[:2]) for file in files}
-    _require_one(found, dict.fromkeys(files, ""), _SAME)
-    _require_one(found, models, _SAME_IN_MODEL)
-    _require_one(found, sets, _SAME_IN_SET)
-    return found[files[0]] | {
-        "commit": ", ".join(dict.fromkeys(one["commit"] for one in found.values())),
-        "parameters": {models[file]: found[file]["parameters"] for file in files},
-    }
-
-
-def _require_one(
-    found: dict[Path, dict[str, Any]], groups: dict[Path, str], keys: tuple[str, ...]
-) -> None:
-    """Each of ``keys`` has one value in all files of a group."""
-    for key in keys:
-        seen: dict[str, set[str]] = {}
-        for file, group in groups.items():
-            value = json.dumps(found[file].get(key), sort_keys=True)
-            seen.setdefault(group, set()).add(value)
-        for group, values in seen.items():
-            if len(values) > 1:
-                of = group and f" of {group}"
-                raise HarnessError(
-                    f"sessions{of} differ in {key}: {sorted(values)}; expected one value "
-                    "(snakemake's --forcerun session measures all of them again)"
-                )
-
-
 def _by_cell(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for (model, dataset), group in summary.groupby(["model", "dataset"]):
         yield f"{model}/{dataset}", group
 
 
-def frozen_prompts(root: Path, rows: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+def frozen_prompts(folder: Folder, rows: pd.DataFrame) -> Prompts:
     """(model, prompt_id) -> frozen prompt; every row's hash must be the prompt's."""
     keys = ["model", "prompt_id", "ids_sha256"]
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: Prompts = {}
     for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False):
-        prompts = read_jsonl(root / "prompts" / model / f"{dataset}.jsonl")
+        prompts = folder.read_jsonl(folder.prompts(model, dataset))
         found |= {(model, prompt["prompt_id"]): prompt for prompt in prompts}
         _check_all_asked([prompt["prompt_id"] for prompt in prompts], cell)
     for model, prompt_id, digest in rows[keys].itertuples(index=False):

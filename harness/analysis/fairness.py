@@ -3,15 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from harness.analysis.again import Again
-from harness.analysis.facts import LOOP_LIMIT
-from harness.analysis.preparation import prepared_as
+from harness.analysis.preparation import Prepared
+from harness.analysis.quality import LOOP_LIMIT
+from harness.experiment.facts import Check
+from harness.experiment.folder import SPENT, Folder
 from harness.experiment.records import BASELINE
-from harness.files import read_json
+from harness.experiment.steps import Outline
 
 MARGIN = 1.1  # of the budget: a request that was begun is ended
 LEAST_TRAINING = 0.9  # of its share that a training uses
@@ -20,11 +21,9 @@ PLACES = 0.15  # an arm's mean place in the order may be that far off the middle
 
 LENGTHS = 0.1  # an arm's answers may be that much longer or shorter than autoregressive ones
 
-Check = dict[str, Any]
-
 
 def checklist(
-    experiment: dict[str, Any], rows: pd.DataFrame, summary: pd.DataFrame, prepared: pd.DataFrame
+    outline: Outline, rows: pd.DataFrame, summary: pd.DataFrame, prepared: pd.DataFrame
 ) -> list[Check]:
     """Checks with ``holds`` (True, False, or None where it cannot be told) and a detail.
 
@@ -33,10 +32,10 @@ def checklist(
     return [
         # _check_pairing has refused everything else
         _check("every arm answered the same token ids, once a session, on one machine", True, ""),
-        _within_cap(experiment, rows),
-        _ends(experiment, rows),
+        _within_cap(outline, rows),
+        _ends(outline, rows),
         _order(rows),
-        _warm(experiment),
+        _warm(outline),
         _quiet(rows),
         _lossless(summary),
         _budget(prepared),
@@ -49,13 +48,13 @@ def _check(what: str, holds: bool | None, detail: str) -> Check:
     return {"what": what, "holds": holds, "detail": detail}
 
 
-def timed_together(root: Path, methods: Sequence[str], rows: pd.DataFrame) -> Check:
+def timed_together(prepared: Prepared, methods: Sequence[str], rows: pd.DataFrame) -> Check:
     """Costs, profile, curve and tuning explain rows only if they were timed where the rows were."""
     elsewhere, untold = [], []
     for model, cell in rows.groupby("model"):
         here = set(cell["fingerprint"])
-        for file in _timed_files(root, str(model), methods):
-            found = _fingerprints(file)
+        for file in _timed_files(prepared, str(model), methods):
+            found = _fingerprints(prepared.folder, file)
             name = f"{model}, {file.parent.name}"
             untold += [] if found else [name]
             elsewhere += [name] if found - here else []
@@ -65,34 +64,34 @@ def timed_together(root: Path, methods: Sequence[str], rows: pd.DataFrame) -> Ch
     return _check(what, None if untold else True, f"{len(untold)} do not tell" if untold else "")
 
 
-def _timed_files(root: Path, model: str, methods: Sequence[str]) -> list[Path]:
-    tuned = dict.fromkeys(map(prepared_as, methods))
+def _timed_files(prepared: Prepared, model: str, methods: Sequence[str]) -> list[Path]:
+    folder = prepared.folder
     files = [
-        *(root / "methods" / model / method / "spent.json" for method in tuned),
-        *(root / kind / f"{model}.csv" for kind in ("cost", "profile", "curve")),
+        *dict.fromkeys(prepared.file(model, method, SPENT) for method in methods),
+        *(folder.cost(model), folder.profile(model), folder.curve(model)),
     ]
     return [file for file in files if file.is_file()]
 
 
-def _fingerprints(file: Path) -> set[str]:
+def _fingerprints(folder: Folder, file: Path) -> set[str]:
     """Of the machines that a file's seconds are of; empty where it does not tell."""
     if file.suffix == ".json":
-        found = read_json(file).get("fingerprint")
+        found = folder.read_json(file).get("fingerprint")
         return {found} if found else set()
-    table = pd.read_csv(file, dtype={"fingerprint": str})
+    table = folder.read_csv(file)
     return set(table["fingerprint"]) if "fingerprint" in table else set()
 
 
-def _within_cap(experiment: dict[str, Any], rows: pd.DataFrame) -> Check:
-    caps = {name: spec["max_new_tokens"] for name, spec in experiment["datasets"].items()}
+def _within_cap(outline: Outline, rows: pd.DataFrame) -> Check:
+    caps = {name: spec["max_new_tokens"] for name, spec in outline["datasets"].items()}
     over = rows[rows["tokens"] > rows["dataset"].map(caps)]
     told = f"{len(over)} answers, of {', '.join(sorted(set(over['arm'])))}" if len(over) else ""
     return _check("no arm's answer is longer than the one cap", over.empty, told)
 
 
-def _ends(experiment: dict[str, Any], rows: pd.DataFrame) -> Check:
+def _ends(outline: Outline, rows: pd.DataFrame) -> Check:
     """No answer goes on after a token that ended another; those that end at the cap reach it."""
-    caps = rows["dataset"].map({n: d["max_new_tokens"] for n, d in experiment["datasets"].items()})
+    caps = rows["dataset"].map({n: d["max_new_tokens"] for n, d in outline["datasets"].items()})
     stopped = rows[rows["stop_reason"] == "stop"]
     stops = {
         model: {ids[-1] for ids in mine["output_ids"]} for model, mine in stopped.groupby("model")
@@ -126,8 +125,8 @@ def _order(rows: pd.DataFrame) -> Check:
     return _check("arms take turns: none is mostly first or last on a set", worst <= PLACES, told)
 
 
-def _warm(experiment: dict[str, Any]) -> Check:
-    count, shards = experiment["warmup"], experiment.get("shards", 1)
+def _warm(outline: Outline) -> Check:
+    count, shards = outline["warmup"], outline.get("shards", 1)
     each = "session" if shards == 1 else f"shard, {shards} shards a session"
     return _check("every arm is warmed up on other prompts", count > 0, f"{count} a {each}")
 

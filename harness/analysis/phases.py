@@ -1,10 +1,10 @@
 """Where decode time goes: milliseconds a step by phase, from the profile pass."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pandas as pd
 
+from harness.experiment.folder import Folder
 from harness.experiment.records import PHASES, PREFILL
 
 COLUMNS = (
@@ -13,31 +13,31 @@ COLUMNS = (
 ).split()
 
 
-def phases(root: Path, models: Sequence[str]) -> pd.DataFrame:
+def phases(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
     """One line per model and arm; per decode step, but the prefill per request.
 
     ``timed_ms`` without clocks inside; the phases with them, in a second run of the same request;
     ``between_ms``: of that run's decode time, what no phase holds. Empty outside the engine.
     """
     found = [
-        _table(raw.drop(columns="dataset"), ["model", "method"]) for raw in _read(root, models)
+        _table(raw.drop(columns="dataset"), ["model", "method"]) for raw in _read(folder, models)
     ]
     return pd.concat(found)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
 
 
-def phases_by_dataset(root: Path, models: Sequence[str]) -> pd.DataFrame:
+def phases_by_dataset(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
     """The same, one line per model, data set and arm: what is drafted may depend on the text."""
     columns = ["model", "dataset", *COLUMNS[1:]]
-    found = [_table(raw, columns[:3]) for raw in _read(root, models)]
+    found = [_table(raw, columns[:3]) for raw in _read(folder, models)]
     return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
 
 
-def _read(root: Path, models: Sequence[str]) -> Iterator[pd.DataFrame]:
+def _read(folder: Folder, models: Sequence[str]) -> Iterator[pd.DataFrame]:
     """The profile passes that there are."""
     for model in models:
-        file = root / "profile" / f"{model}.csv"
+        file = folder.profile(model)
         if file.is_file():
-            raw = pd.read_csv(file).drop(columns="fingerprint", errors="ignore")
+            raw = folder.read_csv(file).drop(columns="fingerprint", errors="ignore")
             yield raw.assign(model=model)
 
 

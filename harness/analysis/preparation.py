@@ -1,44 +1,98 @@
 """What each method took before it could decode, and what that gave: training, search, settings."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
-from harness.files import read_json
-from methods import METHODS, Entry
+from harness.experiment.folder import CONFIG, SPENT, TRIALS, Folder
+from harness.experiment.records import Provenance
+from harness.experiment.steps import Outline
 
 COLUMNS = (
     "model method parts training_seconds training_budget_seconds tuning_seconds budget_seconds "
     "candidates default "
     "default_speedup default_acceptance_length chosen chosen_speedup chosen_acceptance_length"
 ).split()
+Written: TypeAlias = dict[str, Any]  # JSON of a method's training or tuning
 _MEASURED = (
     "role requests speedup acceptance_length predicted_acceptance_length predicted_speedup"
 ).split()
 
 
-def preparation(root: Path, experiment: dict[str, Any]) -> pd.DataFrame:
+# What older provenance does not say of arms: kept runs are analysed as they were made.
+_USED = {"width_matched": "firp"} | dict.fromkeys(
+    ("medusa_template", "medusa_cartesian", "medusa_llm", "medusa_typical"), "medusa"
+)
+_UNTUNED = ("autoregressive", "autoregressive_again", "hf_prompt_lookup")
+_UNTRAINED = (*_UNTUNED, "hf_generate", "lookahead", "prompt_lookup")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is behind the arms of an experiment: whose training and tuning each decodes with, and
+    whether there is any. An arm that is in none of the tables is prepared by itself.
+    """
+
+    folder: Folder
+    uses: Mapping[str, str]
+    trained: Mapping[str, bool] = field(default_factory=dict)
+    tuned: Mapping[str, bool] = field(default_factory=dict)
+
+    def by(self, arm: str) -> str:
+        """The arm or method whose training and tuning an arm decodes with."""
+        return self.uses.get(arm, arm)
+
+    def file(self, model: str, arm: str, name: str) -> Path:
+        """A file that the training or tuning behind an arm wrote."""
+        return self.folder.method(model, self.by(arm), name)
+
+    def read(self, model: str, arm: str, name: str) -> Written:
+        """The same, parsed; empty where there is none."""
+        file = self.file(model, arm, name)
+        return self.folder.read_json(file) if file.is_file() else {}
+
+
+def prepared_arms(folder: Folder, provenance: Provenance) -> Prepared:
+    """What a run's provenance says of its arms."""
+    uses = provenance.get("uses", _USED)
+    older = dict.fromkeys(provenance["lossless"], True)
+    trained = older | dict.fromkeys(_UNTRAINED, False)
+    tuned = older | dict.fromkeys(_UNTUNED, False)
+    return Prepared(
+        folder, uses, provenance.get("trained", trained), provenance.get("tuned", tuned)
+    )
+
+
+def prepared_as_told(folder: Folder, uses: Mapping[str, str] | None) -> Prepared:
+    """What the facts of a run say of its arms; older ones say nothing."""
+    return Prepared(folder, _USED if uses is None else uses)
+
+
+def preparation(prepared: Prepared, outline: Outline) -> pd.DataFrame:
     """One line per model and method that was trained or tuned; trials are of the tune split.
 
     ``default`` is what the method's module calls so: its authors' setting where there is one.
     """
-    used = dict.fromkeys(prepared_as(method) for method in experiment["methods"])
-    lines = []
-    for model in experiment["models"]:
-        folders = [root / "methods" / model / method for method in used]
-        lines += [_line(folder) for folder in folders if folder.is_dir()]
+    methods = dict.fromkeys(map(prepared.by, outline["methods"]))
+    lines = [
+        _line(prepared, model, method)
+        for model in outline["models"]
+        for method in methods
+        if prepared.file(model, method, CONFIG).parent.is_dir()
+    ]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def arm_costs(root: Path, model: str, arm: str) -> dict[str, float]:
+def arm_costs(prepared: Prepared, model: str, arm: str) -> dict[str, float]:
     """Training and search behind an arm.
 
     An arm that decodes with another method's parts has that method's seconds.
     """
-    folder = root / "methods" / model / prepared_as(arm)
-    config, spent = _read(folder / "config.json"), _read(folder / "spent.json")
+    config, spent = (prepared.read(model, arm, name) for name in (CONFIG, SPENT))
     return {
         "trainable_parameters": config.get("trainable_parameters", math.nan),
         "training_seconds": config.get("training_seconds", math.nan),
@@ -46,36 +100,26 @@ def arm_costs(root: Path, model: str, arm: str) -> dict[str, float]:
     }
 
 
-def break_even(arm: str, line: dict[str, Any], baseline_rate: float) -> float:
+def break_even(
+    prepared: Prepared, arm: str, line: Mapping[str, float], baseline_rate: float
+) -> float:
     """Decoded tokens after which the seconds spent are saved; NaN for nothing spent, for an unknown
     cost, and where the speedup's interval reaches down to 1.
 
     ``line`` is the arm's in the summary; ``baseline_rate`` in tokens per second.
     """
-    known = METHODS.get(prepared_as(arm), Entry("", trained=True, tuned=True))
-    spent = (line["training_seconds"] if known.trained else 0.0) + (
-        line["tuning_seconds"] if known.tuned else 0.0
+    spent = (line["training_seconds"] if prepared.trained[arm] else 0.0) + (
+        line["tuning_seconds"] if prepared.tuned[arm] else 0.0
     )
     if not spent > 0 or not line["speedup_ci_low"] > 1:
         return math.nan
     return float(spent * baseline_rate / (1 - 1 / line["speedup"]))
 
 
-def prepared_as(arm: str) -> str:
-    """The method whose training and tuning an arm decodes with."""
-    known = METHODS.get(arm)
-    return (known and known.uses) or arm
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return read_json(file) if file.is_file() else {}
-
-
-def _line(folder: Path) -> dict[str, Any]:
-    model, method = folder.parent.name, folder.name
-    spent, config = _read(folder / "spent.json"), _read(folder / "config.json")
+def _line(prepared: Prepared, model: str, method: str) -> dict[str, object]:
+    config, spent = (prepared.read(model, method, name) for name in (CONFIG, SPENT))
     made = "shipped" if config.get("shipped") else "trained"
-    line = {
+    line: dict[str, object] = {
         "model": model,
         "method": method,
         "parts": made if "training_seconds" in config else None,
@@ -84,8 +128,9 @@ def _line(folder: Path) -> dict[str, Any]:
         "tuning_seconds": spent.get("tuning_seconds"),
         "budget_seconds": spent.get("budget_seconds"),
     }
-    if (folder / "trials.csv").is_file():
-        trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    file = prepared.file(model, method, TRIALS)
+    if file.is_file():
+        trials = pd.read_csv(file, keep_default_na=False)
         line["candidates"] = len(trials)
         for role in ("default", "chosen"):
             line |= _trial(trials, role)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 
@@ -11,23 +11,6 @@ from harness.experiment.records import BASELINE, Failure, Left, Record, Row, is_
 from harness.files import checked, read_jsonl
 
 FAILURES = ("model", "dataset", "session", *Left.__annotations__)
-
-
-def session_files(root: Path, experiment: dict[str, Any]) -> list[Path]:
-    """The row files of an experiment; files that older settings left behind are not among them."""
-    return [
-        root / "runs" / model / dataset / name
-        for model in experiment["models"]
-        for dataset in experiment["datasets"]
-        for session in range(1, experiment["sessions"] + 1)
-        for name in _names(session, experiment.get("shards", 1))
-    ]
-
-
-def _names(session: int, shards: int) -> list[str]:
-    if shards == 1:
-        return [f"session-{session}.jsonl"]
-    return [f"session-{session}/shard-{shard}.jsonl" for shard in range(1, shards + 1)]
 
 
 def load_rows(files: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,49 +1,77 @@
 """One line per arm on a model and data set: speed, acceptance, quality, and what it took."""
 
 import math
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import pandas as pd
 
-from harness.analysis.facts import LOOP_LIMIT
-from harness.analysis.preparation import arm_costs, break_even
-from harness.analysis.quality import equivalence, loops, scores
-from harness.analysis.rows import session_files
+from harness.analysis.facts import Prompts, Provenances
+from harness.analysis.preparation import Prepared, arm_costs, break_even, prepared_arms
+from harness.analysis.quality import LOOP_LIMIT, equivalence, loops, scores
 from harness.analysis.statistics import Timed, log_ratio, per_question, question_ratio
 from harness.datasets import find_dataset
 from harness.datasets.xsum import rouge2
-from harness.experiment.records import BASELINE
-from harness.files import read_json, sha256_file
+from harness.experiment.folder import Cell, Folder
+from harness.experiment.records import BASELINE, Provenance
+from harness.experiment.steps import Outline
+
+Line: TypeAlias = dict[str, Any]  # of the summary, by column
 
 
-def summarise(
-    experiment: dict[str, Any],
-    root: Path,
-    place: tuple[str, str],
-    cell: pd.DataFrame,
-    prompts: dict[tuple[str, str], dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """One summary line per arm of a ``place``: (model, dataset)."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an experiment left in its folder: ``rows`` of the arms that have figures, ``failures``
+    of the others; ``prompts`` by (model, prompt id).
+    """
+
+    outline: Outline
+    folder: Folder
+    rows: pd.DataFrame
+    failures: pd.DataFrame
+    provenances: Provenances
+    prompts: Prompts
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the first session: what must be equal is in all of them."""
+        return self.provenances.all[0]
+
+    @property
+    def prepared(self) -> Prepared:
+        """What is behind the arms."""
+        return prepared_arms(self.folder, self.provenance)
+
+    @property
+    def ranked(self) -> list[str]:
+        """Arms that are ranked: lossless ones, yardsticks left out."""
+        lossless, reference = self.provenance["lossless"], self.provenance["reference"]
+        return [arm for arm in lossless if lossless[arm] and not reference[arm]]
+
+    def place(self, column: pd.Series) -> pd.Series:
+        """A sorting key: methods in the order of the config."""
+        order = {name: place for place, name in enumerate(self.outline["methods"])}
+        return column.map(order) if column.name == "method" else column
+
+
+def summarise(run: Run, place: Cell, cell: pd.DataFrame) -> list[Line]:
+    """One summary line per arm of a ``place``, whose rows are ``cell``."""
     model, dataset = place
-    files = _cell_files(root, experiment, place)
-    provenances = [read_json(file.with_suffix(".provenance.json")) for file in files]
-    lossless = provenances[0]["lossless"]
-    rows_sha256 = " ".join(map(sha256_file, files))
+    files = run.folder.cells(run.outline)[place]
+    rows_sha256 = " ".join(map(run.folder.sha256, files))
     timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
     baseline = cell[cell["arm"] == BASELINE]
-    asked = baseline["prompt_id"].unique()
-    looping = _looping(baseline)
-    arms = list(dict.fromkeys(cell["arm"]))
+    asked = {name: run.prompts[model, name] for name in baseline["prompt_id"].unique()}
+    looping, prepared = _looping(baseline), run.prepared
     lines = []
-    for arm in arms:
-        mine = cell[cell["arm"] == arm]
-        line = {
-            "experiment": experiment["experiment"],
+    for arm, mine in cell.groupby("arm", sort=False):
+        line: Line = {
+            "experiment": run.outline["experiment"],
             "model": model,
             "dataset": dataset,
             "method": arm,
-            "lossless": lossless[arm],
+            "lossless": run.provenance["lossless"][arm],
             "failure": None,
             "questions": mine["question_id"].nunique(),
             "sessions": mine["session"].nunique(),
@@ -51,12 +79,12 @@ def summarise(
             "tokens_per_second": _rate(mine),
             **_speedups(timed, whole, arm, counted=not looping and not _looping(mine)),
             **_per_step(mine, baseline),
-            **_quality(dataset, mine, baseline, {p: prompts[model, p] for p in asked}),
-            **_memory(mine, max(one["extra_bytes"][arm] for one in provenances)),
-            **arm_costs(root, model, arm),
+            **_quality(dataset, mine, baseline, asked),
+            **_memory(mine, run.provenances.held(place, arm)),
+            **arm_costs(prepared, model, arm),
             "rows_sha256": rows_sha256,
         }
-        line["break_even_tokens"] = break_even(arm, line, _rate(baseline))
+        line["break_even_tokens"] = break_even(prepared, arm, line, _rate(baseline))
         lines.append(line)
     return lines
 
@@ -119,11 +147,6 @@ def _step_seconds(rows: pd.DataFrame) -> float:
     return float(rows["decode_seconds"].sum() / rows["decode_steps"].sum())
 
 
-def _cell_files(root: Path, experiment: dict[str, Any], place: tuple[str, str]) -> list[Path]:
-    """The row files behind a line, sessions in order."""
-    return session_files(root, experiment | {"models": place[:1], "datasets": place[1:]})
-
-
 def _with_total(cell: pd.DataFrame) -> pd.DataFrame:
     return cell.assign(total_seconds=cell["prefill_seconds"] + cell["decode_seconds"])
 
@@ -154,8 +177,8 @@ def _same_answers(mine: pd.DataFrame, baseline: pd.DataFrame) -> float:
 
 
 def _quality(
-    dataset: str, mine: pd.DataFrame, baseline: pd.DataFrame, prompts: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+    dataset: str, mine: pd.DataFrame, baseline: pd.DataFrame, prompts: Mapping[str, Line]
+) -> Line:
     """Scores of the timed answers, each prompt's first session; agreement of all."""
     once, truth = (
         table.drop_duplicates("prompt_id").set_index("prompt_id") for table in (mine, baseline)

@@ -1,69 +1,47 @@
 """Tables of an experiment: the paper's four, one tidy summary, and what the figures need."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pandas as pd
 
 from harness.analysis.acceptance import by_depth, by_node
 from harness.analysis.best_size import best_sizes
 from harness.analysis.categories import categories
-from harness.analysis.cost import cost_model, costs, forwards
+from harness.analysis.cost import Asked, cost_model, costs, forwards
 from harness.analysis.definitions import definitions
 from harness.analysis.detectable import detectable
 from harness.analysis.divergences import divergences
 from harness.analysis.draft_sizes import curves, reach
-from harness.analysis.facts import common_provenance, frozen_prompts, page_one
+from harness.analysis.facts import frozen_prompts, page_one, read_provenances
 from harness.analysis.fairness import checklist, no_favoured_place, timed_together
 from harness.analysis.phases import phases
 from harness.analysis.preparation import preparation
 from harness.analysis.ranking import Order, order, with_ranks
-from harness.analysis.rows import load_rows, session_files
-from harness.analysis.summary import summarise, with_failures
+from harness.analysis.rows import load_rows
+from harness.analysis.summary import Run, summarise, with_failures
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
+from harness.experiment.facts import Facts
+from harness.experiment.folder import Folder
 from harness.experiment.records import BASELINE
+from harness.experiment.steps import Outline
 from harness.files import replacing, write_json
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 OPTIONAL = {"draft_size_curve", "draft_size_reach", "cost", "cost_model", "best_draft_size"}
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What an experiment left under ``root``: ``rows`` of the arms that have figures, ``failures``
-    of the others; ``prompts`` by (model, prompt id).
-    """
-
-    experiment: dict[str, Any]
-    root: Path
-    files: list[Path]
-    rows: pd.DataFrame
-    failures: pd.DataFrame
-    provenance: dict[str, Any]
-    prompts: dict[tuple[str, str], dict[str, Any]]
-
-    @property
-    def ranked(self) -> list[str]:
-        """Arms that are ranked: lossless ones, yardsticks left out."""
-        lossless, reference = (self.provenance[key] for key in ("lossless", "reference"))
-        return [arm for arm in lossless if lossless[arm] and not reference[arm]]
-
-    def place(self, column: pd.Series) -> pd.Series:
-        """A sorting key: methods in the order of the config."""
-        order = {name: place for place, name in enumerate(self.experiment["methods"])}
-        return column.map(order) if column.name == "method" else column
-
-
-def write_tables(experiment: dict[str, Any], root: Path) -> None:
+def write_tables(outline: Outline, root: Path) -> None:
     """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
-    run, out = _read(experiment, root), root / "tables"
+    folder = Folder(root)
+    run = _read(outline, folder)
     lossy = [arm for arm, kept in run.provenance["lossless"].items() if not kept]
     differing = divergences(run.rows[~run.rows["arm"].isin(lossy)])
-    _write(out / "divergences.csv", differing)  # first: what follows may stumble over a bug's rows
-    spent = phases(root, experiment["models"])
+    # first: what follows may stumble over a bug's rows
+    _write(folder.table("divergences"), differing)
+    spent = phases(folder, outline["models"])
     summary = _summary(run, spent)
     compared = order(summary, _shown(run, summary), run.ranked)
     summary = with_ranks(summary, compared)
@@ -71,34 +49,31 @@ def write_tables(experiment: dict[str, Any], root: Path) -> None:
         "phases": spent,
         "summary": summary,
         "pairs": compared.pairs,
-        **{name: _paper_table(summary, name, experiment["methods"]) for name in PAPER_TABLES},
+        **{name: _paper_table(summary, name, outline["methods"]) for name in PAPER_TABLES},
         **_row_tables(run, summary),
-        **_size_tables(run),
-        **_cost_tables(run, summary),
-        "preparation": preparation(root, experiment),
+        **_size_tables(run, summary),
+        "preparation": preparation(run.prepared, outline),
     }
     for name in OPTIONAL - tables.keys():  # of an earlier config
-        (out / f"{name}.csv").unlink(missing_ok=True)
+        folder.table(name).unlink(missing_ok=True)
     for name, table in tables.items():
-        _write(out / f"{name}.csv", table)
-    write_json(out / "facts.json", _facts(run, tables, differing, compared))
-    _refuse_bugs(differing, out)
+        _write(folder.table(name), table)
+    write_json(folder.facts, _facts(run, tables, differing, compared))
+    _refuse_bugs(differing, folder.table("divergences"))
 
 
-def _read(experiment: dict[str, Any], root: Path) -> Run:
-    files = session_files(root, experiment)
-    rows, failures = load_rows(files)
-    provenance = common_provenance(root, files)
-    prompts = frozen_prompts(root, rows)
-    return Run(experiment, root, files, rows, failures, provenance, prompts)
+def _read(outline: Outline, folder: Folder) -> Run:
+    rows, failures = load_rows(folder.row_files(outline))
+    provenances = read_provenances(folder, folder.cells(outline))
+    return Run(outline, folder, rows, failures, provenances, frozen_prompts(folder, rows))
 
 
 def _summary(run: Run, spent: pd.DataFrame) -> pd.DataFrame:
     """One line per model, data set and method, with all that is known of it."""
     lines = [
         line
-        for (model, dataset), cell in run.rows.groupby(["model", "dataset"], sort=False)
-        for line in summarise(run.experiment, run.root, (model, dataset), cell, run.prompts)
+        for place, cell in run.rows.groupby(["model", "dataset"], sort=False)
+        for line in summarise(run, place, cell)
     ]
     summary = with_failures(pd.DataFrame(lines), run.failures, run.provenance["lossless"])
     summary = summary.merge(spent[["model", "method", "draft_share"]], how="left")
@@ -128,22 +103,35 @@ def _shown(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
     return run.rows.merge(counted[["model", "dataset"]])
 
 
-def _size_tables(run: Run) -> dict[str, pd.DataFrame]:
-    """Acceptance and speed by draft size; none for an experiment that asks for none."""
-    asked = run.experiment["draft_sizes"]
-    if not asked["methods"]:
-        return {}
-    curve = curves(run.root, run.experiment["models"])
-    return {"draft_size_curve": curve, "draft_size_reach": reach(curve, asked["sizes"])}
+def _size_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Acceptance and speed by draft size, where the experiment asks for it, and what forwards cost
+    and what that predicts, where they were timed.
+    """
+    tables, asked = {}, run.outline["draft_sizes"]
+    curve = curves(run.folder, run.outline["models"]) if asked["methods"] else None
+    if curve is not None:
+        tables = {"draft_size_curve": curve, "draft_size_reach": reach(curve, asked["sizes"])}
+    known = costs(run.folder, run.outline["models"])
+    if known:
+        answered = Asked(run.rows, run.prompts)
+        tables["cost"] = forwards(known)
+        tables["cost_model"] = cost_model(known, run.prepared, answered, summary)
+        if curve is not None:
+            tables["best_draft_size"] = best_sizes(known, run.prepared, answered, curve)
+    return tables
 
 
 def _facts(
     run: Run, tables: dict[str, pd.DataFrame], differing: pd.DataFrame, compared: Order
-) -> dict[str, Any]:
+) -> Facts:
     """What reports say in words."""
-    experiment, summary = run.experiment, tables["summary"]
-    return page_one(experiment, run.root, run.files, summary) | {
-        **{key: run.provenance[key] for key in ("machine", "packages", "commit", "parameters")},
+    outline, summary = run.outline, tables["summary"]
+    facts = {
+        **page_one(outline, run.folder, summary),
+        "machine": run.provenance["machine"],
+        "packages": run.provenance["packages"],
+        "commit": run.provenances.commit,
+        "parameters": run.provenances.parameters,
         "rows": len(run.rows),
         "failures": run.failures.to_dict("records"),
         "a_a": {model: test.as_dict() for model, test in compared.again.items()},
@@ -154,15 +142,17 @@ def _facts(
             for _, line in tables["detectable"].iterrows()
         },
         "checklist": [
-            *checklist(experiment, run.rows, summary, tables["preparation"]),
+            *checklist(outline, run.rows, summary, tables["preparation"]),
             no_favoured_place(compared.again),
-            timed_together(run.root, experiment["methods"], run.rows),
+            timed_together(run.prepared, outline["methods"], run.rows),
         ],
         "divergences": differing["cause"].value_counts().to_dict(),
     }
+    uses = {"uses": run.provenance["uses"]} if "uses" in run.provenance else {}
+    return cast(Facts, facts | uses)
 
 
-def _refuse_bugs(differing: pd.DataFrame, out: Path) -> None:
+def _refuse_bugs(differing: pd.DataFrame, listed: Path) -> None:
     """Fail where a lossless arm's answer differs for no numerical reason."""
     bugs = differing[differing["cause"] == "METHOD BUG"]
     if len(bugs):
@@ -170,7 +160,7 @@ def _refuse_bugs(differing: pd.DataFrame, out: Path) -> None:
         raise HarnessError(
             f"{first['arm']}: {len(bugs)} answers differ from {BASELINE} for no numerical reason, "
             f"first prompt {first['prompt_id']} token {first['index']} (logit gap "
-            f"{first['margin']:.2g}); see {out / 'divergences.csv'}"
+            f"{first['margin']:.2g}); see {listed}"
         )
 
 
@@ -198,21 +188,6 @@ def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
     rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")
     ratio = rate.rdiv(rate[BASELINE], axis=0)
     return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()
-
-
-def _cost_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What forwards cost and what that predicts; none for a run in which they were not timed."""
-    known = costs(run.root, run.experiment["models"])
-    if not known:
-        return {}
-    tables = {
-        "cost": forwards(known),
-        "cost_model": cost_model(run.root, run.rows, run.prompts, summary),
-    }
-    if run.experiment["draft_sizes"]["methods"]:
-        curve = curves(run.root, run.experiment["models"])
-        tables["best_draft_size"] = best_sizes(run.root, curve, run.rows, run.prompts)
-    return tables
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -1,15 +1,14 @@
 """The upstream package beside its twin in our engine: same heads, same tree, two loops."""
 
-from typing import Any
-
 import pandas as pd
 
 from harness.analysis.statistics import log_ratio, per_question
+from harness.experiment.facts import Twins
 
 PACKAGE, TWIN = "medusa_llm", "medusa_cartesian"
 
 
-def twins(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def twins(rows: pd.DataFrame) -> dict[str, Twins]:
     """Per model/dataset with both arms and one tree: prompts, how many are equal token by token and
     step by step, and how many times as fast the engine's decode phase is, with its 95 % interval.
     """
@@ -26,7 +25,7 @@ def _draft_sizes(cell: pd.DataFrame, arm: str) -> set[int]:
     return {size for sizes in cell[cell["arm"] == arm]["step_draft_size"] for size in sizes[1:]}
 
 
-def _compare(cell: pd.DataFrame) -> dict[str, Any]:
+def _compare(cell: pd.DataFrame) -> Twins:
     keys = ["arm", "session", "prompt_id"]
     rows = cell.set_index(keys)
     theirs, ours = rows.loc[PACKAGE], rows.loc[TWIN]

@@ -6,25 +6,8 @@ import zlib
 from pathlib import Path
 
 from harness.errors import HarnessError, first_line
+from harness.experiment.folder import KEPT, PROMPTS, ROWS, Folder
 from harness.files import replacing
-
-# Everything small; weights, generated data and logs can be made again.
-_KEPT = (
-    "tables/*",
-    "runs/*/*/*.provenance.json",
-    "runs/*/*/*/*.provenance.json",
-    "methods/*/*/*.csv",
-    "methods/*/*/*.json",
-    "targets/*/record.json",
-    "sweep/*.csv",
-    "curve/*.csv",
-    "profile/*.csv",
-    "cost/*.csv",
-    "figures/speedup.svg",
-)
-_ROWS = ("runs/*/*/session-*.jsonl", "runs/*/*/session-*/shard-*.jsonl")
-_PROMPTS = ("prompts/*/*.jsonl",)
-_DROPPED = ("prompts/*/*.dropped.json",)
 
 
 def keep(root: Path, out: Path, *, prompts: bool) -> None:
@@ -33,12 +16,13 @@ def keep(root: Path, out: Path, *, prompts: bool) -> None:
     ``prompts``: frozen test prompts too, without which tables cannot be made again; only for data
     that may be passed on.
     """
-    packed = [file for pattern in _ROWS for file in root.glob(pattern)]
+    folder = Folder(root)
+    packed = folder.found(*ROWS)
     if not packed:
         raise HarnessError(f"{root}: no session rows, expected the folder of a finished experiment")
-    plain = [file for pattern in (*_KEPT, *_DROPPED) for file in root.glob(pattern)]
+    plain = folder.found(*KEPT)
     if prompts:
-        packed += [file for pattern in _PROMPTS for file in root.glob(pattern)]
+        packed += folder.found(*PROMPTS)
     if out.exists():
         raise HarnessError(f"{out}: exists, expected a new folder")
     partial = out.with_name(f".{out.name}.partial")

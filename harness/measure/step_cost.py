@@ -110,7 +110,11 @@ class StepCost:
 
 def read_forward_cost(file: Path) -> ForwardCost:
     """The table that ``python -m harness cost`` wrote; milliseconds."""
-    table = pd.read_csv(file)
+    return forward_cost(pd.read_csv(file))
+
+
+def forward_cost(table: pd.DataFrame) -> ForwardCost:
+    """Of a table as that command writes it."""
     wide = table.pivot(index="rows", columns="context", values="seconds")
     return ForwardCost(
         wide.index.to_numpy(), wide.columns.to_numpy(), 1000 * wide.to_numpy(), table["layers"][0]

@@ -1,13 +1,11 @@
 """Figures of drafts: how many are accepted, how good they are, and how they were learnt."""
 
-from pathlib import Path
-
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from harness.files import read_json
+from harness.experiment.folder import Folder
 from harness.presentation.style import (
     FULL,
     NEUTRAL,
@@ -23,9 +21,9 @@ from harness.presentation.wording import name_of
 _POWERS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def acceptance(root: Path, dataset: str) -> Figure | None:
+def acceptance(folder: Folder, dataset: str) -> Figure | None:
     """Share of the steps on a data set whose accepted path reaches each depth."""
-    table = pd.read_csv(root / "tables" / "acceptance_by_depth.csv")
+    table = folder.read_csv(folder.table("acceptance_by_depth"))
     table = table[table["dataset"] == dataset]
     if table.empty:
         return None
@@ -44,14 +42,14 @@ def acceptance(root: Path, dataset: str) -> Figure | None:
     return figure_of(axes)
 
 
-def draft_sizes(root: Path) -> Figure | None:
+def draft_sizes(folder: Folder) -> Figure | None:
     """Acceptance length of calibrated trees against their number of draft tokens, and the speedup
     where sizes were timed.
     """
-    file = root / "tables" / "draft_size_curve.csv"
+    file = folder.table("draft_size_curve")
     if not file.is_file():
         return None
-    table = pd.read_csv(file)
+    table = folder.read_csv(file)
     palette = {name_of(method): shade for method, shade in colours(table["method"]).items()}
     table["method"] = table["method"].map(name_of)
     measured = table.dropna(subset=["speedup"])
@@ -75,19 +73,19 @@ def draft_sizes(root: Path) -> Figure | None:
     return figure
 
 
-def _firp_files(root: Path, name: str) -> pd.DataFrame | None:
+def _firp_files(folder: Folder, name: str) -> pd.DataFrame | None:
     """A CSV of FIRP's training or tuning over the tables' models, with a model column."""
-    models = read_json(root / "tables" / "facts.json")["experiment"]["models"]
-    files = {model: root / "methods" / model / "firp" / name for model in models}
+    models = folder.read_json(folder.facts)["experiment"]["models"]
+    files = {model: folder.method(model, "firp", name) for model in models}
     found = [
-        pd.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
+        folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
     ]
     return pd.concat(found) if found else None
 
 
-def rank_accuracy(root: Path) -> Figure | None:
+def rank_accuracy(folder: Folder) -> Figure | None:
     """How often the answer's token has rank r at step k, tune split, cumulated over ranks."""
-    table = _firp_files(root, "rank_accuracy.csv")
+    table = _firp_files(folder, "rank_accuracy.csv")
     if table is None:
         return None
     table["among"] = table.groupby(["model", "step"])["share"].cumsum()
@@ -101,9 +99,9 @@ def rank_accuracy(root: Path) -> Figure | None:
     return figure_of(axes)
 
 
-def cosine(root: Path) -> Figure | None:
+def cosine(folder: Folder) -> Figure | None:
     """Similarity of pseudo and real hidden states after each layer, tune split."""
-    table = _firp_files(root, "cosine.csv")
+    table = _firp_files(folder, "cosine.csv")
     if table is None:
         return None
     axes = model_panels(table, 2.3)
@@ -117,9 +115,9 @@ def cosine(root: Path) -> Figure | None:
     return figure_of(axes)
 
 
-def training(root: Path) -> Figure | None:
+def training(folder: Folder) -> Figure | None:
     """Loss and top-1 / top-5 accuracy on the tune split while training."""
-    table = _firp_files(root, "curves.csv")
+    table = _firp_files(folder, "curves.csv")
     if table is None:
         return None
     models = list(dict.fromkeys(table["model"]))

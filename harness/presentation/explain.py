@@ -1,10 +1,10 @@
 """The parts of a report that say why a method is as fast as it is, and what that took."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 
+from harness.experiment.folder import Folder
 from harness.presentation.wording import joined, name_of, number, shown_names
 
 BY_CATEGORY = ("firp", "medusa")
@@ -48,10 +48,10 @@ def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
     ]
 
 
-def cost_rows(root: Path, dataset: str) -> list[list[str]]:
+def cost_rows(folder: Folder, dataset: str) -> list[list[str]]:
     """Steps and speedups of a data set as costs predict them, and as measured; empty without."""
-    file = root / "tables" / "cost_model.csv"
-    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["dataset"])
+    file = folder.table("cost_model")
+    table = folder.read_csv(file) if file.is_file() else pd.DataFrame(columns=["dataset"])
     mine = table[table["dataset"] == dataset]
     if mine.empty:
         return []
@@ -93,9 +93,9 @@ def _slower(name: str, line: pd.Series) -> str:
     )
 
 
-def budget_lines(root: Path) -> list[str]:
+def budget_lines(folder: Folder) -> list[str]:
     """What methods were to take for training and search at most, and what they took; per model."""
-    table = pd.read_csv(root / "tables" / "preparation.csv")
+    table = folder.read_csv(folder.table("preparation"))
     lines = []
     for model, mine in table.dropna(subset=["budget_seconds"]).groupby("model", sort=False):
         trained = mine["training_seconds"].where(mine["parts"] != "shipped", 0.0).fillna(0)
@@ -128,9 +128,9 @@ def _shipped_line(mine: pd.DataFrame) -> list[str]:
     ]
 
 
-def prepared_rows(root: Path, mine: pd.DataFrame) -> list[list[str]]:
+def prepared_rows(folder: Folder, mine: pd.DataFrame) -> list[list[str]]:
     """Training and search behind the arms of a data set; empty without any."""
-    table = pd.read_csv(root / "tables" / "preparation.csv").set_index(["model", "method"])
+    table = folder.read_csv(folder.table("preparation")).set_index(["model", "method"])
     rows = []
     for name, line in named(mine):
         key = (line["model"], line["method"])
@@ -159,9 +159,9 @@ def _training_text(prepared: pd.Series) -> str:
     return f"{seconds}, shipped" if prepared["parts"] == "shipped" else seconds
 
 
-def definition_rows(root: Path, dataset: str) -> list[list[str]]:
+def definition_rows(folder: Folder, dataset: str) -> list[list[str]]:
     """Acceptance length and speedup of a data set by every definition in use."""
-    table = pd.read_csv(root / "tables" / "definitions.csv")
+    table = folder.read_csv(folder.table("definitions"))
     mine = table[table["dataset"] == dataset]
     return [
         DEFINITIONS,
@@ -172,9 +172,9 @@ def definition_rows(root: Path, dataset: str) -> list[list[str]]:
     ]
 
 
-def category_rows(root: Path, dataset: str) -> list[list[str]]:
+def category_rows(folder: Folder, dataset: str) -> list[list[str]]:
     """Acceptance length and speedup of FIRP and Medusa by category; empty for a set with one."""
-    table = pd.read_csv(root / "tables" / "categories.csv")
+    table = folder.read_csv(folder.table("categories"))
     mine = table[(table["dataset"] == dataset) & table["method"].isin(BY_CATEGORY)]
     if mine.empty:
         return []
@@ -192,12 +192,12 @@ def category_rows(root: Path, dataset: str) -> list[list[str]]:
     return [header, *body]
 
 
-def reach_rows(root: Path) -> list[list[str]]:
+def reach_rows(folder: Folder) -> list[list[str]]:
     """Which number of drafts of one method accepts as much as each of another; empty without."""
-    file = root / "tables" / "draft_size_reach.csv"
+    file = folder.table("draft_size_reach")
     if not file.is_file():
         return []
-    table, curve = (pd.read_csv(file.with_name(f"draft_size_{n}.csv")) for n in ("reach", "curve"))
+    table, curve = (folder.read_csv(folder.table(f"draft_size_{n}")) for n in ("reach", "curve"))
     largest = curve["draft_size"].max()
     return [
         REACH,
@@ -217,12 +217,12 @@ def reach_rows(root: Path) -> list[list[str]]:
     ]
 
 
-def size_rows(root: Path) -> list[list[str]]:
+def size_rows(folder: Folder) -> list[list[str]]:
     """What was measured at the timed draft sizes; empty without."""
-    file = root / "tables" / "draft_size_curve.csv"
+    file = folder.table("draft_size_curve")
     if not file.is_file():
         return []
-    table = pd.read_csv(file).dropna(subset=["speedup"])
+    table = folder.read_csv(file).dropna(subset=["speedup"])
     return [
         SIZES,
         *(
@@ -239,12 +239,12 @@ def size_rows(root: Path) -> list[list[str]]:
     ]
 
 
-def best_size_lines(root: Path) -> list[str]:
+def best_size_lines(folder: Folder) -> list[str]:
     """The draft size that should be fastest by its costs, and the fastest of the timed ones."""
-    file = root / "tables" / "best_draft_size.csv"
+    file = folder.table("best_draft_size")
     if not file.is_file():
         return []
-    return [_best_size(name, line) for name, line in named(pd.read_csv(file))]
+    return [_best_size(name, line) for name, line in named(folder.read_csv(file))]
 
 
 def _best_size(name: str, line: pd.Series) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness.files import read_json, write_json
+from harness.experiment.folder import Folder
+from harness.files import write_json
 from harness.presentation import draft_figures, speed_figures
 from harness.presentation.style import (
     NEUTRAL,
@@ -20,23 +21,24 @@ from harness.presentation.style import (
 
 COVERAGE = Path("workflows/resources/coverage.csv")
 
-Draw = Callable[[Path], Figure | None]
+Draw = Callable[[Folder], Figure | None]
 
 
 def write_figures(root: Path) -> None:
     """Draw every figure whose table exists; ``figures/done.json`` lists them."""
     use_style()
     drawn = []
-    for name, draw in _figures(read_json(root / "tables" / "facts.json")["experiment"]["datasets"]):
-        figure = draw(root)
+    folder = Folder(root)
+    for name, draw in _figures(folder.read_json(folder.facts)["experiment"]["datasets"]):
+        figure = draw(folder)
         if figure is None:
             continue
-        save_svg(figure, root / "figures" / f"{name}.svg")
+        save_svg(figure, folder.figure(name))
         drawn.append(name)
-    write_json(root / "figures" / "done.json", drawn)
+    write_json(folder.drawn, drawn)
 
 
-def coverage(root: Path) -> Figure | None:
+def coverage(folder: Folder) -> Figure | None:
     """How often 95 % intervals hold the truth of synthetic rows, ours beside the usual one."""
     table = pd.read_csv(COVERAGE)
     table = table[table["questions"] == table["questions"].max()]

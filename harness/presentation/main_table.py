@@ -1,9 +1,8 @@
 """The main table of a data set, and the guards beside it, as readers see them."""
 
-from pathlib import Path
-
 import pandas as pd
 
+from harness.analysis.preparation import Prepared
 from harness.datasets import find_dataset
 from harness.presentation.explain import named
 from harness.presentation.used import used
@@ -15,10 +14,10 @@ GUARDS = ("method,tokens,extra MB,Rouge-2 vs AR,length vs AR,as good as AR,loopi
 Cell = str | list[str]
 
 
-def main_rows(root: Path, dataset: str, mine: pd.DataFrame) -> list[list[Cell]]:
+def main_rows(prepared: Prepared, dataset: str, mine: pd.DataFrame) -> list[list[Cell]]:
     """The main table, header first; ``mine`` are a data set's lines of the summary."""
     body: list[list[Cell]] = [
-        [[name, used(root, line["model"], line["method"])], *figures(dataset, line)]
+        [[name, used(prepared, line["model"], line["method"])], *figures(dataset, line)]
         for name, line in named(mine)
     ]
     score = find_dataset(dataset).score

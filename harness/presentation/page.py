@@ -3,14 +3,16 @@
 import base64
 import os
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import pandas as pd
 
+from harness.analysis.preparation import prepared_as_told
 from harness.datasets import shown_name
 from harness.errors import HarnessError
-from harness.files import read_json, write_text
+from harness.experiment.facts import Facts
+from harness.experiment.folder import ROWS, Folder
+from harness.files import write_text
 from harness.presentation.main_table import main_rows
 from harness.presentation.report import checklist_rows, found_lines
 
@@ -30,49 +32,53 @@ def write_page(root: Path, out: Path) -> None:
     """
     if not TEMPLATE.is_file():
         raise HarnessError(f"{TEMPLATE}: no such file; run from the project's folder")
-    facts = read_json(root / "tables" / "facts.json")
-    summary = pd.read_csv(root / "tables" / "summary.csv")
+    folder = Folder(root)
+    facts: Facts = folder.read_json(folder.facts)
+    summary = folder.read_csv(folder.table("summary"))
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string(TEMPLATE.read_text())
     experiment = facts["experiment"]
     text = template.render(
-        {key: experiment[key] for key in ("experiment", "title", "stand_in")},
-        sets=[_set(root, name, facts, summary) for name in experiment["datasets"]],
-        figures=_figures(root),
+        experiment=experiment["experiment"],
+        title=experiment["title"],
+        stand_in=experiment["stand_in"],
+        sets=[_set(folder, name, facts, summary) for name in experiment["datasets"]],
+        figures=_figures(folder),
         checklist=checklist_rows(facts),
-        files=_files(root, out.parent),
+        files=_files(folder, out.parent),
     )
     write_text(out, text)
 
 
-def _set(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
+def _set(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
+    prepared = prepared_as_told(folder, facts.get("uses"))
     return {
         "name": name,
         "shown": shown_name(name),
-        "findings": found_lines(root, name, facts, summary),
-        "rows": main_rows(root, name, summary[summary["dataset"] == name]),
+        "findings": found_lines(folder, name, facts, summary),
+        "rows": main_rows(prepared, name, summary[summary["dataset"] == name]),
     }
 
 
-def _figures(root: Path) -> list[dict[str, str]]:
+def _figures(folder: Folder) -> list[dict[str, str]]:
     """Captions and SVG files, the latter as base64."""
-    drawn = read_json(root / "figures" / "done.json")
+    drawn = folder.read_json(folder.drawn)
     return [
-        {"caption": caption, "data": base64.b64encode(_svg(root, name)).decode()}
+        {"caption": caption, "data": base64.b64encode(_svg(folder, name)).decode()}
         for name, caption in CAPTIONS.items()
         if name in drawn
     ]
 
 
-def _svg(root: Path, name: str) -> bytes:
-    return (root / "figures" / f"{name}.svg").read_bytes()
+def _svg(folder: Folder, name: str) -> bytes:
+    return folder.figure(name).read_bytes()
 
 
-def _files(root: Path, beside: Path) -> list[dict[str, str]]:
+def _files(folder: Folder, beside: Path) -> list[dict[str, str]]:
     """Tables and row files, with links from the folder ``beside``."""
-    found = [*sorted(root.glob("tables/*.csv")), *sorted(root.glob("runs/**/*.jsonl"))]
-    names = [file.relative_to(root).as_posix() for file in found]
+    found = folder.found("tables/*.csv", *ROWS)
+    names = [file.relative_to(folder.root).as_posix() for file in found]
     links = [Path(os.path.relpath(file, beside)).as_posix() for file in found]
     return [{"name": name, "link": link} for name, link in zip(names, links, strict=True)]

@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 import typst
 
-from harness.analysis.preparation import prepared_as
+from harness.analysis.preparation import prepared_as_told
 from harness.datasets import shown_name
 from harness.errors import HarnessError
-from harness.files import read_json, replacing
+from harness.experiment.facts import Facts
+from harness.experiment.folder import SETTING, TRIALS, Folder
+from harness.experiment.steps import Outline
+from harness.files import replacing
 from harness.presentation.explain import (
     best_size_lines,
     budget_lines,
@@ -51,26 +54,29 @@ def write_report(root: Path, name: str, out: Path) -> None:
     whole = Path(os.path.abspath(root))  # noqa: PTH100
     if not whole.is_relative_to(Path.cwd()):
         raise HarnessError(f"root '{root}': expected a folder inside the project's, {Path.cwd()}")
-    facts = read_json(root / "tables" / "facts.json")
+    folder = Folder(root)
+    facts: Facts = folder.read_json(folder.facts)
     known = [*facts["experiment"]["datasets"], "paper"]
     if name not in known:
         raise HarnessError(f"report '{name}': expected one of {', '.join(known)}")
-    summary = pd.read_csv(root / "tables" / "summary.csv")
-    data = _paper(root, facts, summary) if name == "paper" else _dataset(root, name, facts, summary)
+    summary = folder.read_csv(folder.table("summary"))
+    if name == "paper":
+        data = _paper(folder, facts, summary)
+    else:
+        data = _dataset(folder, name, facts, summary)
     data |= {"key": name, "text_size": TEXT_SIZE}
-    data["findings"] = found_lines(root, name, facts, summary)
+    data["findings"] = found_lines(folder, name, facts, summary)
     data["best_first_medusa"] = any(
-        read_json(file).get("policy") == "best_first"
-        for (method, _), file in _prepared(root, facts, "setting.json").items()
+        folder.read_json(file).get("policy") == "best_first"
+        for (method, _), file in _prepared(folder, facts, SETTING).items()
         if method == "medusa"
     )
-    data["remarks"] = [*remarks(facts), *budget_lines(root)]
-    data["best_sizes"] = best_size_lines(root)
+    data["remarks"] = [*remarks(facts), *budget_lines(folder)]
+    data["best_sizes"] = best_size_lines(folder)
     data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
     inside = whole.relative_to(Path.cwd()).as_posix()
     data["figures"] = {
-        figure: f"/{inside}/figures/{figure}.svg"
-        for figure in read_json(root / "figures" / "done.json")
+        figure: f"/{inside}/figures/{figure}.svg" for figure in folder.read_json(folder.drawn)
     }
     with replacing(out) as temporary:
         typst.compile(
@@ -83,9 +89,9 @@ def write_report(root: Path, name: str, out: Path) -> None:
         )
 
 
-def found_lines(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> list[str]:
+def found_lines(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> list[str]:
     """What was found on a data set, or on each of them for the paper's report."""
-    pairs = pd.read_csv(root / "tables" / "pairs.csv")
+    pairs = folder.read_csv(folder.table("pairs"))
     datasets = facts["experiment"]["datasets"]
     named_sets = [name] if name in datasets else list(datasets)
     found = []
@@ -95,7 +101,7 @@ def found_lines(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFr
     return found
 
 
-def _common(facts: dict[str, Any]) -> dict[str, Any]:
+def _common(facts: Facts) -> dict[str, Any]:
     experiment, machine = facts["experiment"], facts["machine"]
     packages = facts["packages"]
     shards = experiment.get("shards", 1)
@@ -128,32 +134,32 @@ def _common(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def checklist_rows(facts: dict[str, Any]) -> list[list[str]]:
+def checklist_rows(facts: Facts) -> list[list[str]]:
     """What was checked, whether it holds, and a detail."""
     return [[check["what"], _TOLD[check["holds"]], check["detail"]] for check in facts["checklist"]]
 
 
-def _target(experiment: dict[str, Any], model: str, parameters: int) -> str:
+def _target(experiment: Outline, model: str, parameters: int) -> str:
     packed = experiment.get("weights", {}).get(model, "full")
     told = "" if packed == "full" else f" in {packed}"
     return f"{model}: {parameters:,} parameters{told}"
 
 
-def _dataset(root: Path, name: str, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
+def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, Any]:
     mine = summary[summary["dataset"] == name]
     return {
         "name": shown_name(name),
         "questions": _each_model(facts["questions"], name),
         "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
-        "main": main_rows(root, name, mine),
+        "main": main_rows(prepared_as_told(folder, facts.get("uses")), name, mine),
         "guards": guard_rows(mine),
-        "categories": category_rows(root, name),
+        "categories": category_rows(folder, name),
         "speed": speed_rows(mine),
         "slower": slower_lines(mine),
-        "cost": cost_rows(root, name),
-        "prepared": prepared_rows(root, mine),
-        "definitions": definition_rows(root, name),
+        "cost": cost_rows(folder, name),
+        "prepared": prepared_rows(folder, mine),
+        "definitions": definition_rows(folder, name),
     }
 
 
@@ -169,25 +175,22 @@ def _each_model(found: dict[str, int], dataset: str) -> str:
     return ", ".join(f"{model} {n}" for model, n in mine.items())
 
 
-def _prepared(root: Path, facts: dict[str, Any], name: str) -> dict[tuple[str, str], Path]:
+def _prepared(folder: Folder, facts: Facts, name: str) -> dict[tuple[str, str], Path]:
     """(method, model) -> that file of its training or tuning, of what the experiment names."""
-    experiment = facts["experiment"]
-    methods = dict.fromkeys(map(prepared_as, experiment["methods"]))
+    outline, prepared = facts["experiment"], prepared_as_told(folder, facts.get("uses"))
     files = {
-        (method, model): root / "methods" / model / method / name
-        for method in methods
-        for model in experiment["models"]
+        (method, model): prepared.file(model, method, name)
+        for method in dict.fromkeys(map(prepared.by, outline["methods"]))
+        for model in outline["models"]
     }
     return {place: file for place, file in files.items() if file.is_file()}
 
 
-def _method_csv(
-    root: Path, facts: dict[str, Any], name: str, method: str = "firp"
-) -> list[list[str]]:
+def _method_csv(folder: Folder, facts: Facts, name: str, method: str = "firp") -> list[list[str]]:
     """Rows of a method's CSV over all models, the model first; the header is the first row."""
     tables = [
         pd.read_csv(file, dtype=str).assign(model=model)
-        for (of, model), file in _prepared(root, facts, name).items()
+        for (of, model), file in _prepared(folder, facts, name).items()
         if of == method
     ]
     if not tables:
@@ -197,15 +200,15 @@ def _method_csv(
     return [[column.replace("_", " ") for column in table], *table.to_numpy().tolist()]
 
 
-def _trials(root: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _trials(folder: Folder, facts: Facts) -> list[dict[str, Any]]:
     """Per tuned method, the best trials over all models, finalists first: a first look at few
     requests flatters. One method may show more of them.
     """
-    methods = sorted({method for method, _ in _prepared(root, facts, "trials.csv")})
+    methods = sorted({method for method, _ in _prepared(folder, facts, TRIALS)})
     shown = 10 if len(methods) == 1 else 4
     found = []
     for method in methods:
-        rows = _method_csv(root, facts, "trials.csv", method)
+        rows = _method_csv(folder, facts, TRIALS, method)
         keys = [rows[0].index(name) for name in ("requests", "speedup")]
         best = sorted(rows[1:], key=lambda row: [_descending(row[key]) for key in keys])[:shown]
         found.append({"method": name_of(method), "rows": [rows[0], *best]})
@@ -217,10 +220,10 @@ def _descending(text: str) -> float:
     return math.inf if text == "–" else -float(text)
 
 
-def _paper(root: Path, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str, Any]:
+def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, Any]:
     tables = []
     for name, (caption, digits) in _TABLES.items():
-        table = pd.read_csv(root / "tables" / f"{name}.csv").set_index("method")
+        table = folder.read_csv(folder.table(name)).set_index("method")
         cells = table.map(lambda value, digits=digits: number(value, digits))
         if name == "speedup":
             cells += _intervals(summary, cells)
@@ -235,10 +238,10 @@ def _paper(root: Path, facts: dict[str, Any], summary: pd.DataFrame) -> dict[str
     return {
         "name": "all question sets",
         "tables": tables,
-        "reach": reach_rows(root),
-        "sizes": size_rows(root),
-        "learnt": _method_csv(root, facts, "learnt.csv"),
-        "trials": _trials(root, facts),
+        "reach": reach_rows(folder),
+        "sizes": size_rows(folder),
+        "learnt": _method_csv(folder, facts, "learnt.csv"),
+        "trials": _trials(folder, facts),
         "published": rows,
         "ranking": _ranking_rows(),
     }

@@ -1,7 +1,5 @@
 """Figures of speed: how many times as fast, on which questions, and where a step's time goes."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -9,6 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from harness.datasets import shown_name
+from harness.experiment.folder import Folder
 from harness.experiment.records import PHASES
 from harness.presentation.style import (
     NEUTRAL,
@@ -28,9 +27,9 @@ _ROOM = 0.55  # for the axis below the bars
 _JITTER = 0.28
 
 
-def speedup(root: Path, dataset: str | None = None) -> Figure | None:
+def speedup(folder: Folder, dataset: str | None = None) -> Figure | None:
     """Speedup over autoregressive decoding with 95 % intervals; of one data set or of all."""
-    table = pd.read_csv(root / "tables" / "summary.csv")
+    table = folder.read_csv(folder.table("summary"))
     table = table[table["method"] != "autoregressive"].dropna(subset=["speedup"])
     return _bars(_of(table, dataset))
 
@@ -81,9 +80,9 @@ def _speedup_bars(axis: plt.Axes, mine: pd.DataFrame) -> None:
     axis.grid(visible=False, axis="y")
 
 
-def question_speedup(root: Path, dataset: str) -> Figure | None:
+def question_speedup(folder: Folder, dataset: str) -> Figure | None:
     """The speedup of every question, and each arm's median."""
-    table = pd.read_csv(root / "tables" / "question_speedup.csv")
+    table = folder.read_csv(folder.table("question_speedup"))
     table = table[table["dataset"] == dataset]
     if table.empty:
         return None
@@ -103,9 +102,9 @@ def question_speedup(root: Path, dataset: str) -> Figure | None:
     return figure_of(axes)
 
 
-def phases(root: Path) -> Figure | None:
+def phases(folder: Folder) -> Figure | None:
     """Milliseconds of a decode step by phase; in one piece outside the engine."""
-    table = pd.read_csv(root / "tables" / "phases.csv")
+    table = folder.read_csv(folder.table("phases"))
     if table.empty:
         return None
     table = table.assign(whole_ms=table["timed_ms"].where(table["forward_ms"].isna()))
@@ -132,12 +131,12 @@ def _phase_bars(axis: plt.Axes, mine: pd.DataFrame) -> None:
     axis.grid(visible=False, axis="y")
 
 
-def cost(root: Path) -> Figure | None:
+def cost(folder: Folder) -> Figure | None:
     """Milliseconds of a forward of the target against its rows, a line per context."""
-    file = root / "tables" / "cost.csv"
+    file = folder.table("cost")
     if not file.is_file():
         return None
-    table = pd.read_csv(file)
+    table = folder.read_csv(file)
     axes = model_panels(table, 2.3)
     for model, axis in axes.items():
         mine = table[table["model"] == model]

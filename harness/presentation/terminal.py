@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from harness.datasets import shown_name
-from harness.files import read_json
+from harness.experiment.facts import Facts
+from harness.experiment.folder import Folder
 from harness.presentation.explain import named
 from harness.presentation.report import found_lines
 from harness.presentation.wording import number, rank_text
@@ -15,12 +16,13 @@ HEADER = ["method", "speedup", "95 % interval", "accepted", "rank"]
 
 def print_summary(root: Path, reports: Path) -> None:
     """Print what was found on every data set, its main table, and where the reports are."""
-    facts = read_json(root / "tables" / "facts.json")
-    summary = pd.read_csv(root / "tables" / "summary.csv")
+    folder = Folder(root)
+    facts: Facts = folder.read_json(folder.facts)
+    summary = folder.read_csv(folder.table("summary"))
     for name in facts["experiment"]["datasets"]:
         print(f"\n{shown_name(name)}")
         print("\n".join(aligned(_rows(summary[summary["dataset"] == name]))))
-        for line in found_lines(root, name, facts, summary):
+        for line in found_lines(folder, name, facts, summary):
             print(f"- {line}")
     print("\nReports:", ", ".join(str(file) for file in _reports(reports, facts)))
 
@@ -53,6 +55,6 @@ def _rows(mine: pd.DataFrame) -> list[list[str]]:
     return [HEADER, *body]
 
 
-def _reports(folder: Path, facts: dict[str, dict[str, dict[str, object]]]) -> list[Path]:
+def _reports(folder: Path, facts: Facts) -> list[Path]:
     names = [f"{name}.pdf" for name in (*facts["experiment"]["datasets"], "paper")]
     return [folder / name for name in ("index.html", *names) if (folder / name).is_file()]

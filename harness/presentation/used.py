@@ -1,11 +1,9 @@
 """Which setting each arm decoded with, in a few words: above all, which tree."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from harness.analysis.preparation import prepared_as
-from harness.files import read_json
+from harness.analysis.preparation import Prepared, Written
+from harness.experiment.folder import SETTING
 
 # Arms that decode with another method's parts, and with a tree of their own.
 _FIXED = {
@@ -17,36 +15,33 @@ _PASSES = {"combined": "one pass", "two_pass": "two passes"}
 _POLICIES = {"static": "static tree", "best_first": "best-first tree"}
 
 
-def used(root: Path, model: str, arm: str) -> str:
+def used(prepared: Prepared, model: str, arm: str) -> str:
     """A few words on an arm's setting; empty where it has none."""
     if arm in _FIXED:
         return _FIXED[arm]
-    file = root / "methods" / model / prepared_as(arm) / "setting.json"
-    if not file.is_file():
-        return ""
-    setting = read_json(file)
+    setting = prepared.read(model, arm, SETTING)
     for key, words in _WORDS.items():
         if key in setting:
             return words(setting)
     return ""
 
 
-def _tree(setting: dict[str, Any]) -> str:
+def _tree(setting: Written) -> str:
     tree = f"{_POLICIES.get(setting['policy'], setting['policy'])}, {setting['drafts']} drafts"
     return f"{tree}, {_PASSES[setting['passes']]}" if "passes" in setting else tree
 
 
-def _lookahead(setting: dict[str, Any]) -> str:
+def _lookahead(setting: Written) -> str:
     pool = "pool from the prompt" if setting["from_prompt"] else "pool empty at first"
     return f"W {setting['width']}, N {setting['ngram']}, G {setting['guesses']}, {pool}"
 
 
-def _skips(setting: dict[str, Any]) -> str:
+def _skips(setting: Written) -> str:
     return f"{len(setting['skipped'])} sublayers skipped, chain of up to {setting['longest']}"
 
 
 # By a key that only such a setting has, the first that fits.
-_WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
+_WORDS: dict[str, Callable[[Written], str]] = {
     "policy": _tree,
     "ngram": _lookahead,
     "skipped": _skips,

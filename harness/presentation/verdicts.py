@@ -1,11 +1,10 @@
 """What a report says of a run, one line each: A/A, losslessness, the package as a twin, loops."""
 
-from typing import Any
-
+from harness.experiment.facts import Facts, FailureFacts, Twins
 from harness.presentation.wording import name_of
 
 
-def verdicts(facts: dict[str, Any]) -> list[str]:
+def verdicts(facts: Facts) -> list[str]:
     """What stands above the main table: failures, A/A, losslessness and loops."""
     lines = [*_failures(facts["failures"]), *_a_a_verdict(facts)]
     differing = sum(facts["divergences"].values())
@@ -26,12 +25,12 @@ def verdicts(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def remarks(facts: dict[str, Any]) -> list[str]:
+def remarks(facts: Facts) -> list[str]:
     """What stands below it: what noise hides, and the package beside the engine."""
     return [*_detectable(facts), *_twin_verdict(facts["twins"])]
 
 
-def _failures(found: list[dict[str, Any]]) -> list[str]:
+def _failures(found: list[FailureFacts]) -> list[str]:
     """Which arms have no figures, and why; one line for all sessions of a set."""
     first = {(one["model"], one["dataset"], one["arm"]): one for one in reversed(found)}
     return [
@@ -41,7 +40,7 @@ def _failures(found: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _a_a_verdict(facts: dict[str, Any]) -> list[str]:
+def _a_a_verdict(facts: Facts) -> list[str]:
     """Whether autoregressive decoding is as fast as itself, and which sets are not ranked."""
     lines = []
     for model, found in facts["a_a"].items():
@@ -64,7 +63,7 @@ def _a_a_verdict(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _detectable(facts: dict[str, Any]) -> list[str]:
+def _detectable(facts: Facts) -> list[str]:
     """What the noise of the A/A pair hides."""
     found = [f"{100 * seen:.1f} % on {cell}" for cell, seen in facts["detectable"].items()]
     if not found:
@@ -75,7 +74,7 @@ def _detectable(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _twin_verdict(twins: dict[str, Any]) -> list[str]:
+def _twin_verdict(twins: dict[str, Twins]) -> list[str]:
     """Whether the package and the engine did the same, and which was faster, in one line."""
     if not twins:
         return []

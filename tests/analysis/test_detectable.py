@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from harness.analysis.detectable import detectable
-from harness.analysis.rows import load_rows, session_files
+from harness.analysis.rows import load_rows
 from harness.analysis.statistics import LogRatio
 from harness.commands.keep import unpack
+from harness.experiment.folder import Folder
 from harness.files import read_json
 from tests.workflow.test_smoke import ROOT
 
@@ -30,7 +31,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     root = tmp_path_factory.mktemp("mini") / "results"
     unpack(ROOT / "results/reference/mini", root)
     experiment = read_json(root / "tables/facts.json")["experiment"]
-    return detectable(load_rows(session_files(root, experiment))[0])
+    return detectable(load_rows(Folder(root).row_files(experiment))[0])
 
 
 def test_twice_the_detectable_slowdown_is_told_and_none_is_not(table: pd.DataFrame) -> None:

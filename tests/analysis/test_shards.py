@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.analysis.rows import load_rows, session_files
+from harness.analysis.rows import load_rows
 from harness.analysis.tables import write_tables
 from harness.commands.keep import keep, unpack
 from harness.errors import HarnessError
+from harness.experiment.folder import Folder
 from harness.files import read_json, read_jsonl, write_json, write_jsonl
 from tests.analysis.test_tables import _write_experiment
 
@@ -24,7 +25,7 @@ def _label(row: dict, shard: int) -> dict:
 def _sharded(root: Path) -> dict:
     """An experiment whose sessions are split by question."""
     whole = _write_experiment(root, {"small": 2.0})
-    for file in session_files(root, whole):
+    for file in Folder(root).row_files(whole):
         rows = read_jsonl(file)
         questions = sorted({row["question_id"] for row in rows})
         for shard in range(1, SHARDS + 1):
@@ -65,7 +66,7 @@ def test_kept_shards_give_their_tables_again(tmp_path: Path) -> None:
 
 def _refused(root: Path, experiment: dict) -> str:
     with pytest.raises(HarnessError) as caught:
-        load_rows(session_files(root, experiment))
+        load_rows(Folder(root).row_files(experiment))
     return str(caught.value)
 
 
@@ -74,14 +75,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "runs/small/gsm8k/session-2/shard-1.jsonl"
     gone.unlink()
     assert _refused(tmp_path, experiment) == f"{gone}: no such file"
-    there = [file for file in session_files(tmp_path, experiment) if file != gone]
+    there = [file for file in Folder(tmp_path).row_files(experiment) if file != gone]
     with pytest.raises(HarnessError, match="small/gsm8k, session 2: no rows of shard 1"):
         load_rows(there)
 
 
 def test_a_shard_in_another_s_place_is_named(tmp_path: Path) -> None:
     experiment = _sharded(tmp_path)
-    first, second = session_files(tmp_path, experiment)[:2]
+    first, second = Folder(tmp_path).row_files(experiment)[:2]
     shutil.copy(first, second)
     assert _refused(tmp_path, experiment) == f"{second}: a row of shard 1, expected its own"
     rows = [_label(row, 2) for row in read_jsonl(first)]
@@ -92,7 +93,7 @@ def test_a_shard_in_another_s_place_is_named(tmp_path: Path) -> None:
 
 def test_shards_of_another_split_are_refused(tmp_path: Path) -> None:
     experiment = _sharded(tmp_path)
-    file = session_files(tmp_path, experiment)[0]
+    file = Folder(tmp_path).row_files(experiment)[0]
     write_jsonl(file, [row | {"shards": 3} for row in read_jsonl(file)])
     expected = "small/gsm8k, session 1: split into [2, 3] shards, expected one number"
     assert _refused(tmp_path, experiment) == expected
@@ -100,7 +101,7 @@ def test_shards_of_another_split_are_refused(tmp_path: Path) -> None:
 
 def test_a_shard_of_another_machine_or_code_is_refused(tmp_path: Path) -> None:
     experiment = _sharded(tmp_path)
-    file = session_files(tmp_path, experiment)[1]
+    file = Folder(tmp_path).row_files(experiment)[1]
     provenance = read_json(file.with_suffix(".provenance.json"))
     write_json(file.with_suffix(".provenance.json"), provenance | {"sources": "y"})
     with pytest.raises(HarnessError, match="sessions differ in sources"):

@@ -9,10 +9,12 @@ import pytest
 
 from harness.analysis.draft_sizes import reach
 from harness.analysis.fairness import timed_together
-from harness.analysis.rows import load_rows, session_files
+from harness.analysis.preparation import Prepared
+from harness.analysis.rows import load_rows
 from harness.analysis.tables import write_tables
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
+from harness.experiment.folder import Folder
 from harness.files import read_json, write_json
 from harness.presentation.figures import write_figures
 
@@ -144,7 +146,7 @@ def test_sessions_of_one_model_had_one_target(tmp_path, key):
 def test_whether_costs_and_rows_are_of_one_machine_is_told(tmp_path):
     experiment = _write_experiment(tmp_path, {"small": 2.0})
     write_tables(experiment, tmp_path)
-    rows = load_rows(session_files(tmp_path, experiment))[0]
+    rows = load_rows(Folder(tmp_path).row_files(experiment))[0]
     (here,) = set(rows["fingerprint"])
     spent = tmp_path / "methods/small/fast/spent.json"
     for fingerprint, holds in (
@@ -153,8 +155,10 @@ def test_whether_costs_and_rows_are_of_one_machine_is_told(tmp_path):
         ({"fingerprint": "other"}, False),
     ):
         write_json(spent, {"tuning_seconds": 1.0} | fingerprint)
-        assert timed_together(tmp_path, ARMS, rows)["holds"] is holds
-    assert timed_together(tmp_path, ARMS[:2], rows)["holds"] is True, "no longer an arm"
+        assert timed_together(Prepared(Folder(tmp_path), {}), ARMS, rows)["holds"] is holds
+    assert timed_together(Prepared(Folder(tmp_path), {}), ARMS[:2], rows)["holds"] is True, (
+        "no longer an arm"
+    )
 
 
 def test_counts_leave_the_prefill_token_out(tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from harness.errors import HarnessError
+from harness.experiment.folder import Folder
 from harness.presentation.explain import (
     best_size_lines,
     budget_lines,
@@ -81,20 +82,20 @@ def test_what_methods_took_beside_what_they_may(tmp_path: Path) -> None:
         "m,firp,trained,300,90,400,24,1.5,2.0\nm,lookahead,,,130,400,14,0.8,1.2\n"
         "m,hf_assisted,trained,60,,,,,\nm,medusa,shipped,900,20,400,9,1.5,2.0\n",
     )
-    said, shipped = budget_lines(root)
+    said, shipped = budget_lines(Folder(root))
     assert "400 s for each method: FIRP 390 s, Lookahead 130 s, Medusa 20 s." in said
     assert "shipped with the target, after a training of Medusa 900 s" in shipped
-    header, row = prepared_rows(root, _summary())
+    header, row = prepared_rows(Folder(root), _summary())
     found = dict(zip(header, row, strict=True))
     assert (found["training s"], found["search s"]) == ("–", "130")
-    _, medusa = prepared_rows(root, _summary(method="medusa"))
+    _, medusa = prepared_rows(Folder(root), _summary(method="medusa"))
     assert medusa[2] == "900, shipped"
     assert (found["default"], found["tuned"], found["timed"]) == ("0.80", "1.20", "14")
-    assert prepared_rows(root, _summary(method="hf_generate")) == []
+    assert prepared_rows(Folder(root), _summary(method="hf_generate")) == []
 
 
 def test_a_length_that_is_never_reached_is_said_to_be_beyond_what_was_tried(tmp_path: Path) -> None:
-    assert reach_rows(tmp_path) == size_rows(tmp_path) == []
+    assert reach_rows(Folder(tmp_path)) == size_rows(Folder(tmp_path)) == []
     root = _tables(
         tmp_path,
         draft_size_reach="model,method,other,other_draft_size,acceptance_length,draft_size,"
@@ -102,14 +103,14 @@ def test_a_length_that_is_never_reached_is_said_to_be_beyond_what_was_tried(tmp_
         draft_size_curve="model,method,draft_size,predicted_acceptance_length,acceptance_length,"
         "speedup,rows_per_step\nm,firp,4,3.5,3.4,2.1,25\nm,firp,8,3.9,,,\n",
     )
-    _, beyond, reached = reach_rows(root)
+    _, beyond, reached = reach_rows(Folder(root))
     assert beyond[-2:] == ["more than 8", "–"]
     assert reached == ["Medusa", "4", "3.00", "FIRP", "2", "2.0"]
-    assert size_rows(root)[1:] == [["FIRP", "4", "3.500", "3.400", "25.0", "2.10"]]
+    assert size_rows(Folder(root))[1:] == [["FIRP", "4", "3.500", "3.400", "25.0", "2.10"]]
 
 
 def test_costs_are_told_beside_what_was_measured(tmp_path: Path) -> None:
-    assert cost_rows(tmp_path, "gsm8k") == best_size_lines(tmp_path) == []
+    assert cost_rows(Folder(tmp_path), "gsm8k") == best_size_lines(Folder(tmp_path)) == []
     root = _tables(
         tmp_path,
         cost_model="model,dataset,method,acceptance_length,predicted_step_ms,measured_step_ms,"
@@ -119,11 +120,11 @@ def test_costs_are_told_beside_what_was_measured(tmp_path: Path) -> None:
         "predicted_step_ms,predicted_speedup,timed_draft_size,timed_speedup\n"
         "m,firp,3,two_pass,3.126,4.4,2.44,4,2.02\nm,medusa,5,,3.4,4.5,2.6,,\n",
     )
-    assert cost_rows(root, "gsm8k")[1:] == [
+    assert cost_rows(Folder(root), "gsm8k")[1:] == [
         ["FIRP", "4.00", "5.50", "5.80", "2.50", "2.40", "3.10"]
     ]
-    assert cost_rows(root, "mtbench") == []
-    firp, medusa = best_size_lines(root)
+    assert cost_rows(Folder(root), "mtbench") == []
+    firp, medusa = best_size_lines(Folder(root))
     for part in ("3 drafts a step, two-pass: 3.13 tokens", "2.44", "timed, 4 was", "with 2.02"):
         assert part in firp
     assert "timed" not in medusa
@@ -136,7 +137,7 @@ def test_finalists_stand_before_what_a_first_look_flattered(tmp_path: Path) -> N
     trials = ["role,drafts,requests,speedup", ",3,10,1.3", ",5,96,1.1", "chosen,4,96,1.2"]
     (folder / "trials.csv").write_text("\n".join(trials))
     facts = {"experiment": {"methods": ["firp"], "models": ["m"]}}
-    (shown,) = _trials(tmp_path, facts)
+    (shown,) = _trials(Folder(tmp_path), facts)
     assert [row[2] for row in shown["rows"]] == ["drafts", "4", "5", "3"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from harness.experiment.folder import Folder
 from harness.presentation import draft_figures, speed_figures
 from harness.presentation.figures import coverage
 from harness.presentation.style import (
@@ -26,10 +27,10 @@ from harness.presentation.wording import NAMES
 from methods import METHODS
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "results/reference/mini"
+KEPT = Folder(ROOT / "results/reference/mini")
 TEMPLATE = (ROOT / "workflows/report.typ").read_text()
 MTBENCH = {"dataset": "mtbench"}
-FIGURES: dict[str, Callable[[Path], Figure | None]] = {
+FIGURES: dict[str, Callable[[Folder], Figure | None]] = {
     "speedup": speed_figures.speedup,
     "speedup_mtbench": partial(speed_figures.speedup, **MTBENCH),
     "question_speedup_mtbench": partial(speed_figures.question_speedup, **MTBENCH),

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.preparation import prepared_as_told
+from harness.experiment.folder import Folder
 from harness.files import write_json
 from harness.presentation.used import used
 
@@ -27,4 +29,4 @@ def test_in_a_few_words(
     tmp_path: Path, arm: str, method: str, setting: dict[str, Any], said: str
 ) -> None:
     write_json(tmp_path / "methods/m" / method / "setting.json", setting)
-    assert used(tmp_path, "m", arm) == said
+    assert used(prepared_as_told(Folder(tmp_path), None), "m", arm) == said

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from pypdf import PdfReader
 
+from harness.analysis.preparation import prepared_as_told
+from harness.experiment.folder import Folder
 from harness.presentation.used import used
 from harness.presentation.wording import name_of
 from methods import METHODS
@@ -83,7 +85,9 @@ def test_every_arm_is_in_the_summary_with_identical_answers(finished: Path) -> N
 
 @pytest.mark.parametrize("dataset", ["mtbench", "gsm8k", "xsum"])
 def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) -> None:
-    summary = pd.read_csv(finished / "results/smoke/tables/summary.csv")
+    folder = Folder(finished / "results/smoke")
+    summary = folder.read_csv(folder.table("summary"))
+    prepared = prepared_as_told(folder, folder.read_json(folder.facts)["uses"])
     pages = PdfReader(finished / "reports" / f"{dataset}.pdf").pages
     text = re.sub(r"\s+", " ", pages[0].extract_text())  # the first page holds the result
     for _, line in summary[summary["dataset"] == dataset].iterrows():
@@ -95,7 +99,7 @@ def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) 
             f"{line['acceptance_length']:.2f}",
             f"{line['draft_size']:.1f}",
         ]
-        setting = used(finished / "results/smoke", "mini", line["method"])
+        setting = used(prepared, "mini", line["method"])
         name = f"{name_of(line['method'])} {setting}".strip()
         assert f"{name} {' '.join(row)}" in text
         row[0] = f"{line['tokens_per_second'] + 0.1:,.1f}"
