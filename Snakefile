@@ -7,10 +7,9 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 from harness.environment import unfit
-from harness.numbers import with_numbers
 from harness.presentation.jobs import held_by_another, speak_in_words
 
 min_version("9.17")
@@ -24,10 +23,6 @@ if not workflow.deployment_settings.deployment_method and (reason := unfit()):
 if "experiment" not in config:
 
     configfile: "workflows/config/mini.yaml"
-
-
-config.update(with_numbers(config))
-validate(config, "workflows/config/schema.yaml")
 
 
 include: "workflows/rules/common.smk"
@@ -45,7 +40,7 @@ include: "workflows/rules/engine.smk"
 onstart:
     workflow.scheduler.job_rate_limiter = None
     speak_in_words(logger)
-    if line := held_by_another(Path("reports"), config["experiment"]):
+    if line := held_by_another(Path("reports"), EXPERIMENT.experiment):
         logger.info(line)
 
 

@@ -24,7 +24,7 @@ STAGES = {
     "tables, figures and reports": analysis,
     "the engine by itself": engine,
 }
-SPEAKING = ("decode", "summary")  # what they print is for people, or JSON already
+SPEAKING = ("decode", "summary", "schema")  # what they print is for people, or JSON already
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -174,11 +174,30 @@ def checked(kind: type[T], value: Any, where: str, *, strict: bool = True) -> T:
         found: T = _adapter(cast(Any, kind)).validate_python(value, strict=strict)
         return found
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise HarnessError(
-            f"{where}: {place or 'value'}: {first['msg']}, found {first['input']!r:.60}"
-        ) from None
+        raise HarnessError(_first(error, where)) from None
+
+
+def parsed(kind: type[T], value: Any, where: str) -> T:
+    """``value``, as JSON has it, as ``kind``: lists may be tuples, and mappings dataclasses, but no
+    text is a number. ``where`` names it.
+    """
+    try:
+        found: T = _adapter(cast(Any, kind)).validate_json(
+            json.dumps(value, default=repr), strict=True
+        )
+        return found
+    except ValidationError as error:
+        raise HarnessError(_first(error, where)) from None
+
+
+def _first(error: ValidationError, where: str) -> str:
+    """The first of the errors in one line; those of our own checks say all there is to say."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{where}: {place}: {said}" if place else f"{where}: {said}"
+    return f"{where}: {place or 'value'}: {said}, found {first['input']!r:.60}"
 
 
 @lru_cache

@@ -14,47 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from harness.engine.supported import require_supported
 from harness.errors import HarnessError, first_line, in_our_words
+from harness.experiment.steps import GgufSource
 from harness.files import replacing_files, sha256_file, write_json
 
 RECORD = "record.json"
 _BYTES = 4  # of a float32 number
-_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
-class GgufSource:
-    """A GGUF file: a local one (``path``), or ``file`` inside a package's wheel of ``version``.
-
-    ``sha256`` is that of the GGUF file; a wheel's must be named, since it comes from elsewhere.
-    """
-
-    path: str | None = None
-    package: str | None = None
-    version: str | None = None
-    file: str | None = None
-    sha256: _Sha256 | None = None
-
-    def __post_init__(self) -> None:
-        wheel = (self.package, self.version, self.file, self.sha256)
-        if all(wheel) == bool(self.path) or (self.path and any(wheel[:3])):
-            raise HarnessError(
-                "gguf: expected either path (a local file), or package, version, file and sha256 "
-                "(a file inside a wheel)"
-            )
-
-    @property
-    def where(self) -> str:
-        """The file as errors and records name it."""
-        return self.path or f"{self.package}=={self.version}: {self.file}"
 
 
 def fetch(source: GgufSource, out: Path) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from harness.decoder import Decoder, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import checked
+from harness.files import checked, parsed
 from harness.measure.step_cost import ForwardCost
 from harness.numbers import with_numbers
 
@@ -94,30 +94,11 @@ def parse_settings(name: str, method: Method, given: dict[str, Any] | None) -> A
 
     Lists become tuples, since settings are frozen.
     """
-    given = dict(checked(dict[str, Any], with_numbers(given or {}), f"methods.{name}"))
-    types = get_type_hints(method.settings)
+    where = f"methods.{name}"
+    given = with_numbers(checked(dict[str, Any], given or {}, where))
     known = {f.name for f in fields(method.settings)}
-    for key, value in given.items():
+    for key in given:
         if key not in known:
             expected = ", ".join(sorted(known)) or "none"
-            raise HarnessError(f"methods.{name}: unknown setting '{key}'; expected {expected}")
-        if isinstance(value, list):
-            given[key] = value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        if not _fits(value, types[key]):
-            wanted = getattr(types[key], "__name__", str(types[key]))
-            raise HarnessError(f"methods.{name}.{key}: {value!r}, expected {wanted}")
-    return method.settings(**given)
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a YAML value suits an annotation: int, float, bool, str, tuple[...] or a union."""
-    if wanted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if wanted is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(wanted, type) and not get_args(wanted):
-        return isinstance(value, wanted)
-    origin = getattr(wanted, "__origin__", None)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(v, get_args(wanted)[0]) for v in value)
-    return any(_fits(value, option) for option in get_args(wanted))
+            raise HarnessError(f"{where}: unknown setting '{key}'; expected {expected}")
+    return parsed(method.settings, given, where)

@@ -10,12 +10,14 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from harness.__main__ import main
-from harness.data.questions import Source, load_questions
+from harness.data.questions import load_questions
 from harness.engine.target import Target
 from harness.errors import HarnessError
+from harness.experiment.steps import Source
 from methods.firp.projections import Layout, Projections, load, save
 from tests.models import tiny_model
 
+INTEGER = "methods.firp: batch: Input should be a valid integer, found 'ten'"
 TARGET = Path(__file__).resolve().parents[1] / "workflows" / "resources" / "mini-target"
 
 
@@ -40,7 +42,10 @@ def freeze(capsys: pytest.CaptureFixture[str], folder: Path, model: dict, source
     [
         ({"nope": {}}, "method 'nope': expected one of autoregressive"),
         ({"firp": {"depht": 3}}, "methods.firp: unknown setting 'depht'; expected batch, bias"),
-        ({"firp": {"batch": "ten"}}, "methods.firp.batch: 'ten', expected int"),
+        (
+            {"firp": {"batch": "ten"}},
+            INTEGER,
+        ),
         ({"firp": {"passes": ["three"]}}, "methods.firp.passes: 'three', expected combined"),
         ({"firp": {"entry_layers": [3, 1]}}, "firp entry_layers: [3, 1], expected one ascending"),
         ({"firp": {"feed": "pseudo"}}, "firp feed: 'pseudo', expected real or previous"),

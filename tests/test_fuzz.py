@@ -15,9 +15,10 @@ from harness.analysis.rows import load_rows
 from harness.cli.common import parse_arms, parse_spec
 from harness.data.answers import read_answers
 from harness.data.prompts import hash_ids, read_prompts
-from harness.data.questions import Source, load_questions
+from harness.data.questions import load_questions
 from harness.engine.target import Target
 from harness.enginebench.predicted import predict, read_measured, read_profile
+from harness.experiment.steps import Source
 from harness.method import parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer
 from harness.published.files import read_answer_file

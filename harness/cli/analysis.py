@@ -4,19 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
-
 from harness.cli.common import command, parse_json
-from harness.files import Name, checked
-
-
-class _Experiment(TypedDict):
-    """Names that become parts of paths; the rest is for the reports."""
-
-    experiment: Name
-    models: list[Name]
-    datasets: dict[Name, Any]
-    methods: list[Name]
+from harness.experiment.steps import Outline
+from harness.files import checked
 
 
 def add(commands: Any) -> None:
@@ -83,9 +73,8 @@ def _sweep_table(options: argparse.Namespace) -> None:
 def _tables(options: argparse.Namespace) -> None:
     from harness.analysis.tables import write_tables
 
-    experiment = parse_json(options.experiment, "--experiment")
-    checked(_Experiment, experiment, "--experiment")
-    write_tables(experiment, options.root)
+    outline = checked(Outline, parse_json(options.experiment, "--experiment"), "--experiment")
+    write_tables(outline, options.root)
 
 
 def _coverage(options: argparse.Namespace) -> None:

@@ -2,9 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, NotRequired
-
-from typing_extensions import TypedDict
+from typing import Any
 
 from harness.cli.common import (
     command,
@@ -15,25 +13,8 @@ from harness.cli.common import (
     use_threads,
 )
 from harness.experiment.arms import Settings, parse_arm
-from harness.files import Name, checked
-
-
-class _Labels(TypedDict):
-    """What every row of a session says of its place."""
-
-    experiment: Name
-    model: Name
-    dataset: Name
-    session: int
-    shard: NotRequired[int]
-    shards: NotRequired[int]
-
-
-class _Session(TypedDict):
-    labels: _Labels
-    seed: int
-    max_new_tokens: int
-    warmup: int
+from harness.experiment.steps import SessionStep
+from harness.files import checked
 
 
 def add(commands: Any) -> None:
@@ -191,6 +172,5 @@ def _session(options: argparse.Namespace) -> None:
     use_threads(options.threads)
     files = SessionFiles(options.prompts, options.warmup, options.folders, options.out)
     arms = parse_arms(options.methods)
-    given = parse_json(options.options, "--options")
-    checked(_Session, given, "--options")
-    measure_session(parse_spec(options.model), arms, files, given)
+    step = checked(SessionStep, parse_json(options.options, "--options"), "--options")
+    measure_session(parse_spec(options.model), arms, files, step)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.common import command, parse_caps, parse_json, parse_spec, use_threads
-from harness.files import checked
+from harness.experiment.steps import Freeze
+from harness.files import parsed
 
 
 def add(commands: Any) -> None:
@@ -23,10 +24,10 @@ def add(commands: Any) -> None:
 
 
 def _freeze(options: argparse.Namespace) -> None:
-    from harness.commands.prompts import Frozen, freeze_splits
+    from harness.commands.prompts import freeze_splits
 
     use_threads(options.threads)
-    given = checked(list[Frozen], parse_json(options.splits, "--splits"), "--splits", strict=False)
+    given = parsed(list[Freeze], parse_json(options.splits, "--splits"), "--splits")
     freeze_splits(parse_spec(options.model), given)
 
 

@@ -1,14 +1,19 @@
 """Making a target, and the text that it is asked."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from harness.cli.common import command, parse_json, use_threads
+from harness.experiment.steps import GgufSource
+from harness.files import parsed
 
 
 def add(commands: Any) -> None:
     """Steps that make a target or the text that it is asked."""
+    command(commands, "schema", "the JSON schema of a config, every key described", _schema)
+
     add = command(commands, "stand-in", "generate a stand-in question set", _stand_in)
     add("--dataset", required=True)
     add("--split", required=True)
@@ -30,6 +35,12 @@ def add(commands: Any) -> None:
     add("--out", required=True, type=Path)
 
 
+def _schema(options: argparse.Namespace) -> None:
+    from harness.experiment.config import Experiment
+
+    print(json.dumps(Experiment.model_json_schema(), indent=2))
+
+
 def _stand_in(options: argparse.Namespace) -> None:
     from harness.commands.stand_in import make_stand_in
 
@@ -44,11 +55,10 @@ def _rebuild(options: argparse.Namespace) -> None:
 
 
 def _fetch_gguf(options: argparse.Namespace) -> None:
-    from harness.files import checked
-    from harness.gguf import GgufSource, fetch
+    from harness.gguf import fetch
 
     given = parse_json(options.source, "--source")
-    print(fetch(checked(GgufSource, given, "gguf", strict=False), options.out))
+    print(fetch(parsed(GgufSource, given, "gguf"), options.out))
 
 
 def _pretrain(options: argparse.Namespace) -> None:

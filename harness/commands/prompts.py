@@ -1,11 +1,8 @@
 """Freezing prompts, and the target's own answers to them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from harness.data.answers import greedy_answers, write_answers
@@ -17,9 +14,9 @@ from harness.data.prompts import (
     require_known_ids,
     write_prompts,
 )
-from harness.data.questions import Source, load_questions
-from harness.datasets.base import Question
+from harness.data.questions import load_questions
 from harness.engine.target import Target
+from harness.experiment.steps import Freeze, Split
 from harness.files import TokenId, checked, read_json, write_json
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids, vocabulary
 
@@ -31,50 +28,15 @@ class _FirstTurn(TypedDict):
     ids: list[TokenId]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A dataset's split: where it is, how it is prompted and which prompts are too long.
-
-    ``source`` and ``few_shot`` are the parts of a :class:`Source`.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    dataset: str
-    source: dict[str, Any]
-    few_shot: dict[str, Any] | None
-    longest_prompt: int
-
-
 def _format(spec: ModelSpec, split: Split) -> Format:
     shots: tuple[tuple[str, str], ...] = ()
     if split.few_shot:
-        questions = _questions(split.dataset, split.few_shot)
+        questions = load_questions(split.dataset, split.few_shot)
         shots = tuple((q.turns[0], q.references[0]) for q in questions)
     return Format(load_tokenizer(spec), spec.chat, shots)
 
 
-def _questions(dataset: str, source: dict[str, Any]) -> list[Question]:
-    return load_questions(dataset, checked(Source, source, "source", strict=False))
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A split and where its frozen prompts go.
-
-    ``first_turns``: where the target's own answers to first turns go, for data sets with a second
-    one; they are ``cap`` tokens long at most.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    split: Split
-    out: str
-    first_turns: str | None = None
-    cap: int = 0
-
-
-def freeze_splits(spec: ModelSpec, given: Sequence[Frozen]) -> None:
+def freeze_splits(spec: ModelSpec, given: Sequence[Freeze]) -> None:
     """Freeze the prompts of several splits; the target is loaded if one has second turns."""
     loaded: list[Target] = []
     for one in given:
@@ -85,20 +47,20 @@ def freeze_splits(spec: ModelSpec, given: Sequence[Frozen]) -> None:
 def freeze_prompts(spec: ModelSpec, split: Split, answers: dict[str, str], out: Path) -> None:
     """Freeze a split's prompts; ``answers`` are those to first turns, by prompt id."""
     form = _format(spec, split)
-    questions = _questions(split.dataset, split.source)
+    questions = load_questions(split.dataset, split.source)
     prompts = make_prompts(split.dataset, questions, form, answers)
     require_known_ids(prompts, vocabulary(spec))
     kept, dropped = drop_long(prompts, split.longest_prompt)
     write_prompts(out, kept, dropped)
 
 
-def _first_turns(spec: ModelSpec, one: Frozen, loaded: list[Target]) -> dict[str, str]:
+def _first_turns(spec: ModelSpec, one: Freeze, loaded: list[Target]) -> dict[str, str]:
     """The target's greedy answers to the first turns that a second one follows; writes them.
 
     ``loaded`` keeps the target for the splits to come.
     """
     split, form = one.split, _format(spec, one.split)
-    questions = [q for q in _questions(split.dataset, split.source) if q.turns[1:]]
+    questions = [q for q in load_questions(split.dataset, split.source) if q.turns[1:]]
     first = make_prompts(split.dataset, questions, form, {})
     require_known_ids(first, vocabulary(spec))
     prompts, _ = drop_long(first, split.longest_prompt)

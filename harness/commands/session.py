@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness.commands.arms import build_decoders, most_rows
 from harness.data.prompts import read_prompts, shard_of
@@ -13,6 +12,7 @@ from harness.engine.weights import library
 from harness.errors import HarnessError
 from harness.experiment.arms import Arms
 from harness.experiment.records import Header, Provenance, Record, is_failure
+from harness.experiment.steps import SessionStep
 from harness.files import sha256_file, sha256_json, write_json
 from harness.measure.audit import audit, finite
 from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
@@ -34,12 +34,11 @@ def measure_session(
     spec: ModelSpec,
     arms: Arms,
     files: SessionFiles,
-    options: dict[str, Any],
+    options: SessionStep,
 ) -> None:
     """Run one session; writes rows to ``files.out`` and provenance beside it.
 
-    ``options``: labels, seed, max_new_tokens, warmup (number of prompts). Where the labels name a
-    shard, only its questions are measured.
+    Where the labels of ``options`` name a shard, only its questions are measured.
     """
     sources = source_hash()  # of what runs, whatever is edited while the model loads
     spec = spec.pinned()

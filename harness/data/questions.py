@@ -2,46 +2,17 @@
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-from pydantic import ConfigDict
 
 from harness.datasets import find_dataset
 from harness.datasets.base import Layout, Question
 from harness.errors import HarnessError, first_line
+from harness.experiment.steps import Source
 
 # Reading a question file takes a moment; a bar for it only hides what matters in the logs.
 datasets.disable_progress_bars()
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a split's records are. Exactly one of ``path`` (local file) and ``hub`` (id).
-
-    ``skip`` and ``first`` cut the split, of what is left every ``every``-th record is taken;
-    ``name`` / ``revision`` / ``split`` are the hub's. ``file`` is where a folder of question sets
-    holds the same records (``data`` in a config).
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    path: str | None = None
-    hub: str | None = None
-    name: str | None = None
-    revision: str | None = None
-    split: str | None = None
-    skip: int = 0
-    first: int | None = None
-    every: int = 1
-    file: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.path is None) == (self.hub is None):
-            raise HarnessError(f"data source {self}: expected exactly one of path and hub")
-        if self.hub is not None and self.split is None:
-            raise HarnessError(f"data source '{self.hub}': no split, expected the name of one")
 
 
 def load_questions(dataset: str, source: Source) -> list[Question]:

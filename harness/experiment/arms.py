@@ -66,6 +66,11 @@ class Arm:
         return self.entry.trained and not self.uses
 
     @property
+    def tuned(self) -> bool:
+        """Whether its setting is chosen by a tuning of its own."""
+        return self.entry.tuned
+
+    @property
     def training(self) -> Settings:
         """The settings that its training reads: a change of another one trains nothing anew."""
         return {key: self.settings[key] for key in self.settings if key not in self.entry.tuning}

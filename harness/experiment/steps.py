@@ -3,11 +3,132 @@
 Every type here goes to a job as JSON on its command line, and is read back from it.
 """
 
-from typing import NotRequired
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, NotRequired
 
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from harness.errors import HarnessError
+from harness.experiment.records import Labels
 from harness.files import Name
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a split's records are. Exactly one of ``path`` (a local .jsonl, .json or .parquet file
+    with the hub's columns) and ``hub`` (id of a data set).
+
+    ``skip`` and ``first`` cut the split, of what is left every ``every``-th record is taken;
+    ``name`` (of a configuration), ``revision`` and ``split`` are the hub's. ``file`` is where a folder of
+    question sets holds the same records (``data`` in a config).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    path: str | None = None
+    hub: str | None = None
+    name: str | None = None
+    revision: str | None = None
+    split: str | None = None
+    skip: Annotated[int, Field(ge=0)] = 0
+    first: Annotated[int, Field(ge=1)] | None = None
+    every: Annotated[int, Field(ge=1)] = 1
+    file: str | None = None
+
+    def within(self, folder: Path) -> "Source":
+        """The same records from their file in ``folder``, in place of the hub."""
+        if self.file is None:
+            return self
+        path = folder / self.file
+        if not path.is_file():
+            raise HarnessError(f"data: no file {path}, expected records of {self.hub} there")
+        return Source(str(path), skip=self.skip, first=self.first, every=self.every)
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.hub is None):
+            raise HarnessError(f"data source {self}: expected exactly one of path and hub")
+        if self.hub is not None and self.split is None:
+            raise HarnessError(f"data source '{self.hub}': no split, expected the name of one")
+
+
+@dataclass(frozen=True, slots=True)
+class GgufSource:
+    """A GGUF file: a local one (``path``), or ``file`` inside a package's wheel of ``version``.
+
+    ``sha256`` is that of the GGUF file; a wheel's must be named, since it comes from elsewhere.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    path: str | None = None
+    package: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    version: Annotated[str, Field(pattern="^[0-9A-Za-z.+!-]+$")] | None = None
+    file: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    def __post_init__(self) -> None:
+        wheel = (self.package, self.version, self.file, self.sha256)
+        if all(wheel) == bool(self.path) or (self.path and any(wheel[:3])):
+            raise HarnessError(
+                "gguf: expected either path (a local file), or package, version, file and sha256 "
+                "(a file inside a wheel)"
+            )
+
+    @property
+    def where(self) -> str:
+        """The file as errors and records name it."""
+        return self.path or f"{self.package}=={self.version}: {self.file}"
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What is named, as a config has it."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A dataset's split: where it is, how it is prompted and which prompts are too long.
+
+    ``few_shot``: whose questions and reference answers are put before each question.
+    ``longest_prompt`` in tokens.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    dataset: str
+    source: Source
+    longest_prompt: int
+    few_shot: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A split and where its frozen prompts go.
+
+    ``first_turns``: where the target's own answers to first turns go, for data sets with a second
+    one; they are ``cap`` tokens long at most.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    split: Split
+    out: str
+    first_turns: str | None = None
+    cap: int = 0
+
+
+class SessionStep(TypedDict):
+    """A session or a shard of one: its place, the seed of its orders of the arms, the cap of
+    answers in tokens, and how many prompts every arm decodes before.
+    """
+
+    labels: Labels
+    seed: int
+    max_new_tokens: int
+    warmup: int
 
 
 class Cap(TypedDict):
@@ -44,5 +165,5 @@ class Outline(TypedDict):
     dtype: NotRequired[str]
     device: NotRequired[str]
     draft_sizes: DraftSizes
-    weights: NotRequired[dict[Name, str]]
+    weights: NotRequired[Mapping[Name, str]]
     variants: NotRequired[dict[Name, Name]]

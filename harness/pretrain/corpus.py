@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from harness.data.questions import Source, load_questions
+from harness.data.questions import load_questions
 from harness.errors import HarnessError
+from harness.experiment.steps import Source
 from harness.files import replacing_files, sha256_file, write_json
 from harness.pretrain.packing import encode, pack
 from harness.pretrain.tokenizer import train_tokenizer

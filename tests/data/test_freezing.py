@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from harness.commands import prompts as commands
-from harness.commands.prompts import Frozen, Split, answer_prompts, freeze_splits
+from harness.commands.prompts import answer_prompts, freeze_splits
 from harness.commands.stand_in import make_stand_in
 from harness.data.prompts import read_prompts
 from harness.errors import HarnessError
+from harness.experiment.steps import Freeze, Source, Split
 from harness.files import write_json, write_jsonl
 from harness.models import ModelSpec
 
@@ -18,15 +19,15 @@ SPEC = ModelSpec(path=str(ROOT / "workflows/resources/mini-target"))
 CAPS = {"mtbench": 12, "gsm8k": 12}
 
 
-def _given(folder: Path) -> list[Frozen]:
+def _given(folder: Path) -> list[Freeze]:
     """Two questions of two turns, and two of one."""
     found = []
     for name in CAPS:
         questions = folder / f"{name}.questions.jsonl"
         make_stand_in(name, "tune", 2, 0, questions)
         turns = str(folder / "turns.json") if name == "mtbench" else None
-        split = Split(name, {"path": str(questions)}, None, 320)
-        found.append(Frozen(split, str(folder / f"{name}.jsonl"), turns, CAPS[name]))
+        split = Split(name, Source(str(questions)), 320)
+        found.append(Freeze(split, str(folder / f"{name}.jsonl"), turns, CAPS[name]))
     return found
 
 
@@ -55,9 +56,9 @@ def test_conversations_of_one_turn_get_no_first_answer(
     said = [{"messages": [{"role": "user", "content": f"hello {n}"}]} for n in range(2)]
     write_jsonl(tmp_path / "chat.jsonl", said)
     monkeypatch.setattr(commands, "load_target", lambda spec: pytest.fail("nothing to decode"))
-    split = Split("mtbench", {"path": str(tmp_path / "chat.jsonl")}, None, 320)
+    split = Split("mtbench", Source(str(tmp_path / "chat.jsonl")), 320)
     turns = str(tmp_path / "turns.json")
-    freeze_splits(SPEC, [Frozen(split, str(tmp_path / "chat.prompts.jsonl"), turns, 12)])
+    freeze_splits(SPEC, [Freeze(split, str(tmp_path / "chat.prompts.jsonl"), turns, 12)])
     assert len(read_prompts(tmp_path / "chat.prompts.jsonl")) == 2
     assert json.loads((tmp_path / "turns.json").read_text()) == {}
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.questions import Source, load_questions
+from harness.data.questions import load_questions
 from harness.datasets import find_dataset, shown_name
 from harness.datasets.base import Question
 from harness.errors import HarnessError
+from harness.experiment.steps import Source
 
 
 def load(folder: Path, *records: dict) -> list[Question]:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from harness.__main__ import main
-from harness.commands.prompts import Split, freeze_prompts
+from harness.commands.prompts import freeze_prompts
 from harness.commands.stand_in import make_stand_in
 from harness.data.answers import write_answers
 from harness.data.prompts import read_prompts
+from harness.experiment.steps import Source, Split
 from harness.models import ModelSpec
 from tests.faults.stages import ROOT
 
@@ -24,11 +25,11 @@ TRAINING = {"training_steps": 6, "batch": 2, "evaluate_every": 2, "entry_layers"
 
 
 def prompts(folder: Path) -> Path:
-    """Frozen prompts of a stand-in."""
+    """Freeze prompts of a stand-in."""
     file = folder / "prompts.jsonl"
     if not file.exists():
         make_stand_in("gsm8k", "test", PROMPTS, 0, folder / "questions.jsonl")
-        split = Split("gsm8k", {"path": str(folder / "questions.jsonl")}, None, 300)
+        split = Split("gsm8k", Source(str(folder / "questions.jsonl")), 300)
         freeze_prompts(ModelSpec(path=TARGET), split, {}, file)
     return file
 

@@ -4,29 +4,32 @@ import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 from transformers import CompileConfig, LlamaForCausalLM
 
 from harness.__main__ import main
 from harness.decoder import Decoder, Request, StepRecord, collect
+from harness.engine.layers import CHOICES
+from harness.engine.stack import EXECUTIONS
 from harness.engine.target import Target
+from harness.engine.weights import WEIGHTS
 from harness.enginebench import arms, bandwidth, command
 from harness.enginebench.bandwidth import COPIES, SAMPLES, copy_rates, weight_bytes
 from harness.enginebench.command import Subject, measure
 from harness.enginebench.rounds import Grid, Round, as_round, time_rounds
 from harness.enginebench.shapes import SHAPES, random_target
 from harness.errors import HarnessError
+from harness.experiment.config import Engine, Model
 from harness.measure import timing
 from harness.measure.timing import TimedRun
+from harness.models import DEVICE_MAPS
 from harness.pretrain.train import Shape, llama_config
 from methods.hf.generate import HfGenerate
 from tests.models import tiny_model
-from tests.workflow.test_smoke import ROOT
 
 SHAPE = Shape(layers=3, width=32, heads=4, inner=48, vocab=61, context=512, tied=False)
 REQUEST = Request((5, 7, 11, 13), 6, frozenset())
@@ -71,8 +74,15 @@ def test_shapes_have_the_published_numbers_of_parameters(shape: str, count: int)
 
 
 def test_the_config_s_shapes_are_those_that_exist() -> None:
-    schema = yaml.safe_load((ROOT / "workflows/config/schema.yaml").read_text())
-    assert schema["properties"]["engine"]["properties"]["shapes"]["items"]["enum"] == list(SHAPES)
+    def named(part: type, field: str) -> tuple[str, ...]:
+        (choices,) = (one for one in get_args(part.__annotations__[field]) if get_args(one))
+        return get_args(choices)
+
+    assert get_args(get_args(Engine.__annotations__["shapes"])[0]) == tuple(SHAPES)
+    assert named(Model, "execution") == EXECUTIONS
+    assert named(Model, "layers") == CHOICES
+    assert named(Model, "weights") == WEIGHTS
+    assert named(Model, "device_map") == DEVICE_MAPS
 
 
 def test_random_weights_are_in_their_dtype_and_the_same_each_time() -> None:

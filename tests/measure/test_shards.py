@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.commands import session
-from harness.commands.prompts import Split, freeze_prompts
+from harness.commands.prompts import freeze_prompts
 from harness.commands.session import SessionFiles, measure_session
 from harness.commands.stand_in import make_stand_in
 from harness.data.prompts import Prompt, hash_ids, shard_of
@@ -19,6 +19,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import BUCKET, Target
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm, parse_arm
+from harness.experiment.steps import Source, Split
 from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
 from harness.method import Method
@@ -103,7 +104,7 @@ def _question_file(folder: Path, count: int) -> tuple[ModelSpec, Path]:
     """mini's target, and prompts frozen for it."""
     make_stand_in("gsm8k", "test", count, 0, folder / "questions.jsonl")
     spec = ModelSpec(path=str(ROOT / "workflows/resources/mini-target"))
-    split = Split("gsm8k", {"path": str(folder / "questions.jsonl")}, None, 300)
+    split = Split("gsm8k", Source(str(folder / "questions.jsonl")), 300)
     freeze_prompts(spec, split, {}, folder / "prompts.jsonl")
     return spec, folder / "prompts.jsonl"
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from harness.commands.parts import RECORD, take_parts
-from harness.commands.prompts import Frozen, Split, answer_prompts, freeze_splits
+from harness.commands.prompts import answer_prompts, freeze_splits
 from harness.commands.stand_in import make_stand_in
 from harness.data.answers import read_answers
 from harness.engine.target import Target
 from harness.experiment.arms import Arms, parse_arm
+from harness.experiment.steps import Freeze, Source, Split
 from harness.method import Answer
 from harness.models import ModelSpec, load_target
 from methods.firp.projections import load as load_maps
@@ -42,10 +43,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
     for name, spec in MINI["datasets"].items():
         questions = folder / f"{name}.questions.jsonl"
         make_stand_in(name, "tune", spec["stand_in"]["tune"], MINI["seed"], questions)
-        split = Split(name, {"path": str(questions)}, None, spec["longest_prompt"])
+        split = Split(name, Source(str(questions)), spec["longest_prompt"])
         caps[name] = spec["max_new_tokens"]
         turns = str(folder / "turns.json") if name == "mtbench" else None
-        frozen.append(Frozen(split, str(folder / f"{name}.jsonl"), turns, caps[name]))
+        frozen.append(Freeze(split, str(folder / f"{name}.jsonl"), turns, caps[name]))
     freeze_splits(SPEC, frozen)
     prompts, out = [Path(one.out) for one in frozen], folder / "answers.jsonl"
     answer_prompts(SPEC, prompts, [folder / "turns.json"], caps, out)

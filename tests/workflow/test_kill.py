@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.prompts import Split, freeze_prompts
+from harness.commands.prompts import freeze_prompts
 from harness.commands.stand_in import make_stand_in
+from harness.experiment.steps import Source, Split
 from harness.models import ModelSpec
 from tests.workflow.killing import kill_once_measured, whole_prompts
 
@@ -21,7 +22,7 @@ def session(tmp_path: Path) -> list[str]:
     """Command of a session of ten prompts, whose inputs lie in ``tmp_path``."""
     make_stand_in("gsm8k", "test", PROMPTS, 0, tmp_path / "questions.jsonl")
     source = {"path": str(tmp_path / "questions.jsonl")}
-    split = Split("gsm8k", source, None, 300)
+    split = Split("gsm8k", Source(**source), 300)
     freeze_prompts(ModelSpec(path=TARGET), split, {}, tmp_path / "prompts.jsonl")
     labels = {"experiment": "x", "model": "mini", "dataset": "gsm8k", "session": 1}
     options = {"labels": labels, "seed": 1, "max_new_tokens": 40, "warmup": 1}

@@ -102,7 +102,8 @@ def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) 
         setting = used(prepared, "mini", line["method"])
         name = f"{name_of(line['method'])} {setting}".strip()
         assert f"{name} {' '.join(row)}" in text
-        row[0] = f"{line['tokens_per_second'] + 0.1:,.1f}"
+        # not 0.1, which rounding may take away
+        row[0] = f"{line['tokens_per_second'] + 0.2:,.1f}"
         assert f"{name} {' '.join(row)}" not in text, "control: another number"
 
 

@@ -1,26 +1,26 @@
 # The engine itself, by shapes with random weights and by models; a target of its own, not in `all`.
-ENGINE = config["engine"]
+ENGINE = EXPERIMENT.engine
 
 
 rule engine:
     input:
-        collect(f"{ROOT}/engine/{{bench}}/engine.json", bench=BENCHED),
+        collect(FOLDER.engine("{bench}", "engine.json"), bench=BENCHED),
         collect(
-            f"{ROOT}/engine/{{bench}}/predicted.csv", bench=BENCHED if ENGINE["acceptance"] else []
+            FOLDER.engine("{bench}", "predicted.csv"), bench=BENCHED if ENGINE.acceptance else []
         ),
 
 
 rule bench_engine:
     input:
-        model=engine_files,
+        model=lambda wc: PLAN.bench_files(wc.bench),
     output:
-        measured=f"{ROOT}/engine/{{bench}}/engine.json",
-        forwards=f"{ROOT}/engine/{{bench}}/forwards.csv",
-        steps=f"{ROOT}/engine/{{bench}}/steps.csv",
-        figure=f"{ROOT}/engine/{{bench}}/engine.svg",
-        text=f"{ROOT}/engine/{{bench}}/engine.md",
+        measured=FOLDER.engine("{bench}", "engine.json"),
+        forwards=FOLDER.engine("{bench}", "forwards.csv"),
+        steps=FOLDER.engine("{bench}", "steps.csv"),
+        figure=FOLDER.engine("{bench}", "engine.svg"),
+        text=FOLDER.engine("{bench}", "engine.md"),
     log:
-        f"{ROOT}/logs/engine/{{bench}}.log",
+        FOLDER.log("engine", "{bench}"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -28,10 +28,10 @@ rule bench_engine:
         gpu=GPUS,
         slurm_extra=ALONE,
     params:
-        torch_threads=config["threads"],
-        subject=engine_subject,
-        where=["--dtype", config["dtype"], "--device", config["device"]],
-        grid=engine_grid(),
+        torch_threads=EXPERIMENT.threads,
+        subject=lambda wc: PLAN.bench_subject(wc.bench),
+        where=["--dtype", EXPERIMENT.dtype, "--device", EXPERIMENT.device],
+        grid=PLAN.bench_grid,
     shell:
         "python -m harness --threads {params.torch_threads} engine {params.subject:q} {params.where:q} {params.grid:q}"
         " --out $(dirname {output.measured}) 2>&1 | (tee {log} || true)"
@@ -40,8 +40,8 @@ rule bench_engine:
 # Acceptance from elsewhere times costs measured here: a prediction, and marked so.
 rule predict_speedups:
     input:
-        measured=f"{ROOT}/engine/{{bench}}/engine.json",
-        acceptance=ENGINE["acceptance"],
+        measured=FOLDER.engine("{bench}", "engine.json"),
+        acceptance=ENGINE.acceptance,
         code=expand(
             "harness/{part}.py",
             part=[
@@ -52,10 +52,10 @@ rule predict_speedups:
             ],
         ),
     output:
-        table=f"{ROOT}/engine/{{bench}}/predicted.csv",
-        text=f"{ROOT}/engine/{{bench}}/predicted.md",
+        table=FOLDER.engine("{bench}", "predicted.csv"),
+        text=FOLDER.engine("{bench}", "predicted.md"),
     log:
-        f"{ROOT}/logs/engine/{{bench}}-predicted.log",
+        FOLDER.log("engine", "{bench}-predicted"),
     conda:
         "../../environment.yml"
     shell:

@@ -1,20 +1,23 @@
 # Timed sessions: each holds one target and all arms. Nothing else runs beside one.
+from harness.experiment.folder import provenance_of
+
+RUN = FOLDER.rows("{model}", "{dataset}", "{session}", "{shard}" if SHARDED else None)
 PROFILED = len(DATASETS)  # prompts that are decoded with a clock around each phase
 
 
 rule session:
     input:
-        prompts=f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl",
-        warmup=f"{ROOT}/prompts/{{model}}/tune/{{dataset}}.jsonl",
-        methods=method_results,
-        checked=f"{ROOT}/checked.json",
-        model=model_files,
+        prompts=FOLDER.prompts("{model}", "{dataset}"),
+        warmup=FOLDER.prompts("{model}", "{dataset}", "tune"),
+        methods=lambda wc: PLAN.prepared_files(wc.model),
+        checked=FOLDER.checked,
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        rows=f"{ROOT}/{RUN}.jsonl",
-        provenance=f"{ROOT}/{RUN}.provenance.json",
+        rows=RUN,
+        provenance=provenance_of(RUN),
     log:
-        f"{ROOT}/logs/session/{{model}}-{{dataset}}-{{session}}{'-{shard}' if SHARDED else ''}.log",
-    priority: sessions_first
+        FOLDER.log("session", "{model}-{dataset}-{session}" + ("-{shard}" if SHARDED else "")),
+    priority: lambda wc: EXPERIMENT.sessions - int(wc.session)
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -22,11 +25,13 @@ rule session:
         gpu=GPUS,
         slurm_extra=ALONE,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        methods=all_methods,
-        options=session_options,
-        folders=f"{ROOT}/methods/{{model}}",
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        methods=lambda wc: PLAN.arms_json(wc.model),
+        options=lambda wc: PLAN.session_json(
+            PLAN.labels(wc.model, wc.dataset, wc.session, wc.get("shard"))
+        ),
+        folders=str(FOLDER.methods("{model}")),
     shell:
         "python -m harness --threads {params.torch_threads} session --model {params.model:q} --methods {params.methods:q}"
         " --options {params.options:q} --prompts {input.prompts} --warmup {input.warmup}"
@@ -36,13 +41,13 @@ rule session:
 # Clocks inside steps cost time, so that this is a pass of its own, on tune prompts.
 rule profile:
     input:
-        prompts=tune_prompts,
-        methods=method_results,
-        model=model_files,
+        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        methods=lambda wc: PLAN.prepared_files(wc.model),
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        f"{ROOT}/profile/{{model}}.csv",
+        FOLDER.profile("{model}"),
     log:
-        f"{ROOT}/logs/profile/{{model}}.log",
+        FOLDER.log("profile", "{model}"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -50,12 +55,12 @@ rule profile:
         gpu=GPUS,
         slurm_extra=ALONE,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        methods=all_methods,
-        caps=caps(),
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        methods=lambda wc: PLAN.arms_json(wc.model),
+        caps=PLAN.caps_json,
         profiled=PROFILED,
-        folders=f"{ROOT}/methods/{{model}}",
+        folders=str(FOLDER.methods("{model}")),
     shell:
         "python -m harness --threads {params.torch_threads} profile --model {params.model:q} --methods {params.methods:q}"
         " --prompts {input.prompts} --caps {params.caps:q} --count {params.profiled}"
@@ -65,12 +70,12 @@ rule profile:
 # What a forward costs is the target's alone: no method's setting repeats it.
 rule cost:
     input:
-        prompts=tune_prompts,
-        model=model_files,
+        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        f"{ROOT}/cost/{{model}}.csv",
+        FOLDER.cost("{model}"),
     log:
-        f"{ROOT}/logs/cost/{{model}}.log",
+        FOLDER.log("cost", "{model}"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -78,9 +83,9 @@ rule cost:
         gpu=GPUS,
         slurm_extra=ALONE,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        caps=caps(),
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        caps=PLAN.caps_json,
     shell:
         "python -m harness --threads {params.torch_threads} cost --model {params.model:q} --prompts {input.prompts}"
         " --caps {params.caps:q} --out {output} 2>&1 | (tee {log} || true)"

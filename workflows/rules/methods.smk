@@ -5,30 +5,30 @@
 # priority makes it the first job that runs.
 rule check_methods:
     output:
-        f"{ROOT}/checked.json",
+        FOLDER.checked,
     log:
-        f"{ROOT}/logs/check_methods.log",
+        FOLDER.log("check_methods"),
     priority: 1000
     conda:
         "../../environment.yml"
     params:
-        methods=list(dict.fromkeys(map(methods_of, MODELS))),
+        methods=list(dict.fromkeys(map(PLAN.arms_json, MODELS))),
     shell:
         "python -m harness check --methods {params.methods:q} --out {output} 2>&1 | (tee {log} || true)"
 
 
 rule train_method:
     input:
-        train=f"{ROOT}/answers/{{model}}/train.jsonl",
-        tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
-        prompts=tune_prompts,
-        model=model_files,
+        train=FOLDER.answers("{model}", "train"),
+        tune=FOLDER.answers("{model}", "tune"),
+        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        config=f"{ROOT}/methods/{{model}}/{{method}}/config.json",
+        config=FOLDER.method("{model}", "{method}", CONFIG),
     log:
-        f"{ROOT}/logs/train/{{model}}-{{method}}.log",
+        FOLDER.log("train", "{model}-{method}"),
     wildcard_constraints:
-        method="|".join(TRAINED) if config["parts"] == "trained" else NONE,
+        method=NONE if SHIPPED else "|".join(TRAINED) or NONE,
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -36,12 +36,12 @@ rule train_method:
         gpu=GPUS,
         slurm_extra=ALONE,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        settings=training_settings,
-        budget=budget,
-        caps=caps(),
-        seed=config["seed"],
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        settings=lambda wc: PLAN.training_json(wc.model, wc.method),
+        budget=BUDGET,
+        caps=PLAN.caps_json,
+        seed=EXPERIMENT.seed,
     shell:
         "python -m harness --threads {params.torch_threads} train --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
@@ -52,21 +52,21 @@ rule train_method:
 # Ready-made parts in place of a training, under `parts: shipped`.
 rule take_parts:
     input:
-        record=parts_record,
-        model=model_files,
+        record=lambda wc: f"{EXPERIMENT.models[wc.model].parts}/record.json",
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        collect(f"{ROOT}/methods/{{{{model}}}}/{{method}}/config.json", method=TRAINED),
+        [FOLDER.method("{model}", name, CONFIG) for name in TRAINED],
     log:
-        f"{ROOT}/logs/take_parts/{{model}}.log",
+        FOLDER.log("take_parts", "{model}"),
     wildcard_constraints:
-        model="|".join(MODELS) if config["parts"] == "shipped" else NONE,
+        model="|".join(MODELS) if SHIPPED else NONE,
     conda:
         "../../environment.yml"
     params:
-        model=model_spec,
-        methods=trained_methods,
-        parts=parts_folder,
-        folders=folders_of_outputs,
+        model=lambda wc: PLAN.model_json(wc.model),
+        methods=lambda wc: PLAN.arms_json(wc.model, TRAINED),
+        parts=lambda wc: EXPERIMENT.models[wc.model].parts,
+        folders=lambda wc, output: Path(output[0]).parents[1],
     shell:
         "python -m harness take-parts --methods {params.methods:q} --model {params.model:q}"
         " --parts {params.parts:q} --folders {params.folders:q} > {log} 2>&1"
@@ -75,21 +75,21 @@ rule take_parts:
 # What was trained, in the form in which parts are shipped; a target of its own, not in `all`.
 rule parts:
     input:
-        collect(f"{ROOT}/parts/{{model}}/record.json", model=MODELS),
+        [FOLDER.parts(model) for model in MODELS],
 
 
 rule collect_parts:
     input:
-        trained=collect(f"{ROOT}/methods/{{{{model}}}}/{{method}}/config.json", method=TRAINED),
+        trained=[FOLDER.method("{model}", name, CONFIG) for name in TRAINED],
     output:
-        f"{ROOT}/parts/{{model}}/record.json",
+        FOLDER.parts("{model}"),
     log:
-        f"{ROOT}/logs/collect_parts/{{model}}.log",
+        FOLDER.log("collect_parts", "{model}"),
     conda:
         "../../environment.yml"
     params:
-        methods=trained_methods,
-        folders=methods_folder,
+        methods=lambda wc: PLAN.arms_json(wc.model, TRAINED),
+        folders=lambda wc, input: Path(input.trained[0]).parents[1],
     shell:
         "python -m harness collect-parts --methods {params.methods:q} --folders {params.folders:q}"
         " --out $(dirname {output}) > {log} 2>&1"
@@ -97,17 +97,15 @@ rule collect_parts:
 
 rule draft_size_curve:
     input:
-        train=train_answers,
-        tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
-        prompts=tune_prompts,
-        model=model_files,
-        trained=collect(
-            f"{ROOT}/methods/{{{{model}}}}/{{method}}/setting.json", method=CURVE["methods"]
-        ),
+        train=TRAIN_ANSWERS,
+        tune=FOLDER.answers("{model}", "tune"),
+        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        model=lambda wc: PLAN.model_files(wc.model),
+        trained=[FOLDER.method("{model}", name, SETTING) for name in CURVE.methods],
     output:
-        f"{ROOT}/curve/{{model}}.csv",
+        FOLDER.curve("{model}"),
     log:
-        f"{ROOT}/logs/curve/{{model}}.log",
+        FOLDER.log("curve", "{model}"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -115,15 +113,15 @@ rule draft_size_curve:
         gpu=GPUS,
         slurm_extra=ALONE,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        methods=curve_methods,
-        largest=max(CURVE["sizes"]),
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        methods=lambda wc: PLAN.arms_json(wc.model, CURVE.methods),
+        largest=max(CURVE.sizes),
         train=train_answers_option,
-        timed=CURVE["timed"],
-        caps=caps(),
-        seed=config["seed"],
-        folders=methods_folder,
+        timed=CURVE.timed,
+        caps=PLAN.caps_json,
+        seed=EXPERIMENT.seed,
+        folders=lambda wc, input: Path(input.trained[0]).parents[1],
     shell:
         "python -m harness --threads {params.torch_threads} curve --methods {params.methods:q}"
         " --largest {params.largest} --timed {params.timed} --model {params.model:q} {params.train}"
@@ -133,20 +131,20 @@ rule draft_size_curve:
 
 rule tune_method:
     input:
-        train=train_answers,
-        tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
-        prompts=tune_prompts,
-        forwards=f"{ROOT}/cost/{{model}}.csv",
-        model=model_files,
+        train=TRAIN_ANSWERS,
+        tune=FOLDER.answers("{model}", "tune"),
+        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        forwards=FOLDER.cost("{model}"),
+        model=lambda wc: PLAN.model_files(wc.model),
         weights=branch(
-            lambda wc: wc.method in TRAINED,
-            then=f"{ROOT}/methods/{{model}}/{{method}}/config.json",
+            lambda wc: wc.method in (*TRAINED, *SHARING),
+            then=FOLDER.method("{model}", "{method}", CONFIG),
         ),
     output:
-        setting=f"{ROOT}/methods/{{model}}/{{method}}/setting.json",
-        spent=f"{ROOT}/methods/{{model}}/{{method}}/spent.json",
+        setting=FOLDER.method("{model}", "{method}", SETTING),
+        spent=FOLDER.method("{model}", "{method}", SPENT),
     log:
-        f"{ROOT}/logs/tune/{{model}}-{{method}}.log",
+        FOLDER.log("tune", "{model}-{method}"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -154,13 +152,13 @@ rule tune_method:
         gpu=GPUS,
         slurm_extra=ALONE,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        settings=tuning_settings,
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        settings=lambda wc: PLAN.tuning_json(wc.model, wc.method),
         train=train_answers_option,
-        budget=budget,
-        caps=caps(),
-        seed=config["seed"],
+        budget=BUDGET,
+        caps=PLAN.caps_json,
+        seed=EXPERIMENT.seed,
     shell:
         "python -m harness --threads {params.torch_threads} tune --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} {params.train} --tune-answers {input.tune} --forwards {input.forwards}"

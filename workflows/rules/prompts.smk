@@ -4,21 +4,21 @@
 # One process a model and split, for all data sets that have it: loading takes longer than freezing.
 rule freeze_prompts:
     input:
-        data=frozen_from("test"),
-        model=model_files,
+        data=PLAN.frozen_from("test"),
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        frozen_files("test"),
+        PLAN.frozen("{model}", "test"),
     log:
-        f"{ROOT}/logs/freeze/{{model}}-test.log",
+        FOLDER.log("freeze", "{model}-test"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
     resources:
-        gpu=GPUS if MULTI_TURN else 0,
+        gpu=GPUS if PLAN.several_turns else 0,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        splits=frozen_splits("test"),
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        splits=lambda wc: PLAN.freeze_json(wc.model, "test"),
     shell:
         "python -m harness --threads {params.torch_threads} freeze --model {params.model:q}"
         " --splits {params.splits:q} 2>&1 | (tee {log} || true)"
@@ -26,52 +26,52 @@ rule freeze_prompts:
 
 use rule freeze_prompts as freeze_tune_prompts with:
     input:
-        data=frozen_from("tune"),
-        model=model_files,
+        data=PLAN.frozen_from("tune"),
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        frozen_files("tune"),
+        PLAN.frozen("{model}", "tune"),
     log:
-        f"{ROOT}/logs/freeze/{{model}}-tune.log",
+        FOLDER.log("freeze", "{model}-tune"),
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        splits=frozen_splits("tune"),
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        splits=lambda wc: PLAN.freeze_json(wc.model, "tune"),
 
 
-if having("train"):
+if PLAN.having("train"):
 
     use rule freeze_prompts as freeze_train_prompts with:
         input:
-            data=frozen_from("train"),
-            model=model_files,
+            data=PLAN.frozen_from("train"),
+            model=lambda wc: PLAN.model_files(wc.model),
         output:
-            frozen_files("train"),
+            PLAN.frozen("{model}", "train"),
         log:
-            f"{ROOT}/logs/freeze/{{model}}-train.log",
+            FOLDER.log("freeze", "{model}-train"),
         params:
-            torch_threads=config["threads"],
-            model=model_spec,
-            splits=frozen_splits("train"),
+            torch_threads=EXPERIMENT.threads,
+            model=lambda wc: PLAN.model_json(wc.model),
+            splits=lambda wc: PLAN.freeze_json(wc.model, "train"),
 
 
 rule answer:
     input:
-        prompts=split_prompts,
-        first_turns=first_turns,
-        model=model_files,
+        prompts=lambda wc: PLAN.prompts(wc.model, wc.split),
+        first_turns=lambda wc: PLAN.first_turns(wc.model, wc.split),
+        model=lambda wc: PLAN.model_files(wc.model),
     output:
-        f"{ROOT}/answers/{{model}}/{{split}}.jsonl",
+        FOLDER.answers("{model}", "{split}"),
     log:
-        f"{ROOT}/logs/answer/{{model}}-{{split}}.log",
+        FOLDER.log("answer", "{model}-{split}"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
     resources:
         gpu=GPUS,
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        caps=caps(),
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        caps=PLAN.caps_json,
         first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
     shell:
         "python -m harness --threads {params.torch_threads} answer --model {params.model:q} --prompts {input.prompts}"

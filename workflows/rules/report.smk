@@ -1,86 +1,30 @@
 # Rows -> tables -> figures -> PDFs: pure functions of files, cheap, and re-run when their code is.
 
-ANALYSIS = [
-    f"harness/analysis/{name}.py"
-    for name in (
-        "rows",
-        "statistics",
-        "quality",
-        "preparation",
-        "draft_sizes",
-        "definitions",
-        "phases",
-        "categories",
-        "again",
-        "ranking",
-        "summary",
-        "divergences",
-        "acceptance",
-        "detectable",
-        "cost",
-        "best_size",
-        "twins",
-        "facts",
-        "fairness",
-        "tables",
-    )
-] + [f"{module.replace('.', '/')}.py" for module in QUESTION_SETS.values()]
-FIGURES = [
-    f"harness/presentation/{name}.py"
-    for name in ("wording", "style", "speed_figures", "draft_figures", "figures")
-]
-PRESENTATION = [
-    *FIGURES,
-    *(
-        f"harness/presentation/{name}.py"
-        for name in ("used", "explain", "findings", "main_table", "verdicts", "report", "page")
-    ),
-]
-TABLES = collect(
-    f"{ROOT}/tables/{{table}}.csv",
-    table=[
-        *("speedup", "acceptance_length", "draft_size", "rouge2", "summary", "preparation"),
-        *(
-            "pairs",
-            "categories",
-            "divergences",
-            "question_speedup",
-            "acceptance_by_depth",
-            "acceptance_by_node",
-        ),
-        *("definitions", "phases", "detectable", "cost", "cost_model"),
-        *(["draft_size_curve", "draft_size_reach", "best_draft_size"] if CURVE["methods"] else []),
-    ],
-)
+# Whatever an analysis may import, so that a change of it makes the tables anew.
+ANALYSIS = sorted([*Path("harness/analysis").glob("*.py"), *Path("harness/datasets").glob("*.py")])
+PRESENTATION = sorted(Path("harness/presentation").glob("*.py"))
+TABLES = [FOLDER.table(name) for name in PLAN.tables]
 
 
 rule tables:
     input:
-        rows=collect(
-            f"{ROOT}/{RUN}.jsonl",
-            model=MODELS,
-            dataset=DATASETS,
-            session=SESSIONS,
-            shard=SHARDS,
-        ),
-        prompts=collect(
-            f"{ROOT}/prompts/{{model}}/{{dataset}}.jsonl", model=MODELS, dataset=DATASETS
-        ),
-        curves=collect(f"{ROOT}/curve/{{model}}.csv", model=MODELS if CURVE["methods"] else []),
-        prepared=lambda wc: [file for model in MODELS for file in prepared_files(model)],
-        profiles=collect(f"{ROOT}/profile/{{model}}.csv", model=MODELS),
-        costs=collect(f"{ROOT}/cost/{{model}}.csv", model=MODELS),
+        rows=FOLDER.row_files(PLAN.outline),
+        prompts=[FOLDER.prompts(model, name) for model in MODELS for name in DATASETS],
+        curves=[FOLDER.curve(model) for model in MODELS if CURVE.methods],
+        prepared=[file for model in MODELS for file in PLAN.prepared_files(model)],
+        profiles=[FOLDER.profile(model) for model in MODELS],
+        costs=[FOLDER.cost(model) for model in MODELS],
         code=[*ANALYSIS, "harness/measure/step_cost.py"],
     output:
         TABLES,
-        facts=f"{ROOT}/tables/facts.json",
+        facts=FOLDER.facts,
     log:
-        f"{ROOT}/logs/tables.log",
+        FOLDER.log("tables"),
     conda:
         "../../environment.yml"
     params:
-        experiment=experiment_facts(),
-        root=results_root,
+        experiment=as_json(PLAN.outline),
+        root=lambda wc, output: Path(output[0]).parents[1],
     shell:
         "python -m harness tables --experiment {params.experiment:q} --root {params.root:q} 2>&1 | (tee {log} || true)"
 
@@ -89,15 +33,15 @@ rule figures:
     input:
         TABLES,
         coverage="workflows/resources/coverage.csv",
-        code=FIGURES,
+        code=PRESENTATION,
     output:
-        f"{ROOT}/figures/done.json",
+        FOLDER.drawn,
     log:
-        f"{ROOT}/logs/figures.log",
+        FOLDER.log("figures"),
     conda:
         "../../environment.yml"
     params:
-        root=results_root,
+        root=lambda wc, output: Path(output[0]).parents[1],
     shell:
         "python -m harness figures --root {params.root:q} > {log} 2>&1"
 
@@ -105,20 +49,20 @@ rule figures:
 rule report:
     input:
         TABLES,
-        f"{ROOT}/tables/facts.json",
-        f"{ROOT}/figures/done.json",
+        FOLDER.facts,
+        FOLDER.drawn,
         template="workflows/report.typ",
         published="workflows/resources/published.csv",
         ranking="workflows/resources/ranking.csv",
         code=PRESENTATION,
     output:
-        f"{ROOT}/report/{{name}}.pdf",
+        FOLDER.report("{name}"),
     log:
-        f"{ROOT}/logs/report/{{name}}.log",
+        FOLDER.log("report", "{name}"),
     conda:
         "../../environment.yml"
     params:
-        root=results_root,
+        root=lambda wc, output: Path(output[0]).parents[1],
     shell:
         "python -m harness report --root {params.root:q} --name {wildcards.name} --out {output} > {log} 2>&1"
 
@@ -127,18 +71,18 @@ rule report:
 rule page:
     input:
         TABLES,
-        f"{ROOT}/tables/facts.json",
-        f"{ROOT}/figures/done.json",
+        FOLDER.facts,
+        FOLDER.drawn,
         template="workflows/page.html.jinja",
         code=PRESENTATION,
     output:
         report("reports/index.html", category="Reports", labels={"report": "index"}),
     log:
-        f"{ROOT}/logs/page.log",
+        FOLDER.log("page"),
     conda:
         "../../environment.yml"
     params:
-        root=results_root_of_tables,
+        root=lambda wc, input: Path(input[0]).parents[1],
     shell:
         "python -m harness page --root {params.root:q} --out {output} > {log} 2>&1"
 
@@ -146,11 +90,11 @@ rule page:
 # reports/<name>.pdf is the copy for the configured experiment, which its page 1 names.
 rule publish:
     input:
-        f"{ROOT}/report/{{name}}.pdf",
+        FOLDER.report("{name}"),
     output:
         report("reports/{name}.pdf", category="Reports", labels={"report": "{name}"}),
     log:
-        f"{ROOT}/logs/publish/{{name}}.log",
+        FOLDER.log("publish", "{name}"),
     conda:
         "../../environment.yml"
     shell:

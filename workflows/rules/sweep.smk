@@ -1,59 +1,59 @@
 # A sweep over a method's settings on the train and tune splits; a target of its own, not in `all`.
-SWEPT = config["sweeps"]
+SWEPT = EXPERIMENT.sweeps
 
 
 rule sweep:
     input:
-        collect(f"{ROOT}/sweep/{{model}}-{{method}}.csv", model=MODELS, method=list(SWEPT)),
+        [FOLDER.sweep_table(model, method) for model in MODELS for method in SWEPT],
 
 
 use rule train_method as sweep_train with:
     output:
-        config=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/config.json",
+        config=FOLDER.sweep("{model}", "{method}", "{variant}", CONFIG),
     log:
-        f"{ROOT}/logs/sweep_train/{{model}}-{{method}}-{{variant}}.log",
+        FOLDER.log("sweep_train", "{model}-{method}-{variant}"),
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        settings=training_settings,
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        settings=lambda wc: PLAN.training_json(wc.model, wc.method, wc.variant),
         budget="",
-        caps=caps(),
-        seed=config["seed"],
+        caps=PLAN.caps_json,
+        seed=EXPERIMENT.seed,
 
 
 use rule tune_method as sweep_tune with:
     input:
-        train=f"{ROOT}/answers/{{model}}/train.jsonl",
-        tune=f"{ROOT}/answers/{{model}}/tune.jsonl",
-        prompts=tune_prompts,
-        forwards=f"{ROOT}/cost/{{model}}.csv",
-        model=model_files,
-        weights=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/config.json",
+        train=FOLDER.answers("{model}", "train"),
+        tune=FOLDER.answers("{model}", "tune"),
+        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        forwards=FOLDER.cost("{model}"),
+        model=lambda wc: PLAN.model_files(wc.model),
+        weights=FOLDER.sweep("{model}", "{method}", "{variant}", CONFIG),
     output:
-        setting=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/setting.json",
-        spent=f"{ROOT}/sweep/{{model}}/{{method}}/{{variant}}/spent.json",
+        setting=FOLDER.sweep("{model}", "{method}", "{variant}", SETTING),
+        spent=FOLDER.sweep("{model}", "{method}", "{variant}", SPENT),
     log:
-        f"{ROOT}/logs/sweep_tune/{{model}}-{{method}}-{{variant}}.log",
+        FOLDER.log("sweep_tune", "{model}-{method}-{variant}"),
     params:
-        torch_threads=config["threads"],
-        model=model_spec,
-        settings=tuning_settings,
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        settings=lambda wc: PLAN.tuning_json(wc.model, wc.method, wc.variant),
         train=train_answers_option,
         budget="",
-        caps=caps(),
-        seed=config["seed"],
+        caps=PLAN.caps_json,
+        seed=EXPERIMENT.seed,
 
 
 rule sweep_table:
     input:
-        lambda wc: collect(
-            f"{ROOT}/sweep/{wc.model}/{wc.method}/{{variant}}/setting.json",
-            variant=range(len(SWEPT[wc.method])),
-        ),
+        lambda wc: [
+            FOLDER.sweep(wc.model, wc.method, variant, SETTING)
+            for variant in range(len(SWEPT[wc.method]))
+        ],
     output:
-        f"{ROOT}/sweep/{{model}}-{{method}}.csv",
+        FOLDER.sweep_table("{model}", "{method}"),
     log:
-        f"{ROOT}/logs/sweep_table/{{model}}-{{method}}.log",
+        FOLDER.log("sweep_table", "{model}-{method}"),
     conda:
         "../../environment.yml"
     params:

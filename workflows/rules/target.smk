@@ -3,14 +3,14 @@
 
 rule stand_in:
     output:
-        f"{ROOT}/stand_ins/{{dataset}}/{{split}}.jsonl",
+        FOLDER.stand_in("{dataset}", "{split}"),
     log:
-        f"{ROOT}/logs/stand_in/{{dataset}}-{{split}}.log",
+        FOLDER.log("stand_in", "{dataset}-{split}"),
     conda:
         "../../environment.yml"
     params:
-        records=lambda wc: config["datasets"][wc.dataset]["stand_in"][wc.split],
-        seed=config["seed"],
+        records=lambda wc: PLAN.records(wc.dataset, wc.split),
+        seed=EXPERIMENT.seed,
     shell:
         "python -m harness stand-in --dataset {wildcards.dataset} --split {wildcards.split}"
         " --count {params.records} --seed {params.seed} --out {output} > {log} 2>&1"
@@ -19,15 +19,15 @@ rule stand_in:
 # mini's weights are shipped: this is part of `all` only under `target: rebuild` in the config.
 rule rebuild_mini_target:
     output:
-        "results/rebuilt-mini-target/record.json",
+        f"{REBUILT}/record.json",
     log:
-        "results/rebuilt-mini-target/rebuild.log",
+        f"{REBUILT}/rebuild.log",
     conda:
         "../../environment.yml"
     threads: workflow.cores
     params:
-        torch_threads=config["threads"],
-        seed=config["seed"],
+        torch_threads=EXPERIMENT.threads,
+        seed=EXPERIMENT.seed,
     shell:
         "python -m harness --threads {params.torch_threads} rebuild-mini-target --seed {params.seed} --out $(dirname {output})"
         " 2>&1 | (tee {log} || true)"
@@ -35,17 +35,17 @@ rule rebuild_mini_target:
 
 rule pretrain_target:
     input:
-        data=pretrain_sources,
+        data=lambda wc: PLAN.pretrain_sources(wc.model),
     output:
-        f"{ROOT}/targets/{{model}}/record.json",
+        FOLDER.target("{model}") / "record.json",
     log:
-        f"{ROOT}/logs/pretrain/{{model}}.log",
+        FOLDER.log("pretrain", "{model}"),
     conda:
         "../../environment.yml"
     threads: workflow.cores
     params:
-        torch_threads=config["threads"],
-        recipe=lambda wc: as_json(config["models"][wc.model]["pretrain"]),
+        torch_threads=EXPERIMENT.threads,
+        recipe=lambda wc: as_json(EXPERIMENT.models[wc.model].pretrain),
     shell:
         "python -m harness --threads {params.torch_threads} pretrain --recipe {params.recipe:q} --out $(dirname {output}) 2>&1 | (tee {log} || true)"
 
@@ -53,15 +53,15 @@ rule pretrain_target:
 # For all experiments that name the same file.
 rule fetch_gguf:
     input:
-        gguf_file,
+        lambda wc: PLAN.gguf(wc.gguf).path or [],
     output:
-        "results/targets/{gguf}/record.json",
+        TARGETS / "{gguf}" / "record.json",
     log:
-        "results/targets/{gguf}.log",
+        TARGETS / "{gguf}.log",
     conda:
         "../../environment.yml"
     params:
-        source=gguf_source,
+        source=lambda wc: as_json(PLAN.gguf(wc.gguf).given),
     shell:
         "python -m harness fetch-gguf --source {params.source:q} --out $(dirname {output})"
         " 2>&1 | (tee {log} || true)"

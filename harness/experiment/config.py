@@ -1,0 +1,340 @@
+"""An experiment as its config describes it: one file of workflows/config, checked once.
+
+``firp-bench schema`` writes its JSON schema, with what each key means. Settings of methods are
+checked by each method's own class, in a job of its own before any long one.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from harness.datasets import DATASETS
+from harness.errors import HarnessError
+from harness.experiment.arms import Arm, Arms, Settings, parse_arm
+from harness.experiment.records import AGAIN, BASELINE
+from harness.experiment.steps import GgufSource, Source
+from harness.files import Name, parsed
+from harness.numbers import with_numbers
+from methods import METHODS
+
+T = TypeVar("T")
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+SplitName: TypeAlias = Literal["train", "tune", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+Given: TypeAlias = Settings | None
+YARDSTICK = "hf_generate"
+TAKEN = (
+    "reference",
+    "rebuilt-mini-target",
+    "targets",
+)  # folders under results/ that are no experiments
+
+
+def _known(where: str, name: T, known: Iterable[str]) -> T:
+    """``name``, which is to be one of ``known``."""
+    known = list(known)
+    if name not in known:
+        raise ValueError(f"{where}: '{name}', expected one of {', '.join(known)}")
+    return name
+
+
+DatasetName: TypeAlias = Annotated[
+    Name, AfterValidator(lambda name: _known("data set", name, DATASETS))
+]
+
+
+class _Part(BaseModel):
+    """A mapping of the config; keys that it does not know are refused by name."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
+    # keys of which exactly one is to be there
+    one_of: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            for key in given:
+                if key not in cls.model_fields:
+                    known = ", ".join(cls.model_fields)
+                    raise ValueError(f"unknown key '{key}', expected one of {known}")
+            named = [key for key in cls.one_of if key in given]
+            if cls.one_of and len(named) != 1:
+                found = " and ".join(named) or "none"
+                raise ValueError(f"{found}, expected exactly one of {', '.join(cls.one_of)}")
+        return given
+
+
+class StandIn(_Part):
+    """Records to generate per split."""
+
+    train: Count | None = None
+    tune: Count
+    test: Count
+
+
+class Splits(_Part):
+    """Where the records of each split are."""
+
+    train: Source | None = None
+    tune: Source
+    test: Source
+
+
+class Dataset(_Part):
+    """A question set: generated (``stand_in``), or from files or the hub (``splits``)."""
+
+    one_of = ("stand_in", "splits")
+
+    stand_in: StandIn | None = None
+    """records to generate per split"""
+    splits: Splits | None = None
+    few_shot: Source | None = None
+    """a source whose questions and reference answers are put before each question; keep them out of
+    the splits"""
+    max_new_tokens: Count
+    """the cap of every arm's answers"""
+    longest_prompt: Count
+    """in tokens; questions with a longer one are dropped before freezing, and counted"""
+
+
+class Model(_Part):
+    """A target, and what of its own the methods are given for it."""
+
+    one_of = ("path", "hub", "gguf", "pretrain")
+
+    path: str | None = None
+    """a folder in the hub's form"""
+    hub: str | None = None
+    """the hub's id of a model"""
+    revision: str | None = None
+    """branch, tag or commit on the hub"""
+    chat: Annotated[str, StringConstraints(pattern=r"^(tokenizer|plain|fschat:.+)$")] | None = None
+    """how a turn is prompted, by the tokenizer's own template, as plain text, or by a conversation
+    of FastChat (fschat:vicuna_v1.1)"""
+    attention: Literal["sdpa", "eager"] | None = None
+    """attention of the target, sdpa unless named; medusa_llm always runs eager attention"""
+    execution: Literal["eager", "static", "compiled", "graphs"] | None = None
+    """how the engine runs its steps, eagerly (the default), eagerly with shapes that follow the
+    number of rows and, in steps of 128 tokens, the context, or, on CUDA, these captured as graphs,
+    or by torch.compile"""
+    layers: Literal["fused", "stock"] | None = None
+    """fused (the default) where the architecture has such layers (llama, mistral, qwen2, qwen3;
+    attention sdpa, full weights), or stock, transformers' own"""
+    weights: Literal["full", "int8", "nf4"] | None = None
+    """full (the default), or packed by bitsandbytes as they are read (extra quantised), int8 as in
+    LLM.int8(), nf4 as in QLoRA. int8 rounds activations too, and columns with an outlier in any row
+    of a forward are set apart for all its rows, so that rows change each other's logits and answers
+    may differ from the baseline's"""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """how accelerate spreads the layers over all devices of the kind of `device`; without it the
+    model is on that one. No machine with two devices has run it"""
+    gguf: GgufSource | None = None
+    """a GGUF file that is dequantised to a plain folder under results/targets first (extra gguf), a
+    local one (path), or one inside a wheel (package, version, file, sha256)"""
+    parts: str | None = None
+    """a folder of ready-made parts of the methods for this target, with their record"""
+    pretrain: dict[str, Any] | None = None
+    """a target to train first, by the sizes, sources and tokens of a recipe, as in local.yaml (keys
+    in harness/pretrain/train.py, Shape and Recipe)"""
+    methods: dict[Name, Settings] = {}
+    """settings of methods for this model, laid over those under methods below, key by key"""
+
+
+class Engine(_Part):
+    """What `snakemake engine` times; a default of it times nothing."""
+
+    shapes: list[Literal["tiny", "135m", "small", "medium", "7b", "13b"]] = []
+    """sizes of published models, with random weights"""
+    models: list[Name] = []
+    """models of the config that have a folder"""
+    rows: Annotated[list[Count], Field(min_length=1)]
+    """of the forwards that are timed"""
+    contexts: Annotated[list[Count], Field(min_length=1)]
+    """tokens in the cache"""
+    repeats: Count = 15
+    """of each forward"""
+    rounds: Count = 5
+    """decodes of each arm at each context"""
+    tokens: Annotated[int, Field(ge=3)] = 32
+    """committed by each decode"""
+    compile: bool = True
+    """whether arms by torch.compile are timed too"""
+    acceptance: list[str] = []
+    """profiles for predicted speedups"""
+
+
+class Sizes(_Part):
+    """Methods with calibrated trees; their acceptance length is told for every number of draft
+    tokens up to the largest of sizes, compared at sizes, and measured at timed.
+    """
+
+    methods: list[Name] = []
+    sizes: Annotated[list[Count], Field(min_length=1)] = [1]
+    timed: list[Count] = []
+
+
+class Experiment(_Part):
+    """One experiment: targets, question sets, and the arms that answer them."""
+
+    experiment: Name
+    """name of the folder under results/; three names are taken"""
+    title: str
+    """what page 1 of the reports says below its heading"""
+    stand_in: bool
+    """whether questions or target are generated; every report says so on page 1"""
+    data: str | None = None
+    """a folder of question sets, in which each source's `file` is read in place of the hub"""
+    target: Literal["shipped", "rebuild"] = "shipped"
+    """mini's target, as shipped or made again by rebuild_mini_target (about an hour)"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of stand-ins, training, search and all random orders"""
+    threads: Count = 2
+    """of torch, part of the machine's fingerprint in every row; --cores only limits how many jobs
+    run"""
+    device: Annotated[str, StringConstraints(pattern="^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
+    """where targets run"""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """of the target and of every arm"""
+    sessions: Count = 5
+    """processes per model and data set that each measure every arm on every question; intervals
+    need two"""
+    shards: Count = 1
+    """jobs that share out the questions of a session; each warms up anew"""
+    warmup: Count = 2
+    """prompts of the tune split that every arm decodes before a session is timed"""
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    """targets, each by a name of one's own"""
+    datasets: Annotated[dict[DatasetName, Dataset], Field(min_length=1)]
+    """names as in harness/datasets/__init__.py"""
+    methods: dict[Name, Given]
+    """arms of every session; settings are checked by each method's own class"""
+    variants: dict[Name, Settings] = {}
+    """further arms: a method of the table under another name (`of`), its settings laid over those
+    under methods; trained and tuned by itself, or with the parts of another arm (`uses`), which it
+    then only tunes"""
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """wall seconds that each method may spend on training and tuning together, three quarters of
+    them on training; all of them on tuning where parts are shipped"""
+    parts: Literal["trained", "shipped"] = "trained"
+    """whether methods are trained in front of the user, or what they learn is shipped, in the
+    folder that each model names under its own `parts`"""
+    sweeps: dict[Name, list[Settings]] = {}
+    """per trained method, variants of its settings, each laid over the configured ones key by key,
+    trained and tuned without a budget"""
+    draft_sizes: Sizes = Sizes()
+    """methods with calibrated trees, compared by their number of draft tokens"""
+    engine: Engine = Engine(rows=[1], contexts=[1], repeats=1, rounds=1, tokens=3, compile=False)
+    """what `snakemake engine` times"""
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "Experiment":
+        if self.experiment in TAKEN:
+            raise ValueError(f"experiment: '{self.experiment}' is taken, expected another name")
+        for arm in (BASELINE, AGAIN, YARDSTICK):
+            if arm not in self.methods:
+                raise ValueError(f"methods: no '{arm}', expected it in every experiment")
+        for model, spec in self.models.items():
+            for name in spec.methods:
+                _known(f"models.{model}.methods", name, self.arm_names)
+            if self.parts == "shipped" and not spec.parts:
+                raise ValueError(
+                    f"parts: shipped, but models.{model} names no folder of parts; expected "
+                    f"models.{model}.parts"
+                )
+        for name in self.engine.models:
+            _known("engine.models", name, self.models)
+            if self.models[name].hub:
+                raise ValueError(f"engine.models: '{name}' is on the hub, expected a folder")
+        self._variants_fit()
+        return self
+
+    def _variants_fit(self) -> None:
+        """Only variants say whose they are; each of a method of the table, by a name of its own."""
+        plain = {f"methods.{name}": given or {} for name, given in self.methods.items()}
+        for model, spec in self.models.items():
+            plain |= {f"models.{model}.methods.{n}": given for n, given in spec.methods.items()}
+        for where, given in plain.items():
+            for key in ("of", "uses"):
+                if key in given:
+                    raise ValueError(f"{where}: '{key}', expected it under variants only")
+        for name, variant in self.variants.items():
+            if name in METHODS or name in self.methods:
+                raise ValueError(f"variants: '{name}' is a method's name, expected another one")
+            _known(f"variants.{name}.of", variant.get("of"), METHODS)
+
+    @property
+    def arm_names(self) -> list[str]:
+        """Methods, then variants: all arms of a session, in the order of the config."""
+        return [*self.methods, *self.variants]
+
+    def given(self, model: str, arm: str) -> Settings:
+        """An arm's configured settings, with a model's own in place of them.
+
+        A variant's are laid over those of its method.
+        """
+        own, variant = self.models[model].methods, self.variants.get(arm, {})
+        of = variant.get("of", arm)
+        settings = (self.methods.get(of) or {}) | own.get(of, {})
+        return settings if of == arm else settings | variant | own.get(arm, {})
+
+    def arm(self, model: str, name: str) -> Arm:
+        """An arm, or a method whose training an arm uses, with its settings for a model."""
+        return parse_arm(name, self.given(model, name))
+
+    def arms(self, model: str) -> Arms:
+        """All arms of a session."""
+        return {name: self.arm(model, name) for name in self.arm_names}
+
+    def prepared(self, model: str) -> Arms:
+        """The arms that are trained or tuned, listed or not: those of sessions and of the curve, or
+        whose training and tuning these use.
+        """
+        named = [self.arm(model, name) for name in (*self.arm_names, *self.draft_sizes.methods)]
+        names = [name for arm in named for name in (arm.folder, arm.shares) if name]
+        return {name: self.arm(model, name) for name in dict.fromkeys(names)}
+
+
+def parse_experiment(config: Mapping[str, object]) -> Experiment:
+    """The experiment of a config, every value and name checked.
+
+    Raises HarnessError: one line with the key, what was found and what was expected.
+    """
+    experiment = parsed(Experiment, with_numbers(config), "config")
+    for model in experiment.models:
+        for name in experiment.variants:
+            _require_same_training(experiment, model, experiment.arm(model, name))
+        experiment.prepared(model)  # every name is a method's
+        for name in experiment.sweeps:
+            experiment.arm(model, name)
+    return experiment
+
+
+def _require_same_training(experiment: Experiment, model: str, arm: Arm) -> None:
+    """A variant that uses another's training has one of its method, with equal settings."""
+    if not arm.uses:
+        return
+    where, used = f"variants.{arm.name}", experiment.arm(model, arm.uses)
+    if used.of != (arm.entry.uses or arm.of) or not used.trained:
+        base = arm.entry.uses or arm.of
+        raise HarnessError(
+            f"{where}.uses: '{arm.uses}', expected an arm of '{base}' with a training of its own"
+        )
+    if arm.shares:
+        for key in sorted(arm.training.keys() | used.training.keys()):
+            own, other = (one.training.get(key) for one in (arm, used))
+            if own != other:
+                raise HarnessError(
+                    f"{where}.{key}: {own!r}, but '{arm.uses}', whose training it uses, has "
+                    f"{other!r}; expected the same"
+                )
