@@ -57,6 +57,7 @@ localrules:
     stand_in,
     fetch_gguf,
     take_parts,
+    share_parts,
     parts,
     collect_parts,
     tables,

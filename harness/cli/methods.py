@@ -46,6 +46,10 @@ def add(commands: Any) -> None:
     add("--parts", required=True, type=Path, help="folder of parts with their record")
     add("--folders", required=True, type=Path)
 
+    add = command(commands, "share-parts", "put an arm's trained parts beside a variant", _share)
+    add("--trained", required=True, type=Path, help="folder that a training wrote")
+    add("--folder", required=True, type=Path, help="folder of the arm that uses it")
+
     add = command(commands, "collect-parts", "what was trained, as parts to ship", _collect_parts)
     add("--methods", required=True, help="JSON: method -> settings")
     add("--folders", required=True, type=Path)
@@ -126,6 +130,12 @@ def _take_parts(options: argparse.Namespace) -> None:
 
     arms = parse_arms(options.methods)
     take_parts(parse_spec(options.model), arms, options.parts, options.folders)
+
+
+def _share(options: argparse.Namespace) -> None:
+    from harness.commands.parts import share_parts
+
+    share_parts(options.trained, options.folder)
 
 
 def _collect_parts(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ A folder of parts holds a folder for each method, as its training left it, and `
 the settings it was trained with, its seconds, data and loss, and the SHA-256 of every file.
 """
 
+import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -92,6 +93,18 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
         write_json(folders / name / CONFIG, {**read_json(where / CONFIG), "shipped": True})
 
 
+def share_parts(trained: Path, folder: Path) -> None:
+    """Put what a training wrote into the folder of an arm that uses it, to be tuned there.
+
+    Files are linked where the disk can: a draft model or heads may take gigabytes.
+    """
+    for file in _files(trained):
+        if file != CONFIG:
+            _link(trained / file, folder / file)
+    # The last: it is what says that the parts are there.
+    _copy(trained / CONFIG, folder / CONFIG)
+
+
 def _trained_with(arm: Arm) -> Settings:
     """The settings that a training reads, as JSON has them."""
     settings = asdict(parse_settings(arm.name, arm.method, arm.settings))
@@ -126,6 +139,15 @@ def _files(folder: Path) -> list[str]:
         for path in found
         if path.name not in _NOT_PARTS and not any(part.startswith(".") for part in path.parts)
     ]
+
+
+def _link(source: Path, place: Path) -> None:
+    """A second name of a file; a copy on disks that know no such names, and across two disks."""
+    with replacing(place) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def _copy(source: Path, place: Path) -> None:

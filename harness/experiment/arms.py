@@ -15,6 +15,7 @@ from methods import METHODS, Entry, load_method
 if TYPE_CHECKING:
     from harness.method import Method
 
+KNOWN = tuple(METHODS)
 # As a config has them, checked by the method's own class; ``of`` and ``uses`` are beside them.
 Settings: TypeAlias = dict[str, Any]
 Arms: TypeAlias = "dict[str, Arm]"

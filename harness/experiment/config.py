@@ -18,12 +18,11 @@ from pydantic import (
 
 from harness.datasets import DATASETS
 from harness.errors import HarnessError
-from harness.experiment.arms import Arm, Arms, Settings, parse_arm
+from harness.experiment.arms import KNOWN, Arm, Arms, Settings, parse_arm
 from harness.experiment.records import AGAIN, BASELINE
 from harness.experiment.steps import GgufSource, Source
 from harness.files import Name, parsed
 from harness.numbers import with_numbers
-from methods import METHODS
 
 T = TypeVar("T")
 Count: TypeAlias = Annotated[int, Field(ge=1)]
@@ -269,9 +268,9 @@ class Experiment(_Part):
                 if key in given:
                     raise ValueError(f"{where}: '{key}', expected it under variants only")
         for name, variant in self.variants.items():
-            if name in METHODS or name in self.methods:
+            if name in KNOWN or name in self.methods:
                 raise ValueError(f"variants: '{name}' is a method's name, expected another one")
-            _known(f"variants.{name}.of", variant.get("of"), METHODS)
+            _known(f"variants.{name}.of", variant.get("of"), KNOWN)
 
     @property
     def arm_names(self) -> list[str]:

@@ -283,7 +283,7 @@ class Plan:
         if packed:
             outline["weights"] = packed
         if given.variants:
-            outline["variants"] = {name: one["of"] for name, one in given.variants.items()}
+            outline["variants"] = given.variants
         return outline
 
     @property

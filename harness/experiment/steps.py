@@ -148,7 +148,7 @@ class DraftSizes(TypedDict):
 class Outline(TypedDict):
     """What tables and reports know of an experiment; ``methods`` are all arms, in their order.
 
-    ``weights`` names models with packed weights, ``variants`` the method of each variant.
+    ``weights`` names models with packed weights; ``variants`` are as configured.
     """
 
     experiment: Name
@@ -166,4 +166,4 @@ class Outline(TypedDict):
     device: NotRequired[str]
     draft_sizes: DraftSizes
     weights: NotRequired[Mapping[Name, str]]
-    variants: NotRequired[dict[Name, Name]]
+    variants: NotRequired[dict[Name, dict[str, object]]]

@@ -20,6 +20,7 @@ WORDS = {
     "freeze_train_prompts": "freezing the train prompts for {model}",
     "answer": "answers of {model} to the {split} split",
     "take_parts": "taking the ready-made parts for {model}",
+    "share_parts": "giving {method} the parts that it uses, {model}",
     "collect_parts": "collecting the parts of {model}",
     "train_method": "training {method} for {model}",
     "tune_method": "choosing the setting of {method} for {model}",

@@ -1,5 +1,7 @@
 """What a report says of a run, one line each: A/A, losslessness, the package as a twin, loops."""
 
+from collections.abc import Mapping
+
 from harness.experiment.facts import Facts, FailureFacts, Twins
 from harness.presentation.wording import name_of
 
@@ -26,8 +28,12 @@ def verdicts(facts: Facts) -> list[str]:
 
 
 def remarks(facts: Facts) -> list[str]:
-    """What stands below it: what noise hides, and the package beside the engine."""
-    return [*_detectable(facts), *_twin_verdict(facts["twins"])]
+    """What stands below it: variants, what noise hides, and the package beside the engine."""
+    return [
+        *_variants(facts["experiment"].get("variants", {})),
+        *_detectable(facts),
+        *_twin_verdict(facts["twins"]),
+    ]
 
 
 def _failures(found: list[FailureFacts]) -> list[str]:
@@ -60,6 +66,17 @@ def _a_a_verdict(facts: Facts) -> list[str]:
         f"Methods are not ranked on {', '.join(cells)} ({reason})."
         for reason, cells in by_reason.items()
     ]
+    return lines
+
+
+def _variants(variants: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """What each variant of a method changes, and whose training it uses."""
+    lines = []
+    for name, given in variants.items():
+        changed = [f"{key} {value}" for key, value in given.items() if key not in ("of", "uses")]
+        line = f"{name} is {name_of(str(given['of']))} with {', '.join(changed) or 'its settings'}"
+        uses = f", after the training of {name_of(str(given['uses']))}" if "uses" in given else ""
+        lines.append(f"{line}{uses}.")
     return lines
 
 

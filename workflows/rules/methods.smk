@@ -72,6 +72,23 @@ rule take_parts:
         " --parts {params.parts:q} --folders {params.folders:q} > {log} 2>&1"
 
 
+# A variant that uses another arm's training gets its parts, and a tuning of its own.
+rule share_parts:
+    input:
+        lambda wc: FOLDER.method(wc.model, PLAN.used_by(wc.method), CONFIG),
+    output:
+        FOLDER.method("{model}", "{method}", CONFIG),
+    log:
+        FOLDER.log("share_parts", "{model}-{method}"),
+    wildcard_constraints:
+        method="|".join(SHARING) or NONE,
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m harness share-parts --trained $(dirname {input}) --folder $(dirname {output})"
+        " > {log} 2>&1"
+
+
 # What was trained, in the form in which parts are shipped; a target of its own, not in `all`.
 rule parts:
     input:
