@@ -22,8 +22,8 @@ class Source:
     with the hub's columns) and ``hub`` (id of a data set).
 
     ``skip`` and ``first`` cut the split, of what is left every ``every``-th record is taken;
-    ``name`` (of a configuration), ``revision`` and ``split`` are the hub's. ``file`` is where a folder of
-    question sets holds the same records (``data`` in a config).
+    ``name`` (of a configuration), ``revision`` and ``split`` are the hub's. ``file`` is where a
+    folder of question sets holds the same records (``data`` in a config).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from harness.errors import HarnessError
 from harness.experiment.config import Experiment, parse_experiment
 from harness.experiment.folder import Folder
 from harness.experiment.plan import Plan
@@ -14,6 +16,7 @@ from harness.experiment.steps import Freeze
 from harness.files import parsed
 from tests.workflow.test_smoke import ROOT
 
+LIMITS = {"max_new_tokens": 8, "longest_prompt": 99}
 SMOKE = yaml.safe_load((ROOT / "workflows/config/smoke.yaml").read_text())
 
 
@@ -58,6 +61,40 @@ def test_what_is_given_is_read_back_as_it_was() -> None:
     assert [step.split.dataset for step in steps] == ["mtbench", "gsm8k", "xsum"]
     assert [bool(step.first_turns) for step in steps] == [True, False, False]
     assert steps[0].cap == 24
+
+
+def _plan(change: dict[str, Any]) -> Plan:
+    return Plan(parse_experiment(SMOKE | change), Folder(Path("results/smoke")))
+
+
+def test_a_target_of_a_gguf_file_is_kept_for_all_experiments() -> None:
+    wheel = {"package": "smol", "version": "1", "file": "a.gguf", "sha256": "0" * 64}
+    plan = _plan({"models": {"smol": {"gguf": wheel}}})
+    (record,) = plan.model_files("smol")
+    folder = Path(record).parent
+    assert (folder.parent, record) == (Path("results/targets"), f"{folder}/record.json")
+    assert json.loads(plan.model_json("smol"))["path"] == str(folder)
+    assert plan.gguf(folder.name).given == wheel
+    other = _plan({"models": {"smol": {"gguf": wheel | {"file": "b.gguf"}}}})
+    assert other.model_files("smol") != [record]
+    with pytest.raises(HarnessError, match="expected either path"):
+        _plan({"models": {"smol": {"gguf": wheel | {"path": "x"}}}})
+
+
+def test_records_in_the_data_folder_take_the_place_of_the_hub_s(tmp_path: Path) -> None:
+    hub = {"hub": "some/set", "split": "test", "file": "set.jsonl", "skip": 3, "every": 2}
+    sets = {"gsm8k": {"splits": {"tune": hub, "test": hub}, **LIMITS}}
+    assert _plan({"datasets": sets}).frozen_from("test") == [], "control: all from the hub"
+    given = {"datasets": sets, "data": str(tmp_path)}
+    with pytest.raises(
+        HarnessError, match=r"data: no file .*set\.jsonl, expected records of some/"
+    ):
+        _plan(given)
+    (tmp_path / "set.jsonl").touch()
+    plan = _plan(given)
+    assert plan.frozen_from("test") == [f"{tmp_path}/set.jsonl"]
+    (step,) = json.loads(plan.freeze_json("mini", "test"))
+    assert step["split"]["source"] == {"path": f"{tmp_path}/set.jsonl", "skip": 3, "every": 2}
 
 
 def test_every_key_of_the_schema_says_what_it_means() -> None:
