@@ -9,21 +9,61 @@ import difflib
 import json
 import sys
 import time
+from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
-from harness.cli import analysis, decode, engine, methods, prompts, targets
 from harness.errors import HarnessError, first_line, out_of_memory
 
-# Stages of the workflow and the modules that add their commands, in the order of the help.
+# Subcommands by stage of the workflow. Each is a module of harness/commands with its arguments and
+# what it does; only the one that is asked for is imported, since torch takes seconds.
 STAGES = {
-    "try a method": decode,
-    "make a target": targets,
-    "freeze prompts and answer them": prompts,
-    "prepare methods and measure them": methods,
-    "tables, figures and reports": analysis,
-    "the engine by itself": engine,
+    "try a method": {
+        "decode": "decode a prompt with a method, beside plain decoding",
+    },
+    "make a target": {
+        "schema": "the JSON schema of a config, every key described",
+        "stand-in": "generate a stand-in question set",
+        "rebuild-mini-target": "train mini's target again",
+        "fetch-gguf": "make a target of a GGUF file",
+        "pretrain": "train a target on question sets",
+    },
+    "freeze prompts and answer them": {
+        "freeze": "freeze the prompts of splits, one after the other",
+        "answer": "the target's greedy answers, untimed",
+    },
+    "prepare methods and measure them": {
+        "check": "parse every method's settings",
+        "train": "train a method's own parameters",
+        "tune": "choose a method's setting on the tune split",
+        "take-parts": "check ready-made parts, put them in place",
+        "share-parts": "put an arm's trained parts beside a variant",
+        "collect-parts": "what was trained, as parts to ship",
+        "curve": "draft size against acceptance and speed",
+        "profile": "decode time of each arm by phase",
+        "cost": "cost of a forward by rows and context",
+        "session": "time all arms on one dataset",
+    },
+    "tables, figures and reports": {
+        "sweep-table": "collect a sweep's variants",
+        "tables": "rows -> tables",
+        "coverage": "how often intervals hold the truth, simulated",
+        "ranking-study": "what ranks mean, simulated",
+        "figures": "tables -> figures",
+        "report": "tables and figures -> PDF",
+        "summary": "the main tables as text",
+        "page": "tables and figures -> one HTML page",
+        "import": "analyse published answer files again",
+        "keep": "keep an experiment's rows and tables, compressed",
+        "unpack": "lay kept rows out for analysing them again",
+    },
+    "the engine by itself": {
+        "engine": "time the engine beside bandwidth and generate",
+        "predict": "acceptance x cost of forwards: predictions",
+    },
 }
+COMMANDS = {name: text for stage in STAGES.values() for name, text in stage.items()}
+MODULES = {"import": "import_runs"}  # where a name is no module's
 SPEAKING = ("decode", "summary", "schema")  # what they print is for people, or JSON already
 
 
@@ -32,9 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     Bad input and too little memory end in one line on stderr and exit code 2, Ctrl-C in 130.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in words if word in COMMANDS), "")
     started = time.monotonic()
     try:
+        options = _parser(command).parse_args(words)
         options.run(options)
     except HarnessError as error:
         return _failed(str(error), 2)
@@ -44,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        return _failed(f"{options.command}: out of memory: {first_line(error)}", 2)
+        return _failed(f"{command}: out of memory: {first_line(error)}", 2)
     except KeyboardInterrupt:
         return _failed("interrupted; the same command goes on from what is on disk", 130)
     _finish(vars(options), time.monotonic() - started)
@@ -71,14 +113,13 @@ class _Parser(argparse.ArgumentParser):
         """Exit with 2 after one line."""
         wrong = message.partition("invalid choice: '")[2].partition("'")[0]
         if "argument command" in message and wrong:
-            near = difflib.get_close_matches(wrong, self.known) or ["--help"]
+            near = difflib.get_close_matches(wrong, COMMANDS) or ["--help"]
             message = f"no command '{wrong}'; expected one as {' or '.join(near)}"
         self.exit(2, f"error: {message}\n")
 
-    known: tuple[str, ...] = ()
 
-
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """All subcommands by name; the arguments of the chosen one."""
     parser = _Parser(
         prog="firp-bench",
         description=(__doc__ or "").strip(),
@@ -89,12 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     listed = []
     for title, stage in STAGES.items():
-        before = len(commands.choices)
-        stage.add(commands)
-        added = list(commands.choices.items())[before:]
-        listed += [f"\n{title}:", *(f"  {name:<20}  {made.description}" for name, made in added)]
+        listed += [f"\n{title}:", *(f"  {name:<20}  {text}" for name, text in stage.items())]
+        for name, text in stage.items():
+            # no help: commands are listed by stage
+            command = commands.add_parser(name, description=text)
+            if name == chosen:
+                module = import_module(
+                    f"harness.commands.{MODULES.get(name, name.replace('-', '_'))}"
+                )
+                module.arguments(command.add_argument)
+                command.set_defaults(run=module.run)
     parser.epilog = "\n".join(listed)
-    parser.known = tuple(commands.choices)
     return parser
 
 

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from harness.commands.session import SessionFiles, measure_session
 from harness.data.answers import BATCH, fitting
 from harness.data.chat import prompt_ids
 from harness.data.prompts import Prompt, hash_ids, write_prompts
@@ -20,6 +19,7 @@ from harness.datasets.xsum import rouge2
 from harness.errors import HarnessError
 from harness.experiment.arms import parse_arm
 from harness.files import write_json
+from harness.measure.setup import SessionFiles, measure_session
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
 from tests.models import VOCAB, save_as_bin, save_tokenizer, tiny_model
 

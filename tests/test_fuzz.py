@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.rows import load_rows
-from harness.cli.common import parse_arms, parse_spec
+from harness.commands.options import parse_arms, parse_spec
 from harness.data.answers import read_answers
 from harness.data.prompts import hash_ids, read_prompts
 from harness.data.questions import load_questions

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.__main__ import COMMANDS, MODULES
 from tests.workflow.test_smoke import ROOT
 
 Graph = dict[str, set[str]]
@@ -113,6 +114,28 @@ def test_kept_rows_are_analysed_without_today_s_methods() -> None:
     links = graph(whole=True)
     assert of_methods(links, ("harness.analysis", "harness.presentation")) == []
     assert of_methods(links, ("harness.commands",)), "control: these know them"
+
+
+def test_every_subcommand_is_a_module_and_named_once() -> None:
+    named = {f"harness.commands.{MODULES.get(name, name.replace('-', '_'))}" for name in COMMANDS}
+    functions = {
+        name: {one.name for one in ast.parse(file.read_text()).body if hasattr(one, "name")}
+        for name, file in modules()
+        if name.startswith("harness.commands.")
+    }
+    assert named == {name for name, held in functions.items() if {"arguments", "run"} <= held}
+    assert len(named) == len(COMMANDS) > 20
+
+
+def test_only_the_subcommand_that_is_asked_for_is_imported() -> None:
+    links = graph(whole=True)
+    assert not {name for name in links["harness.__main__"] if name.startswith("harness.commands")}
+    assert "torch" not in reached(links, "harness.__main__")
+    without = ("tables", "figures", "report", "page", "summary", "keep", "schema", "stand_in")
+    early = graph(whole=False)
+    for name in without:
+        assert "torch" not in reached(early, f"harness.commands.{name}"), name
+    assert "torch" in reached(early, "harness.commands.session"), "control"
 
 
 def test_the_engine_stands_on_its_own() -> None:

@@ -1,4 +1,3 @@
-"""One function per step of the workflow; the command line parses arguments and calls these.
-
-Split by what they import: torch and transformers take seconds, and not every step needs them.
+"""The subcommands, a module each: its arguments and what it does. ``harness/__main__.py`` names
+them; ``options``, ``parts`` and ``prompts`` are what several of them share.
 """

@@ -1,17 +1,19 @@
 """What a forward of the target costs, by rows and context, once for all methods."""
 
+import argparse
 import csv
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.commands.methods import tune_requests
+from harness.commands.options import Argument, parse_caps, parse_spec, use_threads
 from harness.decoder import Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import replacing
 from harness.measure.cost import ROWS, VerifyForward, time_forwards
 from harness.measure.machine import fingerprint, machine
+from harness.measure.prepare import tune_requests
 from harness.models import ModelSpec, load_target
 
 COLUMNS = ("rows", "context", "seconds", "repeats", "layers", "fingerprint")
@@ -53,3 +55,18 @@ def _contexts(requests: Sequence[Request], longest: int | None) -> list[int]:
         first, last = (max(1, min(end, longest)) for end in (first, last))
     spread = range(CONTEXTS)
     return sorted({first + (last - first) * place // (CONTEXTS - 1) for place in spread})
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="JSON: where the model is")
+    add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--out", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    caps = parse_caps(options.caps)
+    write_cost(parse_spec(options.model), options.prompts, caps, options.out)

@@ -1,15 +1,17 @@
 """Draft size against acceptance and speed, for methods with calibrated trees of any size."""
 
+import argparse
 import csv
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.methods import MethodStep, TuneData, method_job
+from harness.commands.options import Argument, parse_arms, parse_caps, parse_spec, use_threads
 from harness.errors import HarnessError
 from harness.files import replacing
 from harness.measure.machine import fingerprint, machine
+from harness.measure.prepare import MethodStep, TuneData, method_job
 from harness.models import ModelSpec
 from methods.shared.trials import Trial, time_trials
 
@@ -78,3 +80,31 @@ def _figures(trial: Trial) -> list[object]:
         round(trial.rows / trial.steps, 2),
         trial.setting.get("passes", ""),
     ]
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--largest", required=True, type=int, help="draft tokens a step, at most")
+    add("--timed", nargs="*", default=[], type=int, help="sizes that are timed")
+    add("--model", required=True, help="JSON: where the model is")
+    add("--train-answers", type=Path)
+    add("--tune-answers", required=True, type=Path)
+    add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--seed", default=0, type=int)
+    add("--folders", required=True, type=Path, help="a folder of each arm is in it")
+    add("--out", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    steps = [
+        MethodStep(arm, options.folders / name, options.seed)
+        for name, arm in parse_arms(options.methods).items()
+    ]
+    caps = parse_caps(options.caps)
+    data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
+    sizes = Sizes(options.largest, options.timed)
+    write_curve(parse_spec(options.model), steps, data, sizes, options.out)

@@ -1,5 +1,6 @@
 """Decoding one prompt with one method in front of a person, beside autoregressive decoding."""
 
+import argparse
 import json
 import os
 import sys
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness.api import PLAIN, Answer, load
+from harness.commands.options import Argument, parse_json, use_threads
 from harness.decoder import StepRecord
 from harness.errors import HarnessError
 from harness.experiment.arms import Settings, parse_arm
+from harness.files import checked
 
 MINI = Path("workflows/resources/mini-target"), Path("workflows/resources/mini-parts")
 _GREEN, _PLAIN = "\x1b[32m", "\x1b[0m"
@@ -110,3 +113,56 @@ def _tell(asked: Asked, answer: Answer, plain: Answer) -> None:
         f"autoregressive: {plain.steps} steps, {plain.seconds:.3f} s, "
         f"{plain.tokens_per_second:.1f} tokens/s, {same}"
     )
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="a model's folder, or mini")
+    add("--method", required=True)
+    add("--folder", type=Path, help="what the method's training and tuning wrote")
+    add("--settings", default="{}", help="JSON: as under methods in a config")
+    add("--prompt", help="text; else --prompt-file, else stdin")
+    add("--prompt-file", type=Path)
+    add("--max-new-tokens", type=int, default=128)
+    add("--chat", default="tokenizer", help="tokenizer, plain, fschat:NAME, or raw for no template")
+    add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    add("--device", default="cpu")
+    add("--json", action="store_true", help="one JSON object instead of streamed text")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    settings = checked(Settings, parse_json(options.settings, "--settings"), "--settings")
+    if options.max_new_tokens < 1:
+        raise HarnessError(f"--max-new-tokens: {options.max_new_tokens}, expected at least 1")
+    decode(
+        Asked(
+            options.model,
+            options.method,
+            _prompt(options),
+            options.folder,
+            settings,
+            options.max_new_tokens,
+            options.chat,
+            options.dtype,
+            options.device,
+            options.json,
+        )
+    )
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    """The text that is given, in one of three ways."""
+    if options.prompt is not None:
+        return str(options.prompt)
+    if options.prompt_file is not None:
+        try:
+            return str(options.prompt_file.read_text())
+        except UnicodeDecodeError as error:
+            raise HarnessError(
+                f"{options.prompt_file}: expected UTF-8 text, found {error}"
+            ) from None
+    if sys.stdin is None or sys.stdin.isatty():
+        raise HarnessError("prompt: none given, expected --prompt, --prompt-file or text on stdin")
+    return sys.stdin.read()

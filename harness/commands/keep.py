@@ -1,10 +1,12 @@
 """Keeping what an experiment measured: small enough to commit, enough to analyse again."""
 
+import argparse
 import gzip
 import shutil
 import zlib
 from pathlib import Path
 
+from harness.commands.options import Argument
 from harness.errors import HarnessError, first_line
 from harness.experiment.folder import KEPT, PROMPTS, ROWS, Folder
 from harness.files import replacing
@@ -56,3 +58,15 @@ def _unpacked(file: Path) -> bytes:
         raise HarnessError(
             f"{file}: expected a whole gzip file, found {first_line(error)}"
         ) from None
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--root", required=True, type=Path, help="results/<experiment>")
+    add("--out", required=True, type=Path, help="a new folder")
+    add("--prompts", action="store_true", help="the frozen test prompts too")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    keep(options.root, options.out, prompts=options.prompts)

@@ -1,5 +1,6 @@
 """Where each arm's decode time goes, phase by phase, on a few tune prompts of each data set."""
 
+import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +9,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from harness.commands.arms import build_decoders
-from harness.commands.methods import mixed_prompts
+from harness.commands.options import Argument, parse_arms, parse_caps, parse_spec, use_threads
 from harness.decoder import Decoder, Request
 from harness.engine.loop import EngineDecoder
 from harness.errors import first_line, named, out_of_memory
 from harness.experiment.arms import Arms
 from harness.experiment.records import PHASES, PREFILL
 from harness.files import replacing
+from harness.measure.arms import build_decoders
 from harness.measure.machine import fingerprint, machine
+from harness.measure.prepare import mixed_prompts
 from harness.measure.profile import PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
@@ -105,3 +107,22 @@ def _profile(
     if not watched:
         return [steps, timed, *[""] * (2 + len(PHASES))]
     return [steps, timed, whole, *clock.seconds.values()]
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="JSON: where the model is")
+    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--count", required=True, type=int, help="prompts decoded")
+    add("--folders", required=True, type=Path, help="a folder of each arm is in it")
+    add("--out", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    caps = parse_caps(options.caps)
+    watched = Watched(options.prompts, caps, options.folders, options.count)
+    write_profile(parse_spec(options.model), parse_arms(options.methods), watched, options.out)

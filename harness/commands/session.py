@@ -1,136 +1,29 @@
-"""Running one timed session."""
+"""Timing all arms on one data set."""
 
-from dataclasses import asdict, dataclass
-from functools import partial
+import argparse
 from pathlib import Path
 
-from harness.commands.arms import build_decoders, most_rows
-from harness.data.prompts import read_prompts, shard_of
-from harness.decoder import Decoder
-from harness.engine.target import SPARE_ROWS, Target
-from harness.engine.weights import library
-from harness.errors import HarnessError
-from harness.experiment.arms import Arms
-from harness.experiment.records import Header, Provenance, Record, is_failure
+from harness.commands.options import Argument, parse_arms, parse_json, parse_spec, use_threads
 from harness.experiment.steps import SessionStep
-from harness.files import sha256_file, sha256_json, write_json
-from harness.measure.audit import audit, finite
-from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
-from harness.measure.session import Plan, run_session
-from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+from harness.files import checked
+from harness.measure.setup import SessionFiles, measure_session
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFiles:
-    """Inputs and output of a session."""
-
-    prompts: Path
-    warmup: Path
-    folders: Path  # <folders>/<method> holds what training and tuning wrote
-    out: Path
-
-
-def measure_session(
-    spec: ModelSpec,
-    arms: Arms,
-    files: SessionFiles,
-    options: SessionStep,
-) -> None:
-    """Run one session; writes rows to ``files.out`` and provenance beside it.
-
-    Where the labels of ``options`` name a shard, only its questions are measured.
-    """
-    sources = source_hash()  # of what runs, whatever is edited while the model loads
-    spec = spec.pinned()
-    target, tokenizer = load_target(spec), load_tokenizer(spec)
-    stops = stop_ids(target, tokenizer)
-    prompts, labels = read_prompts(files.prompts), options["labels"]
-    # of all shards, so that each has equal buffers
-    longest = max(len(prompt.input_ids) for prompt in prompts) + options["max_new_tokens"]
-    decoders = build_decoders(target, arms, files.folders)
-    _check_context(target, longest, decoders)
-    # Once for all arms and prompts: growing inside a run would charge whoever comes first.
-    target.begin(longest + max(SPARE_ROWS, *map(most_rows, decoders.values())))
-    facts = machine(target.devices, target.product_kind)
-    plan = Plan(
-        arms=decoders,
-        prompts=shard_of(prompts, labels.get("shard", 1), labels.get("shards", 1)),
-        warmup=read_prompts(files.warmup)[: options["warmup"]],
-        max_new_tokens=options["max_new_tokens"],
-        stops=stops,
-        device=target.device,
-        seed=options["seed"],
-        labels=labels,
-        fingerprint=fingerprint(facts),
-        detokenise=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
-        audit=partial(audit, target),
-        finite=partial(finite, target),
-        parameters=target.model.num_parameters(),
-    )
-    header: Header = {
-        "options": sha256_json([options, {name: arm.given() for name, arm in arms.items()}]),
-        "prompts": sha256_file(files.prompts),
-        "warmup": sha256_file(files.warmup),
-        "weights": target.weights_hash,
-        "model_config": sha256_json(target.config.to_dict()),
-        "stops": sorted(stops),
-        "methods": {name: _folder_hash(files.folders / arms[name].folder) for name in sorted(arms)},
-        "sources": sources,
-        "model": asdict(spec),
-        "machine": facts,
-        "packages": packages(),
-        "quantised_by": library(spec.weights),
-    }
-    run_session(
-        plan, files.out, header, lambda rows: _write_provenance(files.out, header, plan, arms, rows)
-    )
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="JSON: where the model is")
+    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--options", required=True, help="JSON: labels, seed, max_new_tokens, warmup")
+    add("--prompts", required=True, type=Path)
+    add("--warmup", required=True, type=Path)
+    add("--folders", required=True, type=Path, help="a folder of each arm is in it")
+    add("--out", required=True, type=Path)
 
 
-def _write_provenance(
-    out: Path, header: Header, plan: Plan, arms: Arms, rows: list[Record]
-) -> None:
-    provenance: Provenance = {
-        **header,
-        "commit": commit(),  # no part of the header: a README edited meanwhile changes no row
-        "dtype": str(header["model"]["dtype"]),
-        "lossless": {name: arm.method.lossless for name, arm in arms.items()},
-        "reference": {name: arm.method.reference for name, arm in arms.items()},
-        "parameters": plan.parameters,
-        # of all rows, those of a killed process too
-        "extra_bytes": {
-            arm: max((_held(row) for row in rows if row["arm"] == arm), default=0)
-            for arm in plan.arms
-        },
-        "uses": {name: arm.folder for name, arm in arms.items()},
-        "trained": {name: arm.prepared.trained for name, arm in arms.items()},
-        "tuned": {name: arm.prepared.tuned for name, arm in arms.items()},
-    }
-    write_json(out.with_suffix(".provenance.json"), provenance)
-
-
-def _held(record: Record) -> int:
-    """Bytes beside the target's weights; none by an arm that left."""
-    return 0 if is_failure(record) else record["extra_bytes"]
-
-
-def _check_context(target: Target, longest: int, decoders: dict[str, Decoder]) -> None:
-    """A sequence past the model's context would run on rotations that it was never trained on, and
-    foreign loops fail there.
-    """
-    context = getattr(target.config, "max_position_embeddings", None)
-    arm, decoder = max(decoders.items(), key=lambda item: item[1].beyond)
-    if context is None or longest + decoder.beyond <= context:
-        return
-    drafts = f", and {decoder.beyond} drafts of '{arm}'" if decoder.beyond else ""
-    raise HarnessError(
-        f"longest prompt and answer: {longest} tokens{drafts}, expected at most the model's "
-        f"context of {context}; lower longest_prompt or max_new_tokens"
-    )
-
-
-def _folder_hash(folder: Path) -> str:
-    """Hash of what training and tuning wrote; empty without a folder."""
-    if not folder.is_dir():
-        return ""
-    names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    return sha256_json({name: sha256_file(folder / name) for name in names})
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    files = SessionFiles(options.prompts, options.warmup, options.folders, options.out)
+    arms = parse_arms(options.methods)
+    step = checked(SessionStep, parse_json(options.options, "--options"), "--options")
+    measure_session(parse_spec(options.model), arms, files, step)

@@ -19,8 +19,7 @@ TAKEN = "gpu_taken_mb"
 # Of the harness, what rows and timings come from; the rest prepares for them or works on them.
 _MEASURED = (
     *("decoder.py", "method.py", "models.py", "model_files.py"),
-    *("engine", "measure", "pretrain"),
-    *("experiment/arms.py", "commands/arms.py", "commands/methods.py", "commands/session.py"),
+    *("engine", "measure", "pretrain", "experiment/arms.py"),
 )
 _STAT = Path("/proc/stat")
 _CPUINFO = Path("/proc/cpuinfo")

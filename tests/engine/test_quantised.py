@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from harness.__main__ import main
 from harness.analysis.divergences import cause
-from harness.commands.session import SessionFiles, measure_session
 from harness.data.prompts import Prompt, hash_ids, write_prompts
 from harness.decoder import Request, collect
 from harness.engine import weights as packing
@@ -29,6 +28,7 @@ from harness.errors import HarnessError
 from harness.experiment.arms import parse_arm
 from harness.files import read_json, sha256_bytes, sha256_file
 from harness.measure.audit import audit, float32_logits
+from harness.measure.setup import SessionFiles, measure_session
 from harness.method import Answer, Job
 from harness.models import ModelSpec, load_model, load_target, weights_hash
 from methods.firp.projections import load as load_maps

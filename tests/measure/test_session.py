@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from harness.commands.session import _check_context
 from harness.data.prompts import Prompt, hash_ids
 from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.drafter import Drafter
@@ -23,6 +22,7 @@ from harness.errors import HarnessError
 from harness.measure import session
 from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, balanced_orders, run_session
+from harness.measure.setup import _check_context
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 from tests.models import VOCAB, tiny_model
 

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.commands import session
 from harness.commands.prompts import freeze_prompts
-from harness.commands.session import SessionFiles, measure_session
 from harness.commands.stand_in import make_stand_in
 from harness.data.prompts import Prompt, hash_ids, shard_of
 from harness.engine.arena import Arena
@@ -20,8 +18,10 @@ from harness.engine.target import BUCKET, Target
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm, parse_arm
 from harness.experiment.steps import Source, Split
+from harness.measure import setup
 from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
+from harness.measure.setup import SessionFiles, measure_session
 from harness.method import Method
 from harness.models import ModelSpec
 from methods import load_method
@@ -134,7 +134,7 @@ def test_slots_for_the_widest_arm_are_there_before_the_first_turn(
 
     monkeypatch.setattr(Arena, "reserve", watched)
     if not reserved:
-        monkeypatch.setattr(session, "most_rows", lambda _: 0)  # control
+        monkeypatch.setattr(setup, "most_rows", lambda _: 0)  # control
     options = {"labels": {"session": 1}, "seed": 0, "max_new_tokens": 2, "warmup": 1}
     files = SessionFiles(prompts, prompts, tmp_path / "none", tmp_path / "session-1.jsonl")
     measure_session(spec, arms, files, options)

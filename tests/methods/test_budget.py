@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from harness.commands import methods as commands
-from harness.commands.methods import MethodStep, TuneData, train_method, tune_method
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm
+from harness.measure import prepare as commands
+from harness.measure.prepare import MethodStep, TuneData, train_method, tune_method
 from harness.method import Job
 from methods import load_method
 from methods.firp import METHOD

@@ -1,19 +1,14 @@
-"""What the subcommands share: adding one, and reading its JSON arguments."""
+"""What the subcommands share: reading their JSON arguments."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from harness.errors import HarnessError
 from harness.experiment.arms import Arms, parse_arm
 from harness.files import checked
 
-
-def command(commands: Any, name: str, text: str, run: Any) -> Any:
-    """Add subcommand ``name``, which calls ``run``; returns what adds its arguments."""
-    # no help: __main__ lists commands by stage
-    parser = commands.add_parser(name, description=text)
-    parser.set_defaults(run=run, command=name)
-    return parser.add_argument
+Argument: TypeAlias = Callable[..., object]  # an ArgumentParser's add_argument
 
 
 def use_threads(count: int) -> None:

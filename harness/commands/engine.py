@@ -1,17 +1,18 @@
-"""Timing the engine itself, and predicting speedups from what was timed."""
+"""Timing the engine itself, beside bandwidth and generate."""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from harness.cli.common import command, use_threads
+from harness.commands.options import Argument, use_threads
+from harness.enginebench.command import bench_engine, model_subject, random_subject
+from harness.enginebench.rounds import Grid
 from harness.errors import HarnessError
+from harness.models import ModelSpec
 
 
-def add(commands: Any) -> None:
-    """The engine benchmark and its predictions."""
-    add = command(commands, "engine", "time the engine beside bandwidth and generate", _engine)
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
     add("--shape", help="tiny, 135m, small, medium, 7b or 13b: random weights")
     add("--layers", type=int, help="of a shape, all by default")
     add("--model", type=Path, help="a model's folder instead of a shape")
@@ -28,17 +29,9 @@ def add(commands: Any) -> None:
     add("--no-compile", action="store_true", help="leave out compiled generate")
     add("--out", required=True, type=Path, help="folder of what is measured")
 
-    add = command(commands, "predict", "acceptance x cost of forwards: predictions", _predict)
-    add("--measured", required=True, type=Path, help="engine.json of the engine benchmark")
-    add("--acceptance", required=True, nargs="+", type=Path, help="YAML: figures and sources")
-    add("--out", required=True, type=Path, help="a CSV; Markdown beside it")
 
-
-def _engine(options: argparse.Namespace) -> None:
-    from harness.enginebench.command import bench_engine, model_subject, random_subject
-    from harness.enginebench.rounds import Grid
-    from harness.models import ModelSpec
-
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
     if (options.shape is None) == (options.model is None):
         raise HarnessError("engine: expected exactly one of --shape and --model")
     if options.model is not None and options.layers is not None:
@@ -63,12 +56,6 @@ def _engine(options: argparse.Namespace) -> None:
         how = {name: getattr(options, name) for name in ("attention", "weights", "device_map")}
         subject = model_subject(replace(spec, **how))
     bench_engine(subject, grid, options.out, compiled=not options.no_compile)
-
-
-def _predict(options: argparse.Namespace) -> None:
-    from harness.enginebench.predict import write_predictions
-
-    write_predictions(options.measured, options.acceptance, options.out)
 
 
 def _numbers(text: str, what: str) -> tuple[int, ...]:

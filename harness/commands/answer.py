@@ -1,0 +1,23 @@
+"""The target's greedy answers, untimed."""
+
+import argparse
+from pathlib import Path
+
+from harness.commands.options import Argument, parse_caps, parse_spec, use_threads
+from harness.commands.prompts import answer_prompts
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="JSON: where the model is")
+    add("--prompts", required=True, nargs="+", type=Path)
+    add("--first-turns", nargs="*", default=[], type=Path, help="answers that are known already")
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--out", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    spec, caps = parse_spec(options.model), parse_caps(options.caps)
+    answer_prompts(spec, options.prompts, options.first_turns, caps, options.out)

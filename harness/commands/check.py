@@ -1,0 +1,18 @@
+"""Parsing every method's settings, before any long job."""
+
+import argparse
+from pathlib import Path
+
+from harness.commands.options import Argument, parse_arms
+from harness.measure.prepare import check_methods
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--methods", required=True, nargs="+", help="JSON: arm -> settings; one a model")
+    add("--out", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    check_methods([parse_arms(text) for text in options.methods], options.out)

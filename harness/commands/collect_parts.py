@@ -1,0 +1,19 @@
+"""Collecting what was trained, as parts to ship."""
+
+import argparse
+from pathlib import Path
+
+from harness.commands.options import Argument, parse_arms
+from harness.commands.parts import collect_parts
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--folders", required=True, type=Path, help="a folder of each arm is in it")
+    add("--out", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    collect_parts(parse_arms(options.methods), options.folders, options.out)

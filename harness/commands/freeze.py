@@ -1,0 +1,21 @@
+"""Freezing the prompts of splits, one after the other."""
+
+import argparse
+
+from harness.commands.options import Argument, parse_json, parse_spec, use_threads
+from harness.commands.prompts import freeze_splits
+from harness.experiment.steps import Freeze
+from harness.files import parsed
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="JSON: where the model is")
+    add("--splits", required=True, help="JSON: a list of splits, each with the file it goes to")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    given = parsed(list[Freeze], parse_json(options.splits, "--splits"), "--splits")
+    freeze_splits(parse_spec(options.model), given)

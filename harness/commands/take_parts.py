@@ -1,0 +1,21 @@
+"""Checking ready-made parts, and putting them in place."""
+
+import argparse
+from pathlib import Path
+
+from harness.commands.options import Argument, parse_arms, parse_spec
+from harness.commands.parts import take_parts
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--model", required=True, help="JSON: where the model is")
+    add("--parts", required=True, type=Path, help="folder of parts with their record")
+    add("--folders", required=True, type=Path, help="a folder of each arm is in it")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    arms = parse_arms(options.methods)
+    take_parts(parse_spec(options.model), arms, options.parts, options.folders)

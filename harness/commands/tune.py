@@ -1,0 +1,49 @@
+"""Choosing an arm's setting on the tune split."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.commands.options import Argument, parse_caps, parse_json, parse_spec, use_threads
+from harness.experiment.arms import Settings, parse_arm
+from harness.files import checked
+from harness.measure.prepare import MethodStep, TuneData, tune_method
+from harness.models import ModelSpec
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--method", required=True, help="name of the arm")
+    add("--settings", required=True, help="JSON: its settings; of and uses of a variant")
+    add("--model", required=True, help="JSON: where the model is")
+    add("--train-answers", type=Path, help="the target's, to learn from")
+    add("--tune-answers", required=True, type=Path)
+    add("--prompts", nargs="*", default=[], type=Path, help="tune prompts")
+    add("--caps", default="{}", help="JSON: dataset -> new tokens at most")
+    add("--forwards", type=Path, help="what `cost` wrote, to foretell candidates by")
+    add("--seed", default=0, type=int)
+    add("--budget", type=float, help="wall seconds for training and tuning together")
+    add("--folder", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    run_step(options, tune_method)
+
+
+def run_step(
+    options: argparse.Namespace, step: Callable[[ModelSpec, MethodStep, TuneData], None]
+) -> None:
+    """Train or tune what the arguments name."""
+    use_threads(options.threads)
+    settings = checked(Settings, parse_json(options.settings, "--settings"), "--settings")
+    arm = parse_arm(options.method, settings)
+    data = TuneData(
+        options.train_answers,
+        options.tune_answers,
+        options.prompts,
+        parse_caps(options.caps),
+        options.forwards,
+    )
+    given = MethodStep(arm, options.folder, options.seed, options.budget)
+    step(parse_spec(options.model), given, data)

@@ -1,0 +1,18 @@
+"""Laying kept rows out for analysing them again."""
+
+import argparse
+from pathlib import Path
+
+from harness.commands.keep import unpack
+from harness.commands.options import Argument
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--kept", required=True, type=Path)
+    add("--root", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    unpack(options.kept, options.root)
