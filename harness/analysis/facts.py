@@ -128,7 +128,8 @@ def frozen_prompts(folder: Folder, rows: pd.DataFrame) -> Prompts:
 def _check_all_asked(prompts: list[str], cell: pd.DataFrame) -> None:
     """Every session holds every frozen prompt: a file of rows may have lost its end."""
     for (model, dataset, session), mine in cell.groupby(["model", "dataset", "session"]):
-        missing = [prompt for prompt in prompts if prompt not in set(mine["prompt_id"])]
+        asked = set(mine["prompt_id"])
+        missing = [prompt for prompt in prompts if prompt not in asked]
         if missing:
             raise HarnessError(
                 f"{model}/{dataset}, session {session}: no rows of {len(missing)} frozen prompts, "
