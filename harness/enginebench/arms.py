@@ -1,7 +1,5 @@
 """The decode loops that the engine benchmark sets beside each other."""
 
-from typing import Any
-
 import torch
 from torch._dynamo.utils import counters
 from transformers import CompileConfig
@@ -10,6 +8,7 @@ from harness.decoder import Decoder, Request, collect
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.enginebench.record import FirpStep
 from methods.firp.drafter import PASSES, FirpDrafter
 from methods.firp.projections import Layout, Projections
 from methods.hf.generate import HfGenerate
@@ -38,7 +37,7 @@ def _firp(target: Target, passes: str) -> Decoder:
     return EngineDecoder(target, FirpDrafter(target, maps, StaticTree(PATHS), passes))
 
 
-def firp_facts(target: Target) -> dict[str, Any]:
+def firp_facts(target: Target) -> FirpStep:
     """What FIRP's steps are made of."""
     return {
         "nodes": 1 + len(PATHS),

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import cast
 
 import torch
 from tqdm import tqdm
@@ -24,6 +24,16 @@ from harness.enginebench.arms import (
     why_not_compiled,
 )
 from harness.enginebench.bandwidth import BUFFER, copy_rates, weight_bytes
+from harness.enginebench.record import (
+    Copies,
+    Decodes,
+    Forward,
+    GridFacts,
+    Products,
+    Record,
+    Round,
+    TargetFacts,
+)
 from harness.enginebench.rounds import Grid, operations, product_seconds, time_rounds
 from harness.enginebench.shapes import find_shape, random_target
 from harness.enginebench.show import show_engine
@@ -82,12 +92,12 @@ def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool = Tr
     print(show_engine(measured, out))
 
 
-def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
+def measure(subject: Subject, grid: Grid, compiled: bool) -> Record:
     """All that was timed, in seconds, every sample of it, and what it was timed on."""
     target = subject.target
     _check_context(target, grid)
     target.begin(grid.slots)  # once: growing inside a decode would charge whoever comes first
-    facts = _facts(subject) | {"grid": asdict(grid)}
+    facts = _facts(subject)
     before = copy_rates(target.device)
     disturbance = Disturbance()
     ways = _ways(target, grid)
@@ -96,9 +106,10 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
     disturbed = disturbance.seconds()  # before compilers run in processes of their own
     decodes, left_out = _decodes(target, grid, compiled)
     rates = before + copy_rates(target.device)
-    copied = {"buffer": BUFFER[target.device.type], "rate": median(rates), "rates": rates}
+    copied: Copies = {"buffer": BUFFER[target.device.type], "rate": median(rates), "rates": rates}
     return {
         **facts,
+        "grid": cast(GridFacts, asdict(grid)),
         "copy": copied,  # bytes, bytes per second
         "forwards": forwards.pop(ENGINE),
         "other_forwards": forwards,
@@ -111,7 +122,7 @@ def measure(subject: Subject, grid: Grid, compiled: bool) -> dict[str, Any]:
     }
 
 
-def _facts(subject: Subject) -> dict[str, Any]:
+def _facts(subject: Subject) -> TargetFacts:
     target = subject.target
     return {
         "name": subject.name,
@@ -146,17 +157,17 @@ def _ways(target: Target, grid: Grid) -> dict[str, VerifyForward]:
     return {name: VerifyForward(one, text, max(grid.rows)) for name, one in targets.items()}
 
 
-def _forwards(ways: dict[str, VerifyForward], grid: Grid) -> dict[str, list[dict[str, Any]]]:
+def _forwards(ways: dict[str, VerifyForward], grid: Grid) -> dict[str, list[Forward]]:
     """Verify forwards and their head, as the decode loop runs them, by the way they are run."""
     cells = [(way, (r, c)) for way in ways for r in grid.rows for c in grid.contexts]
     times = sample(lambda cell: ways[cell[0]].seconds(cell[1]), cells, grid.repeats)
-    found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+    found: dict[str, list[Forward]] = {way: [] for way in ways}
     for (way, (rows, context)), seconds in times.items():
         found[way].append({"rows": rows, "context": context, "seconds": seconds})
     return found
 
 
-def _products(target: Target, grid: Grid) -> list[dict[str, Any]]:
+def _products(target: Target, grid: Grid) -> list[Products]:
     """The products of all layers and the head alone, on rows that nothing has to make."""
     if target.why_stock is not None:
         return []
@@ -164,14 +175,12 @@ def _products(target: Target, grid: Grid) -> list[dict[str, Any]]:
     return [{"rows": rows, "seconds": seconds} for rows, seconds in found.items()]
 
 
-def _decodes(
-    target: Target, grid: Grid, compiled: bool
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _decodes(target: Target, grid: Grid, compiled: bool) -> tuple[list[Decodes], dict[str, str]]:
     """Rounds of every arm by context, shortest first; and the arms left out, with the reason."""
     fast = compiled_arms(target, grid.slots) if compiled else {}
     arms = engine_arms(target) | generate_arms(target) | graph_arms(target, grid.slots) | fast
     left_out = {} if compiled else dict.fromkeys(COMPILED, "not asked for")
-    lines = []
+    lines: list[Decodes] = []
     for context in tqdm(grid.contexts, desc="decode", unit="context"):
         request = Request(tuple(_text(target, context)), grid.tokens, frozenset())
         # What was compiled for other lengths is forgotten: users compile for their own.
@@ -180,7 +189,11 @@ def _decodes(
         present = {name: arm for name, arm in arms.items() if name not in left_out}
         found = time_rounds(present, request, grid.rounds, target.device)
         lines += [
-            {"arm": name, "context": context, "rounds": [asdict(one) for one in rounds]}
+            {
+                "arm": name,
+                "context": context,
+                "rounds": [cast(Round, asdict(one)) for one in rounds],
+            }
             for name, rounds in found.items()
         ]
     return lines, left_out

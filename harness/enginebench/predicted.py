@@ -5,7 +5,7 @@ Nothing in these tables was decoded: every line says so, and names where its acc
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 import numpy as np
 import pandas as pd
@@ -131,7 +131,7 @@ def predict(measured: Measured, accepted: list[Accepted]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) -> dict[str, Any]:
+def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) -> dict[str, object]:
     entries = [min(cost.layers - 1, round(share * cost.layers)) for share in one.pseudo_from]
     plain = cost(np.array([1]), np.array([context]))[0]
     drafting = plain * _draft_weights(measured, one) / measured["bytes"]["weights"]

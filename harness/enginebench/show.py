@@ -1,13 +1,13 @@
 """The engine benchmark as a figure and as Markdown."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 
 from harness.enginebench.predicted import KIND
+from harness.enginebench.record import Record
 from harness.enginebench.tables import STEP_ONLY, WHOLE, forward_table, step_table
 from harness.files import write_text
 from harness.presentation.style import save_svg, use_style
@@ -29,7 +29,7 @@ BESIDE = {"stock_ms": "by stock layers", "graphs_ms": "by graphs", "products_ms"
 WIDTH = 3.4
 
 
-def show_engine(measured: dict[str, Any], out: Path) -> str:
+def show_engine(measured: Record, out: Path) -> str:
     """Draw ``engine.svg``, write ``engine.md``; returns the latter's text."""
     forwards, steps = forward_table(measured), step_table(measured)
     steps["name"] = steps["arm"].map(NAMES)
@@ -68,7 +68,7 @@ def show_predictions(table: pd.DataFrame, out: Path) -> str:
     return text
 
 
-def _caption(measured: dict[str, Any]) -> str:
+def _caption(measured: Record) -> str:
     facts, grid = measured["machine"], measured["grid"]
     where = facts.get("gpu") or f"{facts['cpu']}, {facts['threads']} threads"
     left_out = [f"Left out: {NAMES[arm]} ({why})." for arm, why in measured["left_out"].items()]

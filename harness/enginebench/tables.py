@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.enginebench.record import Forward, Record, Round
 from harness.experiment.records import BASELINE
 from harness.files import replacing
 
@@ -18,13 +18,12 @@ STEPS = (
     "arm context step_ms low_ms high_ms tokens_per_second relative_step relative_low relative_high "
     "bytes_read bandwidth_fraction counts"
 ).split()
-Round = dict[str, Any]  # as harness.enginebench.rounds.Round
 FAST_FIRP = ("firp_combined_compiled", "firp_combined_graphs")
 STEP_ONLY = "cost of a step only: random projections"
 WHOLE = "tokens"
 
 
-def write_engine_tables(measured: dict[str, Any], out: Path) -> None:
+def write_engine_tables(measured: Record, out: Path) -> None:
     """``forwards.csv`` and ``steps.csv`` of what the benchmark measured."""
     for name, table in (("forwards", forward_table(measured)), ("steps", step_table(measured))):
         with replacing(out / f"{name}.csv") as temporary:
@@ -40,13 +39,13 @@ def bandwidth_fraction(bytes_read: float, seconds: float, bandwidth: float) -> f
     return bytes_read / seconds / bandwidth
 
 
-def step_bytes(measured: dict[str, Any], committed: float) -> float:
+def step_bytes(measured: Record, committed: float) -> float:
     """Bytes that a step must read: the weights once, keys and values of ``committed`` tokens."""
     sizes = measured["bytes"]
     return sizes["weights"] + committed * sizes["per_token"]
 
 
-def forward_table(measured: dict[str, Any]) -> pd.DataFrame:
+def forward_table(measured: Record) -> pd.DataFrame:
     """One line a number of rows and context: median, lowest and highest milliseconds of a forward.
 
     ``relative_forward``: over one row's at the same context, where that was timed. ``stock_ms`` and
@@ -71,7 +70,7 @@ def forward_table(measured: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=FORWARDS)
 
 
-def _by_cell(forwards: list[dict[str, Any]]) -> dict[tuple[int, int], list[float]]:
+def _by_cell(forwards: list[Forward]) -> dict[tuple[int, int], list[float]]:
     return {(one["rows"], one["context"]): one["seconds"] for one in forwards}
 
 
@@ -79,7 +78,7 @@ def _milliseconds(seconds: Sequence[float] | None) -> float | None:
     return None if seconds is None else 1000 * float(np.median(seconds))
 
 
-def step_table(measured: dict[str, Any]) -> pd.DataFrame:
+def step_table(measured: Record) -> pd.DataFrame:
     """One line an arm and context: a decode step's milliseconds, tokens per second, bandwidth.
 
     ``relative_*``: over autoregressive decoding in the engine, median, lowest and highest of the
@@ -92,7 +91,11 @@ def step_table(measured: dict[str, Any]) -> pd.DataFrame:
         plain = arm.replace("firp_combined", BASELINE) if arm in FAST_FIRP else BASELINE
         if (plain, context) not in rounds:
             continue  # it could not be compiled
-        line = {"arm": arm, "context": context} | _step(mine, rounds[plain, context])
+        line: dict[str, object] = {
+            "arm": arm,
+            "context": context,
+            **_step(mine, rounds[plain, context]),
+        }
         if arm.startswith("firp_"):
             lines.append(line | {"counts": STEP_ONLY})
         else:
@@ -100,7 +103,7 @@ def step_table(measured: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=STEPS)
 
 
-def _step(mine: Sequence[Round], plain: Sequence[Round]) -> dict[str, Any]:
+def _step(mine: Sequence[Round], plain: Sequence[Round]) -> dict[str, float]:
     """Times of a step, and how they compare within each round."""
     seconds, base = ([one["seconds"] / one["steps"] for one in rounds] for rounds in (mine, plain))
     ratios = [own / other for own, other in zip(seconds, base, strict=True)]
@@ -115,7 +118,7 @@ def _step(mine: Sequence[Round], plain: Sequence[Round]) -> dict[str, Any]:
     }
 
 
-def _rates(measured: dict[str, Any], mine: Sequence[Round]) -> dict[str, Any]:
+def _rates(measured: Record, mine: Sequence[Round]) -> dict[str, float]:
     """Tokens per second, and the share of the bandwidth, of an arm of one row a step."""
     read = step_bytes(measured, float(np.mean([one["committed"] for one in mine])))
     step = float(np.median([one["seconds"] / one["steps"] for one in mine]))

@@ -14,6 +14,7 @@ WORDS = {
     "check_methods": "checking every method's settings",
     "stand_in": "generating {dataset}, {split} split",
     "rebuild_mini_target": "training the target of mini",
+    "fetch_gguf": "making a target of a GGUF file",
     "pretrain_target": "training the target {model}",
     "freeze_prompts": "freezing the test prompts for {model}",
     "freeze_tune_prompts": "freezing the tune prompts for {model}",

@@ -1,0 +1,106 @@
+"""What the engine benchmark leaves in ``engine.json``: every sample that was timed, in seconds."""
+
+from typing_extensions import TypedDict
+
+from harness.experiment.records import Machine
+
+
+class Forward(TypedDict):
+    """Samples of a forward of so many rows, behind so many tokens in the cache."""
+
+    rows: int
+    context: int
+    seconds: list[float]
+
+
+class Products(TypedDict):
+    """Samples of the matrix products of such a forward alone."""
+
+    rows: int
+    seconds: list[float]
+
+
+class Round(TypedDict):
+    """One timed decode, see :class:`harness.enginebench.rounds.Round`."""
+
+    seconds: float
+    steps: int
+    tokens: int
+    committed: float
+
+
+class Decodes(TypedDict):
+    """The decodes of an arm behind a prompt of ``context`` tokens."""
+
+    arm: str
+    context: int
+    rounds: list[Round]
+
+
+class Sizes(TypedDict):
+    """Bytes of the weights that a step reads, and of a token's keys and values."""
+
+    weights: int
+    per_token: int
+
+
+class Copies(TypedDict):
+    """Copies of ``buffer`` bytes: bytes read and written per second, their median and samples."""
+
+    buffer: int
+    rate: float
+    rates: list[float]
+
+
+class FirpStep(TypedDict):
+    """What FIRP's steps are made of: nodes of its tree, pseudo rows, and where these enter."""
+
+    nodes: int
+    steps: int
+    entry_layer: int
+    projections: str
+
+
+class GridFacts(TypedDict):
+    """What was timed, see :class:`harness.enginebench.rounds.Grid`."""
+
+    rows: list[int]
+    contexts: list[int]
+    repeats: int
+    rounds: int
+    tokens: int
+
+
+class TargetFacts(TypedDict):
+    """What it was timed on."""
+
+    name: str
+    weights: str
+    dtype: str
+    attention: str
+    layers: int
+    hidden_size: int
+    vocabulary: int
+    parameters: int
+    bytes: Sizes
+    firp: FirpStep | None
+    machine: Machine
+    packages: dict[str, str]
+    commit: str
+    sources: str
+    state_before: dict[str, float]
+
+
+class Record(TargetFacts):
+    """All of it; ``left_out`` says why arms are not there, ``operations`` counts those of torch."""
+
+    grid: GridFacts
+    copy: Copies
+    forwards: list[Forward]
+    other_forwards: dict[str, list[Forward]]
+    products: list[Products]
+    operations: dict[str, float]
+    decodes: list[Decodes]
+    left_out: dict[str, str]
+    disturbance: dict[str, float]
+    state_after: dict[str, float]
