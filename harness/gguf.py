@@ -28,7 +28,7 @@ RECORD = "record.json"
 _BYTES = 4  # of a float32 number
 
 
-def fetch(source: GgufSource, out: Path) -> dict[str, Any]:
+def fetch(source: GgufSource, out: Path) -> dict[str, object]:
     """Write the model and tokenizer of a GGUF file to ``out`` in the hub's form; its record last.
 
     The record says what the weights were dequantised from. Refuses a file with another hash than

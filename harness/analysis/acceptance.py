@@ -6,7 +6,6 @@ questions, the unit that everything here is counted in; sessions only repeat the
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ _SHARES = [
     f"{kind}{end}" for kind in ("unconditional", "conditional") for end in ("", "_low", "_high")
 ]
 
-Line = dict[str, Any]
+Line = dict[str, float]
 
 
 def by_depth(rows: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +44,7 @@ def _per_arm(
     found = []
     for keys, mine in rows[rows["draft_total"] > 0].groupby(list(KEYS)):
         named = dict(zip(KEYS, keys, strict=True))
-        found += [named | line for line in lines(mine)]
+        found += [{**named, **line} for line in lines(mine)]
     return pd.DataFrame(found, columns=[*KEYS, what, *_SHARES, "steps"])
 
 

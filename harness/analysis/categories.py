@@ -5,7 +5,6 @@ A category of MT-bench has few questions, so that its figures are hints: no inte
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
@@ -15,7 +14,7 @@ COLUMNS = "model dataset category method questions tokens acceptance_length spee
 
 
 def categories(
-    rows: pd.DataFrame, prompts: dict[tuple[str, str], dict[str, Any]], summary: pd.DataFrame
+    rows: pd.DataFrame, prompts: dict[tuple[str, str], dict[str, object]], summary: pd.DataFrame
 ) -> pd.DataFrame:
     """One line per model, data set, category and arm, by the estimators of the summary.
 
@@ -34,7 +33,7 @@ def categories(
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _lines(cell: pd.DataFrame, shown: pd.Series) -> Iterator[dict[str, Any]]:
+def _lines(cell: pd.DataFrame, shown: pd.Series) -> Iterator[dict[str, object]]:
     """Those of a model and data set; ``shown`` says of each arm whether it has a speedup."""
     keys = ["model", "dataset", "category"]
     for place, group in cell.groupby(keys, sort=False):

@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +63,7 @@ WORLDS = [
 ]
 
 
-def coverage(world: World, repeats: int, seed: int = 0) -> dict[str, Any]:
+def coverage(world: World, repeats: int, seed: int = 0) -> dict[str, object]:
     """Share of ``repeats`` whose 95 % interval holds the truth; mean half-widths, log scale."""
     rng = np.random.default_rng(seed)
     held = naive_held = 0

@@ -5,7 +5,6 @@ committed per decode-phase step) and ``ratio_of_sums``.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ def definitions(rows: pd.DataFrame, counted: set[tuple[str, str]]) -> pd.DataFra
             if (model, dataset) in counted:
                 speeds = _speeds(rates, cell, str(arm))
             line = {"model": model, "dataset": dataset, "method": arm}
-            lines.append(line | acceptance(mine) | speeds)
+            lines.append({**line, **acceptance(mine), **speeds})
     return pd.DataFrame(lines)
 
 
@@ -65,7 +64,7 @@ def _question_rates(cell: pd.DataFrame) -> pd.DataFrame:
     return (summed["decode_tokens"] / summed["decode_seconds"]).unstack("arm")
 
 
-def _speeds(rates: pd.DataFrame, cell: pd.DataFrame, arm: str) -> dict[str, Any]:
+def _speeds(rates: pd.DataFrame, cell: pd.DataFrame, arm: str) -> dict[str, float]:
     """Over the questions that both have decode tokens for; the sums are over all."""
     totals = cell.groupby("arm")[["decode_tokens", "decode_seconds"]].sum()
     rate = totals["decode_tokens"] / totals["decode_seconds"]

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -21,7 +20,7 @@ def scores(dataset: str, answers: pd.Series, references: dict[str, str]) -> pd.S
     return pd.Series(found, dtype=float)
 
 
-def equivalence(dataset: str, mine: pd.Series, base: pd.Series) -> dict[str, Any]:
+def equivalence(dataset: str, mine: pd.Series, base: pd.Series) -> dict[str, object]:
     """Mean difference of paired scores, its 90 % interval, and whether that lies within the set's
     margin: two one-sided t tests at 5 % (Schuirmann 1987).
     """

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +65,7 @@ _EQUAL = (0.0,) * len(ARMS)
 _ALIKE = (1.0,) * len(ARMS)
 
 
-def study(setting: Setting, repeats: int, seed: int = 0) -> dict[str, Any]:
+def study(setting: Setting, repeats: int, seed: int = 0) -> dict[str, object]:
     """Shares of ``repeats`` experiments, in the order of ``COLUMNS``."""
     rng = np.random.default_rng(seed)
     gap = 2 * _typical_detectable(setting, rng)

@@ -1,7 +1,6 @@
 """What a sweep over a method's settings gave: one line per variant, best first."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -9,7 +8,7 @@ from harness.errors import HarnessError
 from harness.files import read_json, replacing
 
 
-def write_sweep(variants: list[dict[str, Any]], settings: list[Path], out: Path) -> None:
+def write_sweep(variants: list[dict[str, object]], settings: list[Path], out: Path) -> None:
     """Collect each variant's training result and its best trial; ``settings`` in variant order."""
     if len(variants) != len(settings):
         raise HarnessError(f"sweep: {len(settings)} results, expected {len(variants)}")
@@ -19,7 +18,7 @@ def write_sweep(variants: list[dict[str, Any]], settings: list[Path], out: Path)
         table.to_csv(temporary, index=False, float_format="%.5g")
 
 
-def _line(variant: dict[str, Any], setting: Path) -> dict[str, Any]:
+def _line(variant: dict[str, object], setting: Path) -> dict[str, object]:
     """A variant, what its training reached, and the trial that was timed longest and fastest."""
     trained = read_json(setting.with_name("config.json"))
     trials = pd.read_csv(setting.with_name("trials.csv"))

@@ -4,7 +4,6 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import typst
@@ -101,7 +100,7 @@ def found_lines(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) 
     return found
 
 
-def _common(facts: Facts) -> dict[str, Any]:
+def _common(facts: Facts) -> dict[str, object]:
     experiment, machine = facts["experiment"], facts["machine"]
     packages = facts["packages"]
     shards = experiment.get("shards", 1)
@@ -145,7 +144,7 @@ def _target(experiment: Outline, model: str, parameters: int) -> str:
     return f"{model}: {parameters:,} parameters{told}"
 
 
-def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, Any]:
+def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
     mine = summary[summary["dataset"] == name]
     return {
         "name": shown_name(name),
@@ -200,13 +199,13 @@ def _method_csv(folder: Folder, facts: Facts, name: str, method: str = "firp") -
     return [[column.replace("_", " ") for column in table], *table.to_numpy().tolist()]
 
 
-def _trials(folder: Folder, facts: Facts) -> list[dict[str, Any]]:
+def _trials(folder: Folder, facts: Facts) -> list[dict[str, object]]:
     """Per tuned method, the best trials over all models, finalists first: a first look at few
     requests flatters. One method may show more of them.
     """
     methods = sorted({method for method, _ in _prepared(folder, facts, TRIALS)})
     shown = 10 if len(methods) == 1 else 4
-    found = []
+    found: list[dict[str, object]] = []
     for method in methods:
         rows = _method_csv(folder, facts, TRIALS, method)
         keys = [rows[0].index(name) for name in ("requests", "speedup")]
@@ -220,7 +219,7 @@ def _descending(text: str) -> float:
     return math.inf if text == "–" else -float(text)
 
 
-def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, Any]:
+def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
     tables = []
     for name, (caption, digits) in _TABLES.items():
         table = folder.read_csv(folder.table(name)).set_index("method")
