@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.__main__ import main
 from harness.errors import HarnessError
-from harness.experiment.config import parse_experiment
+from harness.experiment.config import parse_experiment, whole
 from harness.files import Name
 from tests.workflow.test_smoke import ROOT, copy_project, snakemake
 
-MINI = yaml.safe_load((ROOT / "workflows/config/mini-precise.yaml").read_text())
+MINI = whole(yaml.safe_load((ROOT / "workflows/config/mini-precise.yaml").read_text()))
 BAD = (
     *("../away", "/etc", ".", "..", ".hidden", "-rf", "a b", "a/b", "a'b", 'a"b', "a;b", "a|b"),
     *("$(touch canary)", "`touch canary`", "a\n", "a\nb", "", "é", "a" * 65, "{wildcards}", "a*"),
@@ -31,6 +31,7 @@ PLAIN |= set("prompts first_turns warmup train tune forwards measured".split())
 def renamed(where: str, name: str) -> dict[str, Any]:
     """mini with ``name`` as its experiment, or in place of the first key of a part."""
     config = copy.deepcopy(MINI)
+    config.pop("engine")  # names models too
     if where == "experiment":
         config["experiment"] = name
     elif where == "draft_sizes":

@@ -1,12 +1,15 @@
 """An experiment as its config describes it: one file of workflows/config, checked once.
 
-``firp-bench schema`` writes its JSON schema, with what each key means. Settings of methods are
+``firp-bench schema`` writes its JSON schema, with what each key means. A config may say
+``extends: mini`` and then only what is other than there. Settings of methods are
 checked by each method's own class, in a job of its own before any long one.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,6 +33,7 @@ SplitName: TypeAlias = Literal["train", "tune", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 Given: TypeAlias = Settings | None
 YARDSTICK = "hf_generate"
+CONFIGS = Path("workflows/config")
 TAKEN = (
     "reference",
     "rebuilt-mini-target",
@@ -186,6 +190,8 @@ class Sizes(_Part):
 class Experiment(_Part):
     """One experiment: targets, question sets, and the arms that answer them."""
 
+    extends: str | None = None
+    """a config of workflows/config over which this one is laid, mappings key by key"""
     experiment: Name
     """name of the folder under results/; three names are taken"""
     title: str
@@ -304,12 +310,33 @@ class Experiment(_Part):
         return {name: self.arm(model, name) for name in dict.fromkeys(names)}
 
 
-def parse_experiment(config: Mapping[str, object]) -> Experiment:
+def whole(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config laid over the shipped one that it ``extends``, mappings key by key."""
+    if "extends" not in config:
+        return config
+    files = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
+    name, own = config["extends"], {key: config[key] for key in config if key != "extends"}
+    if name not in files:
+        raise HarnessError(f"config: extends: '{name}', expected one of {', '.join(files)}")
+    return _over(whole(yaml.safe_load(files[name].read_text())), own)
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    laid = {
+        key: _over(base[key], value)
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        else value
+        for key, value in own.items()
+    }
+    return {**base, **laid}
+
+
+def parse_experiment(config: Mapping[str, Any]) -> Experiment:
     """The experiment of a config, every value and name checked.
 
     Raises HarnessError: one line with the key, what was found and what was expected.
     """
-    experiment = parsed(Experiment, with_numbers(config), "config")
+    experiment = parsed(Experiment, with_numbers(whole(config)), "config")
     for model in experiment.models:
         for name in experiment.variants:
             _require_same_training(experiment, model, experiment.arm(model, name))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from harness.analysis.ranking import SESSIONS
+from harness.experiment.config import whole
 from harness.method import parse_settings
 from methods import load_method
 from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
@@ -25,9 +26,10 @@ ONE_OF = "expected exactly one of"
         ({"sessions": 0}, "sessions: Input should be greater than or equal to 1, found 0"),
         ({"shards": 0}, "shards: Input should be greater than or equal to 1, found 0"),
         ({"sessions": "five"}, "sessions: Input should be a valid integer, found 'five'"),
-        ({"sesions": 3}, "unknown key 'sesions', expected one of experiment, title"),
+        ({"sesions": 3}, "unknown key 'sesions', expected one of extends, experiment"),
         ({"datasets": {"humaneval": SQUAD}}, f"datasets.humaneval: none, {ONE_OF} stand_in"),
         ({"datasets": {"squad": SQUAD}}, "data set: 'squad', expected one of mtbench"),
+        ({"extends": "nope"}, "extends: 'nope', expected one of local, mini"),
         ({"experiment": "../away"}, "experiment: String should match pattern"),
         ({"device": "tpu"}, "device: String should match pattern"),
         ({"models": {"mini": {"weights": "int4"}}}, "weights: Input should be 'full', 'int8' or"),
@@ -70,7 +72,7 @@ def test_every_shipped_config_is_valid(name: str) -> None:
 
 
 def _config(name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / f"workflows/config/{name}.yaml").read_text())
+    return whole(yaml.safe_load((ROOT / f"workflows/config/{name}.yaml").read_text()))
 
 
 PAPER = ("all", "-n", "--configfile", "workflows/config/paper.yaml")
@@ -130,7 +132,8 @@ def test_mini_precise_is_mini_with_more_of_everything() -> None:
         assert large["stand_in"].pop("test") > small["stand_in"].pop("test")
         assert large == small
     assert mini["models"]["mini"].pop("parts") == "workflows/resources/mini-parts"
-    assert (mini.pop("parts"), "parts" in precise) == ("shipped", False)
+    assert (mini.pop("parts"), precise["parts"]) == ("shipped", "trained")
+    precise["models"]["mini"].pop("parts")  # not taken
     assert mini["models"] == precise["models"]
     for name, settings in mini["methods"].items():
         if name != "hf_generate":

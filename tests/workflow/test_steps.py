@@ -97,6 +97,19 @@ def test_records_in_the_data_folder_take_the_place_of_the_hub_s(tmp_path: Path) 
     assert step["split"]["source"] == {"path": f"{tmp_path}/set.jsonl", "skip": 3, "every": 2}
 
 
+def test_a_config_says_what_is_other_than_in_the_one_that_it_extends() -> None:
+    own = {
+        "extends": "smoke",
+        "sessions": 4,
+        "methods": {"firp": {"drafts": [5]}, "lookahead": None},
+    }
+    experiment = parse_experiment(own)
+    assert experiment.sessions == 4
+    firp = {**SMOKE["methods"]["firp"], "drafts": [5]}
+    assert experiment.methods == SMOKE["methods"] | {"firp": firp, "lookahead": None}
+    assert parse_experiment({"extends": "smoke"}) == parse_experiment(SMOKE), "control"
+
+
 def test_every_key_of_the_schema_says_what_it_means() -> None:
     schema = Experiment.model_json_schema()
     keys = schema["properties"]
