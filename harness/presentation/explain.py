@@ -1,6 +1,7 @@
 """The parts of a report that say why a method is as fast as it is, and what that took."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -8,7 +9,16 @@ from harness.experiment.folder import Folder
 from harness.presentation.wording import joined, name_of, number, shown_names
 
 BY_CATEGORY = ("firp", "medusa")
-SPEED = ["method", "accepted", "step cost", "speedup", "drafting", "rows/step", "draft size"]
+# Headers, and the column of the table that stands below each, its digits and its unit.
+Columns: TypeAlias = Mapping[str, tuple[str, int, str]]
+SPEED: Columns = {
+    "accepted": ("acceptance_length", 2, ""),
+    "step cost": ("step_cost", 2, ""),
+    "speedup": ("speedup", 2, ""),
+    "drafting": ("drafting", 0, " %"),
+    "rows/step": ("rows_per_step", 1, ""),
+    "draft size": ("draft_size", 1, ""),
+}
 PREPARED = (
     "method,trained parameters,training s,search s,budget s,timed,default,tuned,break-even tokens"
 ).split(",")
@@ -16,10 +26,21 @@ DEFINITIONS = (
     "method,accepted,with prefill,mean of answers,mean with prefill,1 + accepted/drafts,"
     "ratio of sums,geometric mean,mean of rates"
 ).split(",")
-COST = (
-    "method,accepted,predicted ms,measured ms,predicted speedup,measured speedup,ceiling"
-).split(",")
-SIZES = ["method", "drafts", "predicted", "measured", "rows/step", "speedup"]
+COST: Columns = {
+    "accepted": ("acceptance_length", 2, ""),
+    "predicted ms": ("predicted_step_ms", 2, ""),
+    "measured ms": ("measured_step_ms", 2, ""),
+    "predicted speedup": ("predicted_speedup", 2, ""),
+    "measured speedup": ("speedup", 2, ""),
+    "ceiling": ("ceiling_speedup", 2, ""),
+}
+SIZES: Columns = {
+    "drafts": ("draft_size", 0, ""),
+    "predicted": ("predicted_acceptance_length", 3, ""),
+    "measured": ("acceptance_length", 3, ""),
+    "rows/step": ("rows_per_step", 1, ""),
+    "speedup": ("speedup", 2, ""),
+}
 REACH = ["method", "drafts", "accepted", "as much with", "drafts", "times fewer"]
 
 
@@ -29,47 +50,30 @@ def named(table: pd.DataFrame, column: str = "method") -> Iterator[tuple[str, pd
     return zip(shown_names(table, column), lines, strict=True)
 
 
-def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
-    """Speedup of each arm of a data set as tokens a step over the cost of a step."""
+def _rows(table: pd.DataFrame, columns: Columns) -> list[list[str]]:
+    """A header, and a line of figures for each arm of the table."""
     return [
-        SPEED,
+        ["method", *columns],
         *(
-            [
-                name,
-                number(line["acceptance_length"], 2),
-                number(line["step_cost"], 2),
-                number(line["speedup"], 2),
-                number(100 * line["draft_share"], 0, " %"),
-                number(line["rows_per_step"], 1),
-                number(line["draft_size"], 1),
-            ]
-            for name, line in named(mine)
+            [name, *(number(line[of], digits, unit) for of, digits, unit in columns.values())]
+            for name, line in named(table)
         ),
     ]
+
+
+def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
+    """Speedup of each arm of a data set as tokens a step over the cost of a step."""
+    return _rows(mine.assign(drafting=100 * mine["draft_share"]), SPEED)
 
 
 def cost_rows(folder: Folder, dataset: str) -> list[list[str]]:
     """Steps and speedups of a data set as costs predict them, and as measured; empty without."""
     file = folder.table("cost_model")
-    table = folder.read_csv(file) if file.is_file() else pd.DataFrame(columns=["dataset"])
-    mine = table[table["dataset"] == dataset]
-    if mine.empty:
+    if not file.is_file():
         return []
-    return [
-        COST,
-        *(
-            [
-                name,
-                number(line["acceptance_length"], 2),
-                number(line["predicted_step_ms"], 2),
-                number(line["measured_step_ms"], 2),
-                number(line["predicted_speedup"], 2),
-                number(line["speedup"], 2),
-                number(line["ceiling_speedup"], 2),
-            ]
-            for name, line in named(mine)
-        ),
-    ]
+    table = folder.read_csv(file)
+    mine = table[table["dataset"] == dataset]
+    return [] if mine.empty else _rows(mine, COST)
 
 
 def slower_lines(mine: pd.DataFrame) -> list[str]:
@@ -220,23 +224,7 @@ def reach_rows(folder: Folder) -> list[list[str]]:
 def size_rows(folder: Folder) -> list[list[str]]:
     """What was measured at the timed draft sizes; empty without."""
     file = folder.table("draft_size_curve")
-    if not file.is_file():
-        return []
-    table = folder.read_csv(file).dropna(subset=["speedup"])
-    return [
-        SIZES,
-        *(
-            [
-                name,
-                number(line["draft_size"], 0),
-                number(line["predicted_acceptance_length"], 3),
-                number(line["acceptance_length"], 3),
-                number(line["rows_per_step"], 1),
-                number(line["speedup"], 2),
-            ]
-            for name, line in named(table)
-        ),
-    ]
+    return _rows(folder.read_csv(file).dropna(subset=["speedup"]), SIZES) if file.is_file() else []
 
 
 def best_size_lines(folder: Folder) -> list[str]:

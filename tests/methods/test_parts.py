@@ -1,12 +1,13 @@
 """Ready-made parts: taken whole and unchanged, for their own target and settings, or not at all."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.commands.parts import RECORD, collect_parts, take_parts
+from harness.commands.parts import RECORD, collect_parts, share_parts, take_parts
 from harness.errors import HarnessError
 from harness.experiment.arms import Arms, parse_arm
 from harness.files import write_json
@@ -106,3 +107,25 @@ def test_settings_that_only_the_tuning_reads_may_differ(
     spec, _, parts = shipped
     take_parts(spec, {"firp": parse_arm("firp", {**GIVEN, "drafts": [9]})}, parts, tmp_path)
     assert SETTINGS.entry_layers == (1, 2), "control: what the part was trained with"
+
+
+def test_a_variant_gets_the_parts_and_nothing_of_the_tuning(
+    shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = shipped[2].parent / "methods" / "firp"
+    assert (trained / "spent.json").exists(), "control"
+    for name in ("linked", "copied"):
+        share_parts(trained, tmp_path / name)
+        held = {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+        assert "spent.json" not in held
+        assert {"config.json", "projections.safetensors"} <= set(held)
+        for file, content in held.items():
+            assert content == (trained / file).read_bytes()
+        weights = trained / "projections.safetensors"
+        same = weights.samefile(tmp_path / name / weights.name)
+        assert same == (name == "linked")
+        monkeypatch.setattr(os, "link", _unlinkable)
+
+
+def _unlinkable(*_: object) -> None:
+    raise OSError(1, "Operation not permitted")
