@@ -1,44 +1,33 @@
 """An experiment as its config describes it: one file of workflows/config, checked once.
 
 ``firp-bench schema`` writes its JSON schema, with what each key means. A config may say
-``extends: mini`` and then only what is other than there. Settings of methods are
-checked by each method's own class, in a job of its own before any long one.
+``extends: mini`` and then only what is other than there. Settings of methods are checked by each
+method's own class, in a job of its own before any long one.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from harness.datasets import DATASETS
 from harness.errors import HarnessError
 from harness.experiment.arms import KNOWN, Arm, Arms, Settings, parse_arm
+from harness.experiment.keys import Count, Dataset, Engine, Model, Part, Sizes
 from harness.experiment.records import AGAIN, BASELINE
-from harness.experiment.steps import GgufSource, Source
 from harness.files import Name, parsed
 from harness.numbers import with_numbers
 
 T = TypeVar("T")
-Count: TypeAlias = Annotated[int, Field(ge=1)]
 SplitName: TypeAlias = Literal["train", "tune", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 Given: TypeAlias = Settings | None
 YARDSTICK = "hf_generate"
 CONFIGS = Path("workflows/config")
-TAKEN = (
-    "reference",
-    "rebuilt-mini-target",
-    "targets",
-)  # folders under results/ that are no experiments
+# folders under results/ that are no experiments
+TAKEN = ("reference", "rebuilt-mini-target", "targets")
 
 
 def _known(where: str, name: T, known: Iterable[str]) -> T:
@@ -54,140 +43,7 @@ DatasetName: TypeAlias = Annotated[
 ]
 
 
-class _Part(BaseModel):
-    """A mapping of the config; keys that it does not know are refused by name."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
-    )
-    # keys of which exactly one is to be there
-    one_of: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, given: Any) -> Any:
-        if isinstance(given, Mapping):
-            for key in given:
-                if key not in cls.model_fields:
-                    known = ", ".join(cls.model_fields)
-                    raise ValueError(f"unknown key '{key}', expected one of {known}")
-            named = [key for key in cls.one_of if key in given]
-            if cls.one_of and len(named) != 1:
-                found = " and ".join(named) or "none"
-                raise ValueError(f"{found}, expected exactly one of {', '.join(cls.one_of)}")
-        return given
-
-
-class StandIn(_Part):
-    """Records to generate per split."""
-
-    train: Count | None = None
-    tune: Count
-    test: Count
-
-
-class Splits(_Part):
-    """Where the records of each split are."""
-
-    train: Source | None = None
-    tune: Source
-    test: Source
-
-
-class Dataset(_Part):
-    """A question set: generated (``stand_in``), or from files or the hub (``splits``)."""
-
-    one_of = ("stand_in", "splits")
-
-    stand_in: StandIn | None = None
-    """records to generate per split"""
-    splits: Splits | None = None
-    few_shot: Source | None = None
-    """a source whose questions and reference answers are put before each question; keep them out of
-    the splits"""
-    max_new_tokens: Count
-    """the cap of every arm's answers"""
-    longest_prompt: Count
-    """in tokens; questions with a longer one are dropped before freezing, and counted"""
-
-
-class Model(_Part):
-    """A target, and what of its own the methods are given for it."""
-
-    one_of = ("path", "hub", "gguf", "pretrain")
-
-    path: str | None = None
-    """a folder in the hub's form"""
-    hub: str | None = None
-    """the hub's id of a model"""
-    revision: str | None = None
-    """branch, tag or commit on the hub"""
-    chat: Annotated[str, StringConstraints(pattern=r"^(tokenizer|plain|fschat:.+)$")] | None = None
-    """how a turn is prompted, by the tokenizer's own template, as plain text, or by a conversation
-    of FastChat (fschat:vicuna_v1.1)"""
-    attention: Literal["sdpa", "eager"] | None = None
-    """attention of the target, sdpa unless named; medusa_llm always runs eager attention"""
-    execution: Literal["eager", "static", "compiled", "graphs"] | None = None
-    """how the engine runs its steps, eagerly (the default), eagerly with shapes that follow the
-    number of rows and, in steps of 128 tokens, the context, or, on CUDA, these captured as graphs,
-    or by torch.compile"""
-    layers: Literal["fused", "stock"] | None = None
-    """fused (the default) where the architecture has such layers (llama, mistral, qwen2, qwen3;
-    attention sdpa, full weights), or stock, transformers' own"""
-    weights: Literal["full", "int8", "nf4"] | None = None
-    """full (the default), or packed by bitsandbytes as they are read (extra quantised), int8 as in
-    LLM.int8(), nf4 as in QLoRA. int8 rounds activations too, and columns with an outlier in any row
-    of a forward are set apart for all its rows, so that rows change each other's logits and answers
-    may differ from the baseline's"""
-    device_map: Literal["auto", "balanced", "sequential"] | None = None
-    """how accelerate spreads the layers over all devices of the kind of `device`; without it the
-    model is on that one. No machine with two devices has run it"""
-    gguf: GgufSource | None = None
-    """a GGUF file that is dequantised to a plain folder under results/targets first (extra gguf), a
-    local one (path), or one inside a wheel (package, version, file, sha256)"""
-    parts: str | None = None
-    """a folder of ready-made parts of the methods for this target, with their record"""
-    pretrain: dict[str, Any] | None = None
-    """a target to train first, by the sizes, sources and tokens of a recipe, as in local.yaml (keys
-    in harness/pretrain/train.py, Shape and Recipe)"""
-    methods: dict[Name, Settings] = {}
-    """settings of methods for this model, laid over those under methods below, key by key"""
-
-
-class Engine(_Part):
-    """What `snakemake engine` times; a default of it times nothing."""
-
-    shapes: list[Literal["tiny", "135m", "small", "medium", "7b", "13b"]] = []
-    """sizes of published models, with random weights"""
-    models: list[Name] = []
-    """models of the config that have a folder"""
-    rows: Annotated[list[Count], Field(min_length=1)]
-    """of the forwards that are timed"""
-    contexts: Annotated[list[Count], Field(min_length=1)]
-    """tokens in the cache"""
-    repeats: Count = 15
-    """of each forward"""
-    rounds: Count = 5
-    """decodes of each arm at each context"""
-    tokens: Annotated[int, Field(ge=3)] = 32
-    """committed by each decode"""
-    compile: bool = True
-    """whether arms by torch.compile are timed too"""
-    acceptance: list[str] = []
-    """profiles for predicted speedups"""
-
-
-class Sizes(_Part):
-    """Methods with calibrated trees; their acceptance length is told for every number of draft
-    tokens up to the largest of sizes, compared at sizes, and measured at timed.
-    """
-
-    methods: list[Name] = []
-    sizes: Annotated[list[Count], Field(min_length=1)] = [1]
-    timed: list[Count] = []
-
-
-class Experiment(_Part):
+class Experiment(Part):
     """One experiment: targets, question sets, and the arms that answer them."""
 
     extends: str | None = None
@@ -224,7 +80,7 @@ class Experiment(_Part):
     """names as in harness/datasets/__init__.py"""
     methods: dict[Name, Given]
     """arms of every session; settings are checked by each method's own class"""
-    variants: dict[Name, Settings] = {}
+    variants: dict[Name, Settings] = Field(default_factory=dict)
     """further arms: a method of the table under another name (`of`), its settings laid over those
     under methods; trained and tuned by itself, or with the parts of another arm (`uses`), which it
     then only tunes"""
@@ -234,7 +90,7 @@ class Experiment(_Part):
     parts: Literal["trained", "shipped"] = "trained"
     """whether methods are trained in front of the user, or what they learn is shipped, in the
     folder that each model names under its own `parts`"""
-    sweeps: dict[Name, list[Settings]] = {}
+    sweeps: dict[Name, list[Settings]] = Field(default_factory=dict)
     """per trained method, variants of its settings, each laid over the configured ones key by key,
     trained and tuned without a budget"""
     draft_sizes: Sizes = Sizes()

@@ -23,7 +23,7 @@ from harness.enginebench.command import Subject, measure
 from harness.enginebench.rounds import Grid, Round, as_round, time_rounds
 from harness.enginebench.shapes import SHAPES, random_target
 from harness.errors import HarnessError
-from harness.experiment.config import Engine, Model
+from harness.experiment.keys import Engine, Model
 from harness.measure import timing
 from harness.measure.timing import TimedRun
 from harness.models import DEVICE_MAPS

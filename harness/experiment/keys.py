@@ -1,0 +1,148 @@
+"""The parts of a config: question sets, targets, draft sizes and the engine benchmark.
+
+The text below each key is its description in the schema.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from harness.experiment.arms import Settings
+from harness.experiment.steps import GgufSource, Source
+from harness.files import Name
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """A mapping of the config; keys that it does not know are refused by name."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
+    # keys of which exactly one is to be there
+    one_of: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            for key in given:
+                if key not in cls.model_fields:
+                    known = ", ".join(cls.model_fields)
+                    raise ValueError(f"unknown key '{key}', expected one of {known}")
+            named = [key for key in cls.one_of if key in given]
+            if cls.one_of and len(named) != 1:
+                found = " and ".join(named) or "none"
+                raise ValueError(f"{found}, expected exactly one of {', '.join(cls.one_of)}")
+        return given
+
+
+class StandIn(Part):
+    """Records to generate per split."""
+
+    train: Count | None = None
+    tune: Count
+    test: Count
+
+
+class Splits(Part):
+    """Where the records of each split are."""
+
+    train: Source | None = None
+    tune: Source
+    test: Source
+
+
+class Dataset(Part):
+    """A question set: generated (``stand_in``), or from files or the hub (``splits``)."""
+
+    one_of = ("stand_in", "splits")
+
+    stand_in: StandIn | None = None
+    """records to generate per split"""
+    splits: Splits | None = None
+    few_shot: Source | None = None
+    """a source whose questions and reference answers are put before each question; keep them out of
+    the splits"""
+    max_new_tokens: Count
+    """the cap of every arm's answers"""
+    longest_prompt: Count
+    """in tokens; questions with a longer one are dropped before freezing, and counted"""
+
+
+class Model(Part):
+    """A target, and what of its own the methods are given for it."""
+
+    one_of = ("path", "hub", "gguf", "pretrain")
+
+    path: str | None = None
+    """a folder in the hub's form"""
+    hub: str | None = None
+    """the hub's id of a model"""
+    revision: str | None = None
+    """branch, tag or commit on the hub"""
+    chat: Annotated[str, StringConstraints(pattern=r"^(tokenizer|plain|fschat:.+)$")] | None = None
+    """how a turn is prompted, by the tokenizer's own template, as plain text, or by a conversation
+    of FastChat (fschat:vicuna_v1.1)"""
+    attention: Literal["sdpa", "eager"] | None = None
+    """attention of the target, sdpa unless named; medusa_llm always runs eager attention"""
+    execution: Literal["eager", "static", "compiled", "graphs"] | None = None
+    """how the engine runs its steps, eagerly (the default), eagerly with shapes that follow the
+    number of rows and, in steps of 128 tokens, the context, or, on CUDA, these captured as graphs,
+    or by torch.compile"""
+    layers: Literal["fused", "stock"] | None = None
+    """fused (the default) where the architecture has such layers (llama, mistral, qwen2, qwen3;
+    attention sdpa, full weights), or stock, transformers' own"""
+    weights: Literal["full", "int8", "nf4"] | None = None
+    """full (the default), or packed by bitsandbytes as they are read (extra quantised), int8 as in
+    LLM.int8(), nf4 as in QLoRA. int8 rounds activations too, and columns with an outlier in any row
+    of a forward are set apart for all its rows, so that rows change each other's logits and answers
+    may differ from the baseline's"""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """how accelerate spreads the layers over all devices of the kind of `device`; without it the
+    model is on that one. No machine with two devices has run it"""
+    gguf: GgufSource | None = None
+    """a GGUF file that is dequantised to a plain folder under results/targets first (extra gguf), a
+    local one (path), or one inside a wheel (package, version, file, sha256)"""
+    parts: str | None = None
+    """a folder of ready-made parts of the methods for this target, with their record"""
+    pretrain: dict[str, Any] | None = None
+    """a target to train first, by the sizes, sources and tokens of a recipe, as in local.yaml (keys
+    in harness/pretrain/train.py, Shape and Recipe)"""
+    methods: dict[Name, Settings] = {}
+    """settings of methods for this model, laid over those under methods below, key by key"""
+
+
+class Engine(Part):
+    """What `snakemake engine` times; a default of it times nothing."""
+
+    shapes: list[Literal["tiny", "135m", "small", "medium", "7b", "13b"]] = []
+    """sizes of published models, with random weights"""
+    models: list[Name] = []
+    """models of the config that have a folder"""
+    rows: Annotated[list[Count], Field(min_length=1)]
+    """of the forwards that are timed"""
+    contexts: Annotated[list[Count], Field(min_length=1)]
+    """tokens in the cache"""
+    repeats: Count = 15
+    """of each forward"""
+    rounds: Count = 5
+    """decodes of each arm at each context"""
+    tokens: Annotated[int, Field(ge=3)] = 32
+    """committed by each decode"""
+    compile: bool = True
+    """whether arms by torch.compile are timed too"""
+    acceptance: list[str] = []
+    """profiles for predicted speedups"""
+
+
+class Sizes(Part):
+    """Methods with calibrated trees; their acceptance length is told for every number of draft
+    tokens up to the largest of sizes, compared at sizes, and measured at timed.
+    """
+
+    methods: list[Name] = []
+    sizes: Annotated[list[Count], Field(min_length=1)] = [1]
+    timed: list[Count] = []
