@@ -202,3 +202,15 @@ def test_good_input_ends_in_a_line_for_machines(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (told["command"], told["wrote"]) == ("check", str(out))
     assert told["seconds"] >= 0
+
+
+def test_a_training_without_answers_to_learn_from(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = ["--method", "firp", "--settings", "{}", "--model", json.dumps({"path": str(TARGET)})]
+    files = ["--tune-answers", str(tmp_path / "tune.jsonl"), "--folder", str(tmp_path / "firp")]
+    line = run(capsys, "train", *given, *files)
+    assert line == "train: no --train-answers, expected answers to learn from"
+    line = run(capsys, "tune", *given, *files)
+    assert "--train-answers" not in line, "control: a tuning may have none"
+    assert not (tmp_path / "firp").exists()

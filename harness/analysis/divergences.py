@@ -16,9 +16,9 @@ def divergences(rows: pd.DataFrame) -> pd.DataFrame:
     also ``exact_margin``, the gap in float32, and ``rounding``, how far logits are from their
     float32 values there.
     ``baseline_gap`` and ``arm_gap``: of the two highest logits that either chose its token from, in
-    its own forward; ``own_width``: whether the arm leaves the baseline there or before even when it
-    keeps one token of each forward, so that what it accepts is not the cause (drafts that follow
-    the text so far are others then); empty for arms outside the engine.
+    its own forward; ``own_width``: whether the arm still leaves the baseline, there or before, when
+    it decodes once more and accepts no draft: then the width of its forwards is the cause, not what
+    it accepts. Empty for arms outside the engine.
     ``width_matched``: whether the arm of that name, which is as wide as FIRP and accepts nothing,
     leaves the baseline at the same token in the same session; empty without that arm.
     """

@@ -52,7 +52,7 @@ class PhaseClock:
 
 
 class _WatchedDrafter(Drafter):
-    """A drafter under the clock. Rows that ride along in a forward are the forward's, not its."""
+    """A drafter under the clock. Rows that it adds to a forward count as time of that forward."""
 
     def __init__(self, drafter: Drafter, clock: PhaseClock) -> None:
         self._drafter, self._clock = drafter, clock

@@ -55,8 +55,8 @@ class Roster:
     def turns(self, prompt: Prompt, request: Request, order: Sequence[str]) -> dict[str, Turn]:
         """One turn of every arm that still runs, in that order.
 
-        Where an arm leaves, the others are warmed up and take their turns again: the memory that
-        it took and gave back is nothing that their times should hold.
+        Where an arm leaves, the others are warmed up and take their turns again: no time of theirs
+        may hold what its taking and giving back of memory cost.
         """
         while True:
             running = [arm for arm in order if arm not in self.failed]
