@@ -147,6 +147,26 @@ def test_the_engine_stands_on_its_own() -> None:
         )
 
 
+def longest_chain(links: Graph) -> int:
+    """Modules on the longest way of imports; there are no circles."""
+    known: dict[str, int] = {}
+
+    def below(name: str) -> int:
+        if name not in known:
+            known[name] = 1 + max(map(below, links.get(name, set()) - {"torch"}), default=0)
+        return known[name]
+
+    return max(map(below, links))
+
+
+def test_imports_grow_no_denser_than_they_are() -> None:
+    links = graph(whole=True)
+    own = [len(imported - {"torch"}) for imported in links.values()]
+    assert sum(own) / len(own) <= 4
+    assert longest_chain(links) <= 14
+    assert longest_chain({"a": {"b", "torch"}, "b": {"c"}, "c": set()}) == 3, "control"
+
+
 def test_control_wrong_imports_are_seen() -> None:
     links = {
         "harness.analysis.rows": {"harness.files", "harness.engine"},
