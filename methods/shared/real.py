@@ -99,8 +99,8 @@ class RealStreams:
 
 
 def room(device: torch.device) -> int:
-    """Bytes that real streams may fill while something is trained: half of a GPU's free memory."""
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else ROOM
+    """Bytes that real streams may fill beside a training: a quarter of a GPU's free memory."""
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else ROOM
 
 
 class Behind:

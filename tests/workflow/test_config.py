@@ -29,7 +29,7 @@ ONE_OF = "expected exactly one of"
         ({"sesions": 3}, "unknown key 'sesions', expected one of extends, experiment"),
         ({"datasets": {"humaneval": SQUAD}}, f"datasets.humaneval: none, {ONE_OF} stand_in"),
         ({"datasets": {"squad": SQUAD}}, "data set: 'squad', expected one of mtbench"),
-        ({"extends": "nope"}, "extends: 'nope', expected one of local, mini"),
+        ({"extends": "nope"}, "extends: 'nope', expected one of mini"),
         ({"experiment": "../away"}, "experiment: String should match pattern"),
         ({"device": "tpu"}, "device: String should match pattern"),
         ({"models": {"mini": {"weights": "int4"}}}, "weights: Input should be 'full', 'int8' or"),
