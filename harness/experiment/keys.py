@@ -109,8 +109,8 @@ class Model(Part):
     parts: str | None = None
     """a folder of ready-made parts of the methods for this target, with their record"""
     pretrain: dict[str, Any] | None = None
-    """a target to train first, by the sizes, sources and tokens of a recipe, as in workflows/README.md (keys
-    in harness/pretrain/train.py, Shape and Recipe)"""
+    """a target to train first, by the sizes, sources and tokens of a recipe, as in
+    workflows/README.md (keys in harness/pretrain/train.py, Shape and Recipe)"""
     methods: dict[Name, Settings] = {}
     """settings of methods for this model, laid over those under methods below, key by key"""
 
