@@ -95,7 +95,9 @@ def joined(*layers: nn.Linear) -> Product:
     weights = [layer.weight.detach() for layer in layers]
     whole = _side_by_side(weights)
     if whole is None:
-        whole = torch.cat(weights)
+        # Whoever loads the model in inference mode, its weights stay ones that can be copied.
+        with torch.inference_mode(False), torch.no_grad():
+            whole = torch.cat(weights)
         parts = whole.split([len(weight) for weight in weights])
         for layer, part in zip(layers, parts, strict=True):
             layer.weight.data = part
