@@ -96,7 +96,7 @@ def joined(*layers: nn.Linear) -> Product:
     whole = _side_by_side(weights)
     if whole is None:
         # Whoever loads the model in inference mode, its weights stay ones that can be copied.
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(weights[0].is_inference()), torch.no_grad():
             whole = torch.cat(weights)
         parts = whole.split([len(weight) for weight in weights])
         for layer, part in zip(layers, parts, strict=True):
