@@ -14,7 +14,7 @@ from harness.analysis.ranking import SESSIONS
 from harness.experiment.config import whole
 from harness.method import parse_settings
 from methods import load_method
-from tests.workflow.test_smoke import ROOT, SMOKE, snakemake
+from tests.workflow.test_smoke import ROOT, SMOKE, copy_project, snakemake
 
 SQUAD = {"max_new_tokens": 4, "longest_prompt": 9}
 ONE_OF = "expected exactly one of"
@@ -203,3 +203,21 @@ def test_an_engine_benchmark_of_an_unknown_model_is_named() -> None:
     done = snakemake(ROOT, "-n", "engine", *SMOKE[1:], "--config", change)
     assert done.returncode != 0
     assert "engine.models: 'vicuna', expected one of mini" in done.stdout + done.stderr
+
+
+def test_a_model_and_prompts_of_one_s_own_are_planned(tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model/config.json").write_text("{}")
+    (tmp_path / "my-prompts").mkdir()
+    for split in ("train", "tune", "test"):
+        line = {"question_id": "1", "category": "mine", "turns": ["Hello"]}
+        (tmp_path / f"my-prompts/{split}.jsonl").write_text(json.dumps(line) + "\n")
+    asked = ("all", "-n", "--configfile", "workflows/config/own.yaml")
+    done = snakemake(tmp_path, *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rule train_method:" in done.stdout + done.stderr
+    (tmp_path / "my-prompts/tune.jsonl").unlink()
+    done = snakemake(tmp_path, *asked)
+    assert done.returncode != 0, "control: a file that is not there"
+    assert "my-prompts/tune.jsonl" in done.stdout + done.stderr
