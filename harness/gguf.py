@@ -23,6 +23,7 @@ from harness.engine.supported import require_supported
 from harness.errors import HarnessError, first_line, in_our_words
 from harness.experiment.steps import GgufSource
 from harness.files import replacing_files, sha256_file, write_json
+from harness.model_files import read_model
 
 RECORD = "record.json"
 _BYTES = 4  # of a float32 number
@@ -32,8 +33,8 @@ def fetch(source: GgufSource, out: Path) -> dict[str, object]:
     """Write the model and tokenizer of a GGUF file to ``out`` in the hub's form; its record last.
 
     The record says what the weights were dequantised from. Refuses a file with another hash than
-    the source's, one that does not read as GGUF, an architecture that the engine does not run, and
-    a disk without room for the full weights.
+    the source's, one that does not read as GGUF or lacks a weight, an architecture that the engine
+    does not run, and a disk without room for the full weights.
     """
     if find_spec("gguf") is None:
         raise HarnessError(f"model '{source.where}': no package gguf; expected the extra [gguf]")
@@ -132,7 +133,7 @@ def _read(file: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """
     where = {"gguf_file": file.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
-    read = AutoModelForCausalLM.from_pretrained(file.parent, **where, dtype=torch.float32)
+    read = read_model(str(file.parent), **where, dtype=torch.float32)
     told = read.config.to_dict()
     for name in ("quantization_config", "_name_or_path"):
         told.pop(name, None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from harness import gguf as fetching
 from harness.errors import HarnessError
@@ -20,8 +21,10 @@ WIDTH, INNER, HEADS, LAYERS = 32, 64, 4, 2
 TOKENS = ["<s>", "</s>", *(chr(i) for i in range(ord("a"), ord("z") + 1)), "ab", "cd", "Ġ", "Ċ"]
 
 
-def write_gguf(path: Path, kind: str = "llama", quantised: bool = False) -> dict[str, np.ndarray]:
-    """A tiny file with random weights, returned by their names in it."""
+def write_gguf(
+    path: Path, kind: str = "llama", quantised: bool = False, without: str = ""
+) -> dict[str, np.ndarray]:
+    """A tiny file with random weights, returned by their names in it; all but one of them."""
     writer = gguf.GGUFWriter(path, kind)
     writer.add_context_length(128)
     writer.add_embedding_length(WIDTH)
@@ -54,6 +57,8 @@ def write_gguf(path: Path, kind: str = "llama", quantised: bool = False) -> dict
             shapes[f"blk.{layer}.{name}"] = shape
     tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
     for name, tensor in tensors.items():
+        if name == without:
+            continue
         if quantised and tensor.ndim == 2:
             packed = gguf.quants.quantize(tensor, gguf.GGMLQuantizationType.Q8_0)
             writer.add_tensor(f"{name}.weight", packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
@@ -157,9 +162,24 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, GgufSource(path=str(tmp_path / "m.gguf")), r"m\.gguf.: not readable")
 
 
-def test_an_architecture_that_the_engine_does_not_run_is_refused(tmp_path: Path) -> None:
+def test_a_weight_that_is_not_in_the_file_is_named(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "m.gguf", without="blk.1.ffn_up")
+    missing = r"no weight 'model\.layers\.1\.mlp\.up_proj\.weight' in its files"
+    refused(tmp_path, GgufSource(path=str(tmp_path / "m.gguf")), missing)
+
+
+def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
     write_gguf(tmp_path / "m.gguf", kind="no_such_architecture")
     refused(tmp_path, GgufSource(path=str(tmp_path / "m.gguf")), "no_such_architecture")
+
+
+def test_an_architecture_that_the_engine_does_not_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gguf(tmp_path / "m.gguf")
+    shape = GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=8, n_positions=8)
+    monkeypatch.setattr(fetching, "_read", lambda file: (GPT2LMHeadModel(shape), None))
+    refused(tmp_path, GgufSource(path=str(tmp_path / "m.gguf")), r"model type 'gpt2': no model")
 
 
 def test_a_disk_without_room_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
