@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.engine.target import Target
 from methods.firp.projections import Projections
 from methods.shared.accuracy import Predict, divergences
-from methods.shared.real import Behind, RealStream, RealStreams
+from methods.shared.real import AppendingCache, RealStream, RealStreams
 from methods.shared.sequences import Sequences, gather_rows
 
 
@@ -57,7 +57,7 @@ class Streams:
         left: dict[int, Tensor] = {}
         positions = (batch.selected[:, None] + _steps(layout.steps, batch)).flatten(1)
         rotary = self.target.rotary(positions)
-        cache = Behind(real)
+        cache = AppendingCache(real)
         for index in range(layout.entry_layers[0], len(self.target.layers)):
             for step, entry in enumerate(layout.entry_layers, start=1):
                 if entry == index:

@@ -103,7 +103,7 @@ def room(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else ROOM
 
 
-class Behind:
+class AppendingCache:
     """A cache that appends keys and values to those of a real stream, and keeps none of them."""
 
     def __init__(self, real: RealStream) -> None:
