@@ -20,6 +20,7 @@ from harness.errors import HarnessError, first_line, out_of_memory
 STAGES = {
     "try a method": {
         "decode": "decode a prompt with a method, beside plain decoding",
+        "check-trees": "tree attention against plain forwards, on known trees",
     },
     "make a target": {
         "schema": "the JSON schema of a config, every key described",
@@ -31,11 +32,13 @@ STAGES = {
     "freeze prompts and answer them": {
         "freeze": "freeze the prompts of splits, one after the other",
         "answer": "the target's greedy answers, untimed",
+        "uncut": "the same with their texts, for their quality",
     },
     "prepare methods and measure them": {
         "check": "parse every method's settings",
         "train": "train a method's own parameters",
         "tune": "choose a method's setting on the tune split",
+        "examine": "what a method's training gave, as tables",
         "take-parts": "check ready-made parts, put them in place",
         "share-parts": "put an arm's trained parts beside a variant",
         "collect-parts": "what was trained, as parts to ship",

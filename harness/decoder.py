@@ -6,15 +6,26 @@ calls it stamps the time when a record arrives.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Token choice: argmax at temperature 0, else coupled Gumbel noise drawn from ``seed``."""
+    """Token choice: argmax at temperature 0, else coupled Gumbel noise drawn from ``seed``.
+
+    ``top_p``: of the probability, which the tokens drawn from hold at least.
+    """
 
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 1.0
+
+    def of(self, prompt_sha256: str) -> "Sampling":
+        """The same with a seed of the prompt's own, so that prompts do not share their noise."""
+        return replace(self, seed=self.seed ^ int(prompt_sha256[:8], 16))
+
+
+GREEDY = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,7 @@ class Request:
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
     stop_ids: frozenset[int]
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = GREEDY
 
     def keep(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
         """The one stop rule and the one cap rule.
@@ -44,8 +55,9 @@ class StepRecord:
     """What one forward of the target committed.
 
     ``draft_size`` counts the draft tokens verified, root excluded; ``rows`` all rows of the verify
-    forward; ``path`` holds the draft nodes accepted (indices into the tree, no root), at most one
-    fewer than tokens: where the answer ends in an accepted draft, that one is missing too.
+    forward. ``path``: the accepted draft nodes, as indices into the tree without its root. It has
+    one node fewer than there are tokens, since the last token is the target's own. Where an answer
+    ends in an accepted draft, that last token is the draft, and its node is left out.
     """
 
     tokens: tuple[int, ...]
@@ -83,6 +95,10 @@ class Decoder(ABC):
         Called for each answer that counts, once, in their order: not after a warm-up, a run that is
         taken again or an audit, and anew by a resumed session. Decoding alone carries nothing over.
         """
+
+    def relive(self, request: Request, records: Sequence[StepRecord]) -> None:
+        """Carry over what an answer taught that another process decoded: a session resumes."""
+        self.remember(records)
 
     def decode(self, request: Request, emit: Emit) -> None:
         """Hand each record to ``emit`` as soon as its tokens are known on the host."""

@@ -2,8 +2,9 @@
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from harness.errors import HarnessError, first_line
@@ -14,7 +15,30 @@ LOGIN = (
 )
 # For a repository with .bin files alone, transformers would hand the user's token to a web service
 # that converts it, in a thread that runs beside what is timed.
+_PARTS = ("*.json", "*.pt", "*.safetensors")
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
+
+HUB = "hub:"  # before the id of a model where a folder would do as well
+
+
+def named(given: str) -> tuple[str, str | None]:
+    """Id and revision of ``hub:ID`` or ``hub:ID@REVISION``."""
+    name, _, revision = given.removeprefix(HUB).partition("@")
+    return name, revision or None
+
+
+def folder_of(given: str) -> Path:
+    """A folder, or that of a download of ``hub:ID@REVISION``: configs and weights, no code."""
+    if not given.startswith(HUB):
+        return Path(given)
+    hub, revision = named(given)
+    commit = commit_of(hub, revision)
+    try:
+        held = snapshot_download(hub, revision=commit, allow_patterns=list(_PARTS))
+    except Exception as error:
+        raise HarnessError(f"hub model '{hub}' (revision {commit}): {_why(error)}") from None
+    return Path(held)
 
 
 @lru_cache

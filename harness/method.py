@@ -74,7 +74,8 @@ class Method:
     ``build`` makes the decoder from the target, the settings and the folder that training and
     tuning wrote to (None without either). ``train`` writes what it learns to ``job.folder``;
     ``tune`` writes ``setting.json`` there, chosen on the tune split alone; it returns the seconds
-    of an interrupted tuning that it went on with, if any.
+    of an interrupted tuning that it went on with, if any. ``examine`` writes tables of what its
+    training gave, for readers only: no budget counts it.
     """
 
     build: Callable[[Target, Any, Path | None], Decoder]
@@ -82,6 +83,7 @@ class Method:
     lossless: bool = True
     train: Callable[[Job], None] | None = None
     tune: Callable[[Job], float | None] | None = None
+    examine: Callable[[Job], None] | None = None
     # decoders with the best tree of each of these draft sizes, as methods.shared.trials.Trial
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
     # a setting to decode with where none was tuned, from default settings and the trained parts

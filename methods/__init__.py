@@ -14,7 +14,10 @@ class Entry(NamedTuple):
     """Module whose ``METHOD`` it is, and whether it is trained and tuned before sessions.
 
     ``tuning`` names the settings that its training does not read: a change of one trains nothing
-    anew. ``uses`` names the method whose training and tuning this one decodes with.
+    anew. ``uses`` names the method whose training and tuning this one decodes with, ``parts_of``
+    one whose training alone: its parts are then tuned for this one. ``examined``: whether it writes
+    tables of what its training gave. ``greedy``: it cannot draw tokens, and is no arm where an
+    experiment does.
     """
 
     module: str
@@ -22,6 +25,9 @@ class Entry(NamedTuple):
     tuned: bool = False
     tuning: tuple[str, ...] = ()
     uses: str = ""
+    parts_of: str = ""
+    examined: bool = False
+    greedy: bool = False
 
 
 METHODS = {
@@ -33,6 +39,7 @@ METHODS = {
         trained=True,
         tuned=True,
         tuning=("drafts", "policies", "passes", "tuning_rounds"),
+        examined=True,
     ),
     "width_matched": Entry("methods.firp.width_matched", uses="firp"),
     "medusa": Entry(
@@ -43,13 +50,27 @@ METHODS = {
     ),
     "medusa_template": Entry("methods.medusa.variants.template", uses="medusa"),
     "medusa_cartesian": Entry("methods.medusa.variants.cartesian", uses="medusa"),
-    "medusa_llm": Entry("methods.medusa.variants.package", uses="medusa"),
+    "medusa_llm": Entry("methods.medusa.variants.package", uses="medusa", greedy=True),
     "medusa_typical": Entry("methods.medusa.variants.typical", uses="medusa"),
+    "hydra": Entry(
+        "methods.hydra",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "templates", "tuning_rounds"),
+    ),
     "lookahead": Entry("methods.lookahead", tuned=True),
     "self_speculative": Entry(
         "methods.self_speculative", trained=True, tuned=True, tuning=("tuning_rounds",)
     ),
+    "token_recycling": Entry("methods.token_recycling", tuned=True),
     "prompt_lookup": Entry("methods.prompt_lookup", tuned=True),
+    "draft_model": Entry(
+        "methods.draft_model",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "tuning_rounds"),
+        parts_of="hf_assisted",
+    ),
     "hf_prompt_lookup": Entry("methods.hf.prompt_lookup"),
     "hf_assisted": Entry(
         "methods.hf.assisted",

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from harness.decoder import Decoder
-from harness.engine.drafter import Drafter
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine import Drafter, EngineDecoder, Target
 from harness.method import Method, NoSettings
 
 

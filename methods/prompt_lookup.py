@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.decoder import Decoder
-from harness.engine.drafter import Context, Drafter, Needs
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
-from harness.engine.tree import ROOT_ONLY, Tree, chain
+from harness.engine import ROOT_ONLY, Context, Drafter, EngineDecoder, Needs, Target, Tree, chain
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.method import Job, Method

@@ -7,10 +7,10 @@ import torch
 
 from harness.data.prompts import Prompt, hash_ids
 from harness.decoder import Request, StepRecord
+from harness.engine.block import Block
 from harness.engine.drafter import ExtraRows
 from harness.engine.loop import EngineDecoder
 from harness.engine.masks import BlockLayout
-from harness.engine.target import Block
 from harness.engine.tree import Tree
 from tests.lab import QUESTIONS, Knowing, Row, prompt, target
 

@@ -41,7 +41,10 @@ def freeze(capsys: pytest.CaptureFixture[str], folder: Path, model: dict, source
     ("settings", "expected"),
     [
         ({"nope": {}}, "method 'nope': expected one of autoregressive"),
-        ({"firp": {"depht": 3}}, "methods.firp: unknown setting 'depht'; expected batch, bias"),
+        (
+            {"firp": {"depht": 3}},
+            "methods.firp: unknown setting 'depht'; expected adapters, batch, bias",
+        ),
         (
             {"firp": {"batch": "ten"}},
             INTEGER,

@@ -24,6 +24,7 @@ BAD = (
 )
 # What stands unquoted in shell commands: numbers, and paths made of names.
 PLAIN = set("torch_threads seed budget cap largest timed profiled records first".split())
+PLAIN |= {"sampling"}  # quoted where it is made
 # Inputs whose paths are made of names, which are checked.
 PLAIN |= set("prompts first_turns warmup train tune forwards measured".split())
 

@@ -16,9 +16,11 @@ WITHOUT_TORCH = (
     "harness.datasets",
     "harness.experiment",
 )
-# Where the harness looks methods up by name, or builds parts of FIRP to time a step of it.
+# Where the harness looks methods up by name, builds parts of FIRP to time a step of it, or checks
+# published trees.
 KNOW_METHODS = {
     "harness.experiment.arms",
+    "harness.commands.check_trees",
     "harness.commands.curve",
     "harness.enginebench.arms",
 }

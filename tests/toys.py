@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from harness.decoder import Request, StepRecord
+from harness.engine.block import RowGroup
 from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
 from harness.engine.loop import EngineDecoder
-from harness.engine.target import RowGroup, Target
+from harness.engine.target import Target
 from harness.engine.tree import Tree, TreeShape, chain
 
 # root - two children, the first with two children of its own, one grandchild

@@ -85,6 +85,23 @@ class Asked:
     prompts: Prompts
 
 
+def copy_shares(folder: Folder, models: Sequence[str]) -> dict[str, float]:
+    """By model, the share of copy bandwidth at which a forward of one row reads the weights and the
+    cache, behind half of the longest context; none where it was not timed.
+    """
+    found = {}
+    for model in models:
+        file = folder.cost(model)
+        table = folder.read_csv(file) if file.is_file() else pd.DataFrame()
+        if "copy_rate" not in table:
+            continue
+        one = table[table["rows"] == 1].sort_values("context")
+        line = one.iloc[(one["context"] - one["context"].max() / 2).abs().argmin()]
+        read = line["weight_bytes"] + line["context"] * line["token_bytes"]
+        found[model] = float(read / line["seconds"] / line["copy_rate"])
+    return found
+
+
 def decode_steps(rows: pd.DataFrame, prompts: Prompts) -> Steps:
     """The decode steps of ``rows``, the prefill's left out; all but the root is in the arena."""
     keys = zip(rows["model"], rows["prompt_id"], strict=True)

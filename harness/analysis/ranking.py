@@ -105,7 +105,8 @@ def _noise(timed: Timed) -> float:
 def _unranked(test: Again, sessions: int) -> str | None:
     """Why a data set has no ranks, if it has none."""
     if sessions < SESSIONS:
-        return f"{sessions} sessions, and ranks need {SESSIONS}"
+        told = "1 session" if sessions == 1 else f"{sessions} sessions"
+        return f"{told}, and ranks need {SESSIONS}"
     if test.passes is None:
         return f"A/A: {test.reason}"
     return None if test.passes else f"A/A fails: {test.reason}"

@@ -8,28 +8,49 @@ from harness.errors import HarnessError
 from harness.files import read_json, replacing
 
 
-def write_sweep(variants: list[dict[str, object]], settings: list[Path], out: Path) -> None:
-    """Collect each variant's training result and its best trial; ``settings`` in variant order."""
+def write_sweep(
+    place: tuple[str, str], variants: list[dict[str, object]], settings: list[Path], out: Path
+) -> None:
+    """Collect each variant's training result and its best trial; ``settings`` in variant order.
+
+    ``place``: model and method, the first columns.
+    """
     if len(variants) != len(settings):
         raise HarnessError(f"sweep: {len(settings)} results, expected {len(variants)}")
     lines = [_line(variant, file) for variant, file in zip(variants, settings, strict=True)]
     table = pd.DataFrame(lines).sort_values("speedup", ascending=False)
+    table.insert(0, "model", place[0])
+    table.insert(1, "method", place[1])
     with replacing(out) as temporary:
         table.to_csv(temporary, index=False, float_format="%.5g")
 
 
 def _line(variant: dict[str, object], setting: Path) -> dict[str, object]:
-    """A variant, what its training reached, and the trial that was timed longest and fastest."""
+    """A variant, what its training reached, and the trial that was timed longest and fastest.
+
+    ``step_cost``: of a decode step, in autoregressive ones, as foretold from forwards' costs.
+    """
     trained = read_json(setting.with_name("config.json"))
     trials = pd.read_csv(setting.with_name("trials.csv"))
     final = trials[trials["requests"] == trials["requests"].max()]
     best = final.sort_values("speedup", ascending=False).iloc[0]
     tops = {f"top1_step{i}": value for i, value in enumerate(trained["top1"], start=1)}
-    kept = ("policy", "passes", "drafts", "acceptance_length", "speedup")
+    kept = (
+        *("policy", "passes", "drafts", "acceptance_length", "speedup"),
+        *("predicted_acceptance_length", "predicted_speedup"),
+    )
     return {
-        **{key: str(value) for key, value in variant.items()},
+        **{key: _plain(value) for key, value in variant.items()},
         **{key: best[key] for key in kept if key in best},
+        "step_cost": best["predicted_acceptance_length"] / best["predicted_speedup"],
         "tune_loss": trained["tune_loss"],
         "training_seconds": trained["training_seconds"],
         **tops,
     }
+
+
+def _plain(value: object) -> str:
+    """A value as a cell; a list of words as words."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return " ".join(value)
+    return str(value)

@@ -9,7 +9,7 @@ import pandas as pd
 from harness.analysis.acceptance import by_depth, by_node
 from harness.analysis.best_size import best_sizes
 from harness.analysis.categories import categories
-from harness.analysis.cost import Asked, cost_model, costs, forwards
+from harness.analysis.cost import Asked, copy_shares, cost_model, costs, forwards
 from harness.analysis.definitions import definitions
 from harness.analysis.detectable import detectable
 from harness.analysis.divergences import divergences
@@ -22,6 +22,7 @@ from harness.analysis.ranking import Order, order, with_ranks
 from harness.analysis.rows import load_rows
 from harness.analysis.summary import Run, summarise, with_failures
 from harness.analysis.twins import twins
+from harness.analysis.uncut import uncut
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
 from harness.experiment.folder import Folder
@@ -30,7 +31,14 @@ from harness.experiment.steps import Outline
 from harness.files import replacing, write_json
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
-OPTIONAL = {"draft_size_curve", "draft_size_reach", "cost", "cost_model", "best_draft_size"}
+OPTIONAL = {
+    "uncut",
+    "draft_size_curve",
+    "draft_size_reach",
+    "cost",
+    "cost_model",
+    "best_draft_size",
+}
 
 
 def write_tables(outline: Outline, root: Path) -> None:
@@ -54,6 +62,9 @@ def write_tables(outline: Outline, root: Path) -> None:
         **_size_tables(run, summary),
         "preparation": preparation(run.prepared, outline),
     }
+    whole = uncut(folder, outline["models"])
+    if len(whole):
+        tables["uncut"] = whole
     for name in OPTIONAL - tables.keys():  # of an earlier config
         folder.table(name).unlink(missing_ok=True)
     for name, table in tables.items():
@@ -148,8 +159,11 @@ def _facts(
         ],
         "divergences": differing["cause"].value_counts().to_dict(),
     }
-    uses = {"uses": run.provenance["uses"]} if "uses" in run.provenance else {}
-    return cast(Facts, facts | uses)
+    if "uses" in run.provenance:
+        facts["uses"] = run.provenance["uses"]
+    if shares := copy_shares(run.folder, outline["models"]):
+        facts["copy_shares"] = shares
+    return cast(Facts, facts)
 
 
 def _refuse_bugs(differing: pd.DataFrame, listed: Path) -> None:

@@ -3,12 +3,14 @@
 import argparse
 import csv
 import itertools
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.commands.options import Argument, parse_caps, parse_spec, use_threads
 from harness.decoder import Request
 from harness.engine.target import Target
+from harness.enginebench.bandwidth import copy_rates, weight_bytes
 from harness.errors import HarnessError
 from harness.files import replacing
 from harness.measure.cost import ROWS, VerifyForward, time_forwards
@@ -16,7 +18,10 @@ from harness.measure.machine import fingerprint, machine
 from harness.measure.prepare import tune_requests
 from harness.models import ModelSpec, load_target
 
-COLUMNS = ("rows", "context", "seconds", "repeats", "layers", "fingerprint")
+COLUMNS = (
+    *("rows", "context", "seconds", "repeats", "layers", "weight_bytes", "token_bytes"),
+    *("copy_rate", "fingerprint"),
+)
 CONTEXTS, REPEATS = 4, 15
 
 
@@ -24,7 +29,9 @@ def write_cost(spec: ModelSpec, prompts: Sequence[Path], caps: dict[str, int], o
     """One line per number of rows and context: median seconds of a verify forward.
 
     Contexts span what the tune prompts and their answers reach. ``layers`` of the target: rows
-    that enter in the middle of the stack cost only the layers above.
+    that enter in the middle of the stack cost only the layers above. ``copy_rate``: bytes a second
+    that the device copies, beside what a forward reads: ``weight_bytes``, and ``token_bytes`` for
+    each token in the cache.
     """
     target = load_target(spec)
     requests = tune_requests(spec, target, prompts, caps)
@@ -32,7 +39,10 @@ def write_cost(spec: ModelSpec, prompts: Sequence[Path], caps: dict[str, int], o
     text = itertools.cycle(itertools.chain.from_iterable(r.prompt_ids for r in requests))
     forward = VerifyForward(target, list(itertools.islice(text, contexts[-1] + 1)))
     found = time_forwards(forward, contexts, REPEATS)
-    same = (REPEATS, len(target.layers), fingerprint(machine(target.devices, target.product_kind)))
+    rate = statistics.median(copy_rates(target.device))
+    reads = (weight_bytes(target.model), target.arena.bytes_per_slot, round(rate))
+    here = fingerprint(machine(target.devices, target.product_kind))
+    same = (REPEATS, len(target.layers), *reads, here)
     with replacing(out) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)

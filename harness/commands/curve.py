@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.options import Argument, parse_arms, parse_caps, parse_spec, use_threads
+from harness.commands.options import (
+    Argument,
+    parse_arms,
+    parse_caps,
+    parse_sampling,
+    parse_spec,
+    use_threads,
+)
 from harness.errors import HarnessError
 from harness.files import replacing
 from harness.measure.machine import fingerprint, machine
@@ -52,7 +59,8 @@ def write_curve(
         raise HarnessError("curve: no methods, expected at least one")
     rng = random.Random(job.seed)
     timed = [trial for _, trial in trials if trial.setting["drafts"] in sizes.timed]
-    time_trials(job, "draft sizes", timed, job.requests, rng)
+    if timed:
+        time_trials(job, "draft sizes", timed, job.requests, rng)
     shown: dict[tuple[str, int], Trial] = {}
     for name, trial in trials:
         place = (name, trial.setting["drafts"])
@@ -92,6 +100,7 @@ def arguments(add: Argument) -> None:
     add("--tune-answers", required=True, type=Path)
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
     add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--sampling", help="JSON: temperature, top_p, seed; greedy without")
     add("--seed", default=0, type=int)
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
     add("--out", required=True, type=Path)
@@ -105,6 +114,8 @@ def run(options: argparse.Namespace) -> None:
         for name, arm in parse_arms(options.methods).items()
     ]
     caps = parse_caps(options.caps)
-    data = TuneData(options.train_answers, options.tune_answers, options.prompts, caps)
+    drawn = parse_sampling(options.sampling)
+    answers = options.train_answers, options.tune_answers
+    data = TuneData(*answers, options.prompts, caps, sampling=drawn)
     sizes = Sizes(options.largest, options.timed)
     write_curve(parse_spec(options.model), steps, data, sizes, options.out)

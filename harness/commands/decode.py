@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness.api import PLAIN, Answer, load
-from harness.commands.options import Argument, parse_json, use_threads
+from harness.commands.options import MINI, Argument, mini_folder, parse_json, use_threads
 from harness.decoder import StepRecord
 from harness.errors import HarnessError
 from harness.experiment.arms import Settings, parse_arm
 from harness.files import checked
 
-MINI = Path("workflows/resources/mini-target"), Path("workflows/resources/mini-parts")
 _GREEN, _PLAIN = "\x1b[32m", "\x1b[0m"
 _UNFINISHED = "\ufffd"  # what a character decodes to while some of its bytes are still to come
 
@@ -61,9 +60,8 @@ class Writer:
 
 def decode(asked: Asked) -> None:
     """Stream the answer, then time it and autoregressive decoding of the same prompt silently."""
-    folder, parts = (MINI[0], MINI[1]) if asked.model == "mini" else (Path(asked.model), None)
-    if asked.model == "mini" and not MINI[0].is_dir():
-        raise HarnessError(f"{MINI[0]}: no such folder, it is part of a checkout; run from there")
+    mini = asked.model == "mini"
+    folder, parts = (mini_folder(), MINI[1]) if mini else (Path(asked.model), None)
     if not asked.prompt.strip():
         raise HarnessError("prompt: empty, expected --prompt, --prompt-file or text on stdin")
     model = load(folder, asked.chat, asked.dtype, asked.device)

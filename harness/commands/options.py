@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from harness.errors import HarnessError
 from harness.experiment.arms import Arms, parse_arm
-from harness.files import checked
+from harness.files import checked, parsed
 
 Argument: TypeAlias = Callable[..., object]  # an ArgumentParser's add_argument
+MINI = Path("workflows/resources/mini-target"), Path("workflows/resources/mini-parts")
 
 
 def use_threads(count: int) -> None:
@@ -46,3 +48,26 @@ def parse_spec(text: str) -> Any:
         return ModelSpec(**given)  # type: ignore[arg-type]
     except TypeError as error:
         raise HarnessError(f"model: {error}") from None
+
+
+def parse_sampling(text: str | None) -> Any:
+    """How tokens are drawn, of a JSON argument; the likeliest ones without it."""
+    from harness.decoder import Sampling
+
+    return parsed(Sampling, parse_json(text, "--sampling") if text else {}, "--sampling")
+
+
+def parse_target(text: str) -> Any:
+    """Where a model is, as a person says it: a folder, ``mini``, or JSON as rules give it."""
+    from harness.models import ModelSpec
+
+    if text.startswith("{"):
+        return parse_spec(text)
+    return ModelSpec(path=str(mini_folder() if text == "mini" else text))
+
+
+def mini_folder() -> Path:
+    """The shipped target's folder; raises HarnessError outside a checkout."""
+    if not MINI[0].is_dir():
+        raise HarnessError(f"{MINI[0]}: no such folder, it is part of a checkout; run from there")
+    return MINI[0]

@@ -26,7 +26,7 @@ RECORD, CONFIG = "record.json", "config.json"
 # What tuning writes, and what is of the machine that trained.
 _NOT_PARTS = (
     *("setting.json", "spent.json", "trials.csv", "rank_accuracy.csv", "learnt.csv"),
-    "calibration.json",
+    *("cosine.csv", "calibration.json"),
 )
 
 

@@ -9,8 +9,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from harness.commands.options import Argument, parse_arms, parse_caps, parse_spec, use_threads
-from harness.decoder import Decoder, Request
+from harness.commands.options import (
+    Argument,
+    parse_arms,
+    parse_caps,
+    parse_sampling,
+    parse_spec,
+    use_threads,
+)
+from harness.decoder import GREEDY, Decoder, Request, Sampling
 from harness.engine.loop import EngineDecoder
 from harness.errors import first_line, named, out_of_memory
 from harness.experiment.arms import Arms
@@ -44,6 +51,7 @@ class Watched:
     caps: dict[str, int]
     folders: Path
     count: int
+    sampling: Sampling = GREEDY
 
 
 def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> None:
@@ -81,7 +89,8 @@ def _requests(watched: Watched, stops: frozenset[int]) -> dict[str, list[Request
     """By data set."""
     sets: dict[str, list[Request]] = {}
     for prompt in mixed_prompts(watched.prompts)[: watched.count]:
-        request = Request(prompt.input_ids, watched.caps[prompt.dataset], stops)
+        sampling = watched.sampling.of(prompt.sha256)
+        request = Request(prompt.input_ids, watched.caps[prompt.dataset], stops, sampling)
         sets.setdefault(prompt.dataset, []).append(request)
     return sets
 
@@ -115,6 +124,7 @@ def arguments(add: Argument) -> None:
     add("--methods", required=True, help="JSON: arm -> settings")
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
     add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--sampling", help="JSON: temperature, top_p, seed; greedy without")
     add("--count", required=True, type=int, help="prompts decoded")
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
     add("--out", required=True, type=Path)
@@ -124,5 +134,6 @@ def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
     caps = parse_caps(options.caps)
-    watched = Watched(options.prompts, caps, options.folders, options.count)
+    drawn = parse_sampling(options.sampling)
+    watched = Watched(options.prompts, caps, options.folders, options.count, drawn)
     write_profile(parse_spec(options.model), parse_arms(options.methods), watched, options.out)

@@ -9,6 +9,8 @@ from harness.commands.options import Argument, parse_json
 
 def arguments(add: Argument) -> None:
     """What the subcommand is given."""
+    add("--model", required=True, help="its name")
+    add("--method", required=True)
     add("--variants", required=True, help="JSON: settings of each variant")
     add("--settings", required=True, nargs="+", type=Path)
     add("--out", required=True, type=Path)
@@ -16,4 +18,5 @@ def arguments(add: Argument) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
-    write_sweep(parse_json(options.variants, "--variants"), options.settings, options.out)
+    variants = parse_json(options.variants, "--variants")
+    write_sweep((options.model, options.method), variants, options.settings, options.out)

@@ -12,6 +12,7 @@ from harness.measure.prepare import train_method
 def arguments(add: Argument) -> None:
     """What the subcommand is given."""
     of_tuning(add)
+    add("--seconds", type=float, help="wall seconds for training alone, where there is no budget")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -4,7 +4,14 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.commands.options import Argument, parse_caps, parse_json, parse_spec, use_threads
+from harness.commands.options import (
+    Argument,
+    parse_caps,
+    parse_json,
+    parse_sampling,
+    parse_spec,
+    use_threads,
+)
 from harness.experiment.arms import Settings, parse_arm
 from harness.files import checked
 from harness.measure.prepare import MethodStep, TuneData, tune_method
@@ -21,6 +28,7 @@ def arguments(add: Argument) -> None:
     add("--prompts", nargs="*", default=[], type=Path, help="tune prompts")
     add("--caps", default="{}", help="JSON: dataset -> new tokens at most")
     add("--forwards", type=Path, help="what `cost` wrote, to foretell candidates by")
+    add("--sampling", help="JSON: temperature, top_p, seed; greedy without")
     add("--seed", default=0, type=int)
     add("--budget", type=float, help="wall seconds for training and tuning together")
     add("--folder", required=True, type=Path)
@@ -44,6 +52,8 @@ def run_step(
         options.prompts,
         parse_caps(options.caps),
         options.forwards,
+        parse_sampling(options.sampling),
     )
-    given = MethodStep(arm, options.folder, options.seed, options.budget)
+    seconds = vars(options).get("seconds")  # a training's alone
+    given = MethodStep(arm, options.folder, options.seed, options.budget, seconds)
     step(parse_spec(options.model), given, data)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from harness.decoder import StepRecord
+from harness.engine.block import Between, Block, RowGroup
 from harness.engine.masks import causal_layout
 from harness.engine.stack import Sublayer
-from harness.engine.target import Block, RowGroup, Target
+from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Tree
 
 
@@ -28,13 +29,14 @@ class ExtraRows:
     ``groups`` in order of entry layer. ``visible`` [R, N + R] bool says which tree nodes and which
     extra rows each extra row sees; ``positions`` [R] int64 are relative to the root's; both lie on
     the host. ``key`` names the layout: equal keys promise equal ``visible`` and ``positions`` for
-    equal tree shapes.
+    equal tree shapes. ``between`` as in :class:`Block`.
     """
 
     groups: tuple[RowGroup, ...]
     visible: Tensor
     positions: Tensor
     key: object
+    between: Between = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,20 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verify forward of N nodes gave, on the device: reading it here would wait for that.
+
+    ``hidden`` as in :class:`Outcome`; ``logits`` [N, V] and the target's token ``chosen`` [N] int64
+    after each node; ``last`` [] int64, the last node accepted.
+    """
+
+    hidden: Tensor
+    logits: Tensor
+    chosen: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one verify forward showed. The arena already holds the accepted path."""
 
@@ -90,9 +106,14 @@ class Outcome:
 
 
 class Drafter:
-    """Base of every method that runs in the engine. As it stands it drafts nothing."""
+    """Base of every method that runs in the engine. As it stands it drafts nothing.
+
+    ``learns_from_logits``: what it carries to the next answers is not in the steps' records, so
+    that a resumed session has it answer again what it had answered.
+    """
 
     needs = Needs()
+    learns_from_logits = False
 
     def extra_bytes(self) -> int:
         """Bytes of own parameters and buffers."""
@@ -113,12 +134,8 @@ class Drafter:
         """Rows to run beside ``tree``."""
         return None
 
-    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor | None:
-        """Numbers of a verify forward that the next draft needs on the host, read with the tokens.
-
-        ``hidden`` as in :class:`Outcome`; ``last`` [] int64 is the last node accepted. Both are on
-        the device still: reading them here would wait for it.
-        """
+    def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
+        """What the next draft needs of a verify forward on the host, to be read with the tokens."""
         return None
 
     def observe(self, context: Context, outcome: Outcome) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from harness.decoder import Decoder, Request, StepRecord
+from harness.decoder import Decoder, Request, StepRecord, collect
+from harness.engine.block import Block, RowGroup
 from harness.engine.choice import TokenChoice
-from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
+from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome, Verified
 from harness.engine.host import to_host
 from harness.engine.masks import BlockLayout, recall, remember
-from harness.engine.target import Block, RowGroup, Target
+from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Accept, Tree, exact
 
 
@@ -42,6 +43,12 @@ class EngineDecoder(Decoder):
         """The drafter's to do."""
         self.drafter.remember(records)
 
+    def relive(self, request: Request, records: Sequence[StepRecord]) -> None:
+        """Answer again where the drafter learns from more than the records."""
+        if self.drafter.learns_from_logits:
+            collect(self, request)
+        self.remember(records)
+
     @torch.inference_mode()
     def steps(self, request: Request) -> Iterator[StepRecord]:
         """Draft, verify, accept until a stop id or the cap."""
@@ -54,7 +61,7 @@ class EngineDecoder(Decoder):
             block = self.block(tree, drafter.extra_rows(tree))
             hidden, states, logits = self.verify(block, len(tree.tokens))
             chosen, last = self.choose(tree, logits, choice)
-            wanted = drafter.wanted(tree, hidden, last)
+            wanted = drafter.wanted(tree, Verified(hidden, logits, chosen, last))
             after, path, read = self.read(tree, chosen, last, wanted)
             reached = [tree.tokens[node] for node in path[1:]] + [after[path[-1]]]
             tokens, finished = request.keep(emitted, reached)
@@ -71,7 +78,8 @@ class EngineDecoder(Decoder):
     def prefill(self, request: Request) -> Context:
         """Run the prompt but its last token, and tell the drafter."""
         prompt, needs = request.prompt_ids, self.drafter.needs
-        # The last forward starts with two committed tokens to come: the root and the one it gives.
+        # Before the last forward two tokens of the answer are not in the arena: the root, and the
+        # one that it gives.
         slots = len(prompt) + request.max_new_tokens + needs.max_rows - 2
         self._slots = max(self._slots, slots)
         self.target.begin(slots)
@@ -119,8 +127,9 @@ class EngineDecoder(Decoder):
         if layout is None:
             layout = _layout(tree, extra, target.device)
             remember(self._layouts, key, layout)
-        groups = (group,) if extra is None else (group, *extra.groups)
-        return Block(groups, layout)
+        if extra is None:
+            return Block((group,), layout)
+        return Block((group, *extra.groups), layout, between=extra.between)
 
 
 def _layout(tree: Tree, extra: ExtraRows | None, device: torch.device) -> BlockLayout:

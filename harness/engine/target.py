@@ -5,9 +5,7 @@ hidden states), lets sublayers be skipped (self-speculation), and lets one arena
 every method. No model file is copied.
 """
 
-import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -16,47 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from harness.engine.arena import Arena
+from harness.engine.block import Block, RowGroup
 from harness.engine.host import to_device
 from harness.engine.layers import FusedLayer, Rotary, StockLayer, normed, why_stock
-from harness.engine.masks import BlockLayout, BlockMask, causal_layout
+from harness.engine.masks import BlockMask, causal_layout
 from harness.engine.products import Product, kind
+from harness.engine.self_check import require_driven, require_sublayers
 from harness.engine.stack import Masks, Stack, Sublayer
 from harness.engine.supported import attention_windows, kv_shape, layer_devices, require_supported
 from harness.engine.weights import weights_of
-from harness.errors import HarnessError, first_line, in_our_words
 
 SPARE_ROWS = 256  # slots beside a request's own, for rows in flight, where no arm needs more
 BUCKET = 128  # slots: the arena's capacity and the spans of static forwards are multiples of it
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """``count`` rows that enter at layer ``entry`` (0-based).
-
-    ``make(hidden)`` gets the states [1, T, H] of all rows entered before, as they enter that layer
-    (None for the first group), and returns the new rows [1, count, H].
-    """
-
-    entry: int
-    count: int
-    make: Callable[[Tensor | None], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One forward: row groups in order of entry, and who sees whom among all their rows.
-
-    ``once``: its shape will not come again, as a prompt's: nothing is kept for it.
-    """
-
-    groups: tuple[RowGroup, ...]
-    layout: BlockLayout
-    once: bool = False
-
-    @property
-    def rows(self) -> int:
-        """Rows in flight at the last layer."""
-        return sum(group.count for group in self.groups)
 
 
 class Target:
@@ -100,8 +69,7 @@ class Target:
         self._static = execution != "eager"
         self._tables: Rotary = (torch.empty(0), torch.empty(0))
         self._drives_sublayers = self.why_stock is None
-        with torch.inference_mode(), in_our_words(self._not_driven):
-            self._check_against_model()
+        require_driven(self)
         if execution == "compiled":
             self.stack.compile()
         elif execution == "graphs":
@@ -237,6 +205,8 @@ class Target:
         hidden: Tensor | None = None
         pending = list(block.groups)
         for first, end in pairwise(self._cuts(block, capture)):
+            if first in block.between and hidden is not None:
+                hidden = block.between[first](hidden)
             while pending and pending[0].entry == first:
                 made = pending.pop(0).make(hidden)
                 hidden = made if hidden is None else torch.cat([hidden, made], dim=1)
@@ -257,10 +227,11 @@ class Target:
         return hidden, states
 
     def _cuts(self, block: Block, capture: Collection[int]) -> list[int]:
-        """Layers at which rows enter or states are captured, and the end."""
+        """Layers at which rows enter, or states are captured or changed, and the end."""
         entries = {group.entry for group in block.groups}
         first = min(entries)
-        return sorted(entries | {at for at in capture if at > first} | {len(self.layers)})
+        inside = {at for at in (*capture, *block.between) if at > first}
+        return sorted(entries | inside | {len(self.layers)})
 
     def _mask(self, block: Block, window: int | None, rows: int, span: int) -> Tensor | None:
         context = self.arena.offset
@@ -283,67 +254,9 @@ class Target:
         """Refuse a model whose layers are more than attention and MLP, each behind its norm, added
         to what enters; empties the arena.
         """
-        if self._drives_sublayers:
-            return
-        ids = [(7 * i) % self.config.vocab_size for i in range(4)]
-        self.begin(len(ids))
-        group = RowGroup(0, len(ids), lambda _: self.embed(ids))
-        block = Block((group,), causal_layout(len(ids), self.device), once=True)
-        every = {(i, kind) for i in range(len(self.layers)) for kind in ("attention", "mlp")}
-        try:
-            with torch.inference_mode():
-                whole, parts = (self.forward(block, keep=keep)[0] for keep in (None, every))
-            same = torch.allclose(whole, parts, rtol=1e-2, atol=1e-2 * float(whole.abs().max()))
-        except (AttributeError, TypeError):  # no such parts, or parts that give something else
-            same = False
-        if not same:
-            raise HarnessError(
-                f"model type '{self.config.model_type}': its layers are not an attention and an "
-                "MLP behind a norm each, expected such (llama, mistral, qwen2, qwen3) where "
-                "sublayers are to be skipped"
-            )
-        self._drives_sublayers = True
-
-    def _not_driven(self, error: Exception) -> str:
-        return (
-            f"model type '{self.config.model_type}': driving its layers fails "
-            f"({first_line(error)}); expected a model like llama, mistral, qwen2 or qwen3"
-        )
-
-    def _check_against_model(self) -> None:
-        """Refuse a model whose own forward is not what driving its layers gives."""
-        count = min(8, self.config.vocab_size)
-        ids = [(7 * i) % self.config.vocab_size for i in range(count)]
-        own = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits
-        if not bool((own < math.inf).all()):
-            raise HarnessError(
-                f"model type '{self.config.model_type}': its logits are NaN or infinite, expected "
-                "numbers; are the weights whole, and is the dtype wide enough for them?"
-            )
-        self.begin(2 * count)
-        block = Block(
-            (RowGroup(0, count, lambda _: self.embed(ids)),),
-            causal_layout(count, self.device),
-            once=True,
-        )
-        hidden, _ = self.forward(block)
-        driven = [self.logits(hidden[0])]
-        # And as answers begin: the prompt in one piece, by other kernels, and a row behind it.
-        self.prefill(ids[:-1])
-        last = RowGroup(0, 1, lambda _: self.embed(ids[-1:]))
-        hidden, _ = self.forward(Block((last,), causal_layout(1, self.device), once=True))
-        driven.append(self.logits(hidden[0]))
-        expected = torch.cat([own[0], own[0, -1:]])
-        off = float((torch.cat(driven) - expected).abs().max() / own.abs().max().clamp_min(1e-6))
-        # int8 rounds activations to 255 steps: on mini's target, embeddings 1e-6 apart gave logits
-        # 2e-2 of their range apart.
-        precise = self.dtype == torch.float32 and self.weights != "int8"
-        tolerance = 1e-4 if precise else 5e-2
-        if not off <= tolerance:
-            raise HarnessError(
-                f"model type '{self.config.model_type}': driving its layers gives logits that are "
-                f"off by {off:.2g} of their range, expected <= {tolerance:.0e}; not supported"
-            )
+        if not self._drives_sublayers:
+            require_sublayers(self)
+            self._drives_sublayers = True
 
 
 def _bucketed(slots: int) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.method import Method
 
 KNOWN = tuple(METHODS)
+GREEDY_ONLY = frozenset(name for name, entry in METHODS.items() if entry.greedy)
 # As a config has them, checked by the method's own class; ``of`` and ``uses`` are beside them.
 Settings: TypeAlias = dict[str, Any]
 Arms: TypeAlias = "dict[str, Arm]"
@@ -88,4 +89,6 @@ def parse_arm(name: str, given: Settings | None) -> Arm:
     settings = dict(given or {})
     named = {key: settings.pop(key, default) for key, default in (("of", name), ("uses", ""))}
     of, uses = checked(dict[str, str], named, f"methods.{name}").values()
+    if not uses and of in METHODS:
+        uses = METHODS[of].parts_of
     return Arm(name, of, settings, uses)

@@ -14,14 +14,14 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from harness.datasets import DATASETS
 from harness.errors import HarnessError
-from harness.experiment.arms import KNOWN, Arm, Arms, Settings, parse_arm
-from harness.experiment.keys import Count, Dataset, Engine, Model, Part, Sizes
+from harness.experiment.arms import GREEDY_ONLY, KNOWN, Arm, Arms, Settings, parse_arm
+from harness.experiment.keys import Count, Dataset, Engine, Model, Part, Sampling, Sizes
 from harness.experiment.records import AGAIN, BASELINE
 from harness.files import Name, parsed
 from harness.numbers import with_numbers
 
 T = TypeVar("T")
-SplitName: TypeAlias = Literal["train", "tune", "test"]
+SplitName: TypeAlias = Literal["train", "tune", "test", "uncut"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 Given: TypeAlias = Settings | None
 YARDSTICK = "hf_generate"
@@ -47,7 +47,8 @@ class Experiment(Part):
     """One experiment: targets, question sets, and the arms that answer them."""
 
     extends: str | None = None
-    """a config of workflows/config over which this one is laid, mappings key by key"""
+    """a config of workflows/config over which this one is laid, mappings key by key; a model, data
+    set or variant that is null in this one is left out"""
     experiment: Name
     """name of the folder under results/; three names are taken"""
     title: str
@@ -72,6 +73,10 @@ class Experiment(Part):
     need two"""
     shards: Count = 1
     """jobs that share out the questions of a session; each warms up anew"""
+    sampling: Sampling | None = None
+    """how tokens are drawn, in tuning as in sessions; without it every token is the likeliest one.
+    What methods learn from are greedy answers in any case; a method that cannot draw is no arm
+    then"""
     warmup: Count = 2
     """prompts of the tune split that every arm decodes before a session is timed"""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
@@ -92,7 +97,8 @@ class Experiment(Part):
     folder that each model names under its own `parts`"""
     sweeps: dict[Name, list[Settings]] = Field(default_factory=dict)
     """per trained method, variants of its settings, each laid over the configured ones key by key,
-    trained and tuned without a budget"""
+    trained and tuned without a budget; beside them the `seed` and `seconds` of a training, and the
+    `studies` that it belongs to"""
     draft_sizes: Sizes = Sizes()
     """methods with calibrated trees, compared by their number of draft tokens"""
     engine: Engine = Engine(rows=[1], contexts=[1], repeats=1, rounds=1, tokens=3, compile=False)
@@ -136,8 +142,14 @@ class Experiment(Part):
 
     @property
     def arm_names(self) -> list[str]:
-        """Methods, then variants: all arms of a session, in the order of the config."""
-        return [*self.methods, *self.variants]
+        """Methods, then variants: all arms of a session, in the order of the config; where tokens
+        are drawn, without those that cannot.
+        """
+        names = [*self.methods, *self.variants]
+        if self.sampling is None:
+            return names
+        of = {name: self.variants.get(name, {}).get("of", name) for name in names}
+        return [name for name in names if of[name] not in GREEDY_ONLY]
 
     def given(self, model: str, arm: str) -> Settings:
         """An arm's configured settings, with a model's own in place of them.
@@ -174,7 +186,11 @@ def whole(config: Mapping[str, Any]) -> Mapping[str, Any]:
     name, own = config["extends"], {key: config[key] for key in config if key != "extends"}
     if name not in files:
         raise HarnessError(f"config: extends: '{name}', expected one of {', '.join(files)}")
-    return _over(whole(yaml.safe_load(files[name].read_text())), own)
+    laid = _over(whole(yaml.safe_load(files[name].read_text())), own)
+    for key in ("models", "datasets", "variants"):
+        if isinstance(laid.get(key), Mapping):
+            laid[key] = {name: one for name, one in laid[key].items() if one is not None}
+    return laid
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,12 +223,12 @@ def _require_same_training(experiment: Experiment, model: str, arm: Arm) -> None
     if not arm.uses:
         return
     where, used = f"variants.{arm.name}", experiment.arm(model, arm.uses)
-    if used.of != (arm.entry.uses or arm.of) or not used.trained:
-        base = arm.entry.uses or arm.of
+    base = arm.entry.uses or arm.entry.parts_of or arm.of
+    if used.of != base or not used.trained:
         raise HarnessError(
             f"{where}.uses: '{arm.uses}', expected an arm of '{base}' with a training of its own"
         )
-    if arm.shares:
+    if arm.shares and not arm.entry.parts_of:
         for key in sorted(arm.training.keys() | used.training.keys()):
             own, other = (one.training.get(key) for one in (arm, used))
             if own != other:

@@ -71,7 +71,8 @@ class Facts(PageOne):
     """What reports say in words, as ``facts.json`` holds it.
 
     ``uses``: whose training and tuning each arm decodes with; runs made before it was recorded do
-    not say so.
+    not say so. ``copy_shares``: by model, how near autoregressive decoding comes to the memory's
+    speed.
     """
 
     machine: Machine
@@ -87,3 +88,4 @@ class Facts(PageOne):
     checklist: list[Check]
     divergences: dict[str, int]
     uses: NotRequired[dict[str, str]]
+    copy_shares: NotRequired[dict[str, float]]

@@ -29,6 +29,7 @@ KEPT = (
     "curve/*.csv",
     "profile/*.csv",
     "cost/*.csv",
+    "trees/*.csv",
     "figures/speedup.svg",
     "prompts/*/*.dropped.json",
 )
@@ -37,8 +38,9 @@ PROMPTS = ("prompts/*/*.jsonl",)
 
 T = TypeVar("T")
 Cell: TypeAlias = tuple[str, str]  # model, data set
-# What training and tuning write into an arm's folder.
+# What training, tuning and examining write into an arm's folder.
 CONFIG, SETTING, SPENT, TRIALS = "config.json", "setting.json", "spent.json", "trials.csv"
+LEARNT, COSINE = "learnt.csv", "cosine.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,10 @@ class Folder:
         """The target's own answers to all prompts of a split."""
         return self.root / "answers" / model / f"{split}.jsonl"
 
+    def uncut(self, model: str) -> Path:
+        """The target's answers to test questions under a cap of their own, for their quality."""
+        return self.root / "uncut" / f"{model}.jsonl"
+
     # What methods learn, and what is timed on the tune split.
     @property
     def checked(self) -> Path:
@@ -107,6 +113,10 @@ class Folder:
     def cost(self, model: str) -> Path:
         """Seconds of the target's forwards."""
         return self.root / "cost" / f"{model}.csv"
+
+    def trees(self, model: str) -> Path:
+        """How far tree attention is from plain forwards, and what trees take of the memory."""
+        return self.root / "trees" / f"{model}.csv"
 
     def profile(self, model: str) -> Path:
         """Seconds of decoding by phase."""

@@ -55,6 +55,26 @@ class Splits(Part):
     test: Source
 
 
+class Sampling(Part):
+    """How every arm's tokens are drawn from the target's distribution."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    """above 0; logits are divided by it"""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """tokens are drawn from the smallest set of likeliest ones that holds this share"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of all draws; every prompt has noise of its own, the same for all arms and sessions"""
+
+
+class Uncut(Part):
+    """An untimed autoregressive pass over test questions, for the quality of whole answers."""
+
+    first: Count
+    """questions of the test split, from its first one on"""
+    max_new_tokens: Count
+    """in place of the cap under which arms are timed"""
+
+
 class Dataset(Part):
     """A question set: generated (``stand_in``), or from files or the hub (``splits``)."""
 
@@ -70,6 +90,9 @@ class Dataset(Part):
     """the cap of every arm's answers"""
     longest_prompt: Count
     """in tokens; questions with a longer one are dropped before freezing, and counted"""
+    uncut: Uncut | None = None
+    """questions that are also answered once, in batches and untimed, to tell the quality of answers
+    that no cap cuts short"""
 
 
 class Model(Part):

@@ -5,18 +5,28 @@ it can change.
 """
 
 import json
+import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from pydantic import TypeAdapter
 
 from harness.datasets import find_dataset
-from harness.experiment.arms import Settings
+from harness.experiment.arms import Arm, Settings
 from harness.experiment.config import SPLITS, Experiment, SplitName
-from harness.experiment.folder import CONFIG, SETTING, SPENT, Folder
+from harness.experiment.folder import CONFIG, COSINE, LEARNT, SETTING, SPENT, Folder
 from harness.experiment.records import Labels
-from harness.experiment.steps import Freeze, GgufSource, Outline, SessionStep, Source, Split
+from harness.experiment.steps import (
+    Freeze,
+    GgufSource,
+    Outline,
+    Sampled,
+    SessionStep,
+    Source,
+    Split,
+)
 from harness.files import sha256_json
 
 SHIPPED = "workflows/resources/mini-target"
@@ -32,6 +42,8 @@ TABLES = (
     *("categories", "divergences", "question_speedup", "acceptance_by_depth", "acceptance_by_node"),
     *("definitions", "phases", "detectable", "cost", "cost_model"),
 )
+# What a sweep's variant may say beside settings: of its training, and which studies it belongs to.
+_OF_SWEEPS = ("seed", "seconds", "studies")
 _FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.bin")
 
 
@@ -104,6 +116,9 @@ class Plan:
     def source(self, dataset: str, split: SplitName) -> Source | None:
         """Where a split's records are; None for a data set without the split."""
         spec = self.experiment.datasets[dataset]
+        if split == "uncut":
+            test = self.source(dataset, "test")
+            return replace(test, first=spec.uncut.first, every=1) if test and spec.uncut else None
         if spec.splits is not None:
             return self._in_folder(getattr(spec.splits, split))
         count = getattr(spec.stand_in, split)
@@ -167,12 +182,23 @@ class Plan:
         if dataset not in self.several_turns:
             return Freeze(what, out)
         turns = str(self.folder.first_turns(model, dataset, split))
-        return Freeze(what, out, turns, spec.max_new_tokens)
+        return Freeze(what, out, turns, self._caps(split)[dataset])
+
+    def _caps(self, split: SplitName) -> dict[str, int]:
+        named = self.experiment.datasets.items()
+        if split == "uncut":
+            return {name: spec.uncut.max_new_tokens for name, spec in named if spec.uncut}
+        return {name: spec.max_new_tokens for name, spec in named}
 
     @property
     def caps_json(self) -> str:
         """New tokens at most, by data set."""
-        return as_json({n: spec.max_new_tokens for n, spec in self.experiment.datasets.items()})
+        return as_json(self._caps("test"))
+
+    @property
+    def uncut_caps_json(self) -> str:
+        """The same for answers that are not timed."""
+        return as_json(self._caps("uncut"))
 
     # Methods.
     @property
@@ -190,19 +216,42 @@ class Plan:
         """Arms with a tuning of their own."""
         return self._prepared("tuned")
 
+    @property
+    def examined(self) -> list[str]:
+        """Arms of whose own training there are tables."""
+        return [name for name in self._prepared("trained") if self._arm(name).entry.examined]
+
     def _prepared(self, kind: str) -> list[str]:
         arms = self.experiment.prepared(next(iter(self.experiment.models)))
         return [name for name, arm in arms.items() if getattr(arm, kind)]
 
+    def _arm(self, name: str) -> Arm:
+        """An arm: of which method, and whose training it takes, is the same for all models."""
+        return self.experiment.arm(next(iter(self.experiment.models)), name)
+
     def used_by(self, arm: str) -> str:
         """The arm whose trained parts another one takes."""
-        return self.experiment.arm(next(iter(self.experiment.models)), arm).shares
+        return self._arm(arm).shares
 
     def settings(self, model: str, arm: str, variant: object = None) -> Settings:
         """An arm's settings; in a sweep, with the variant's in place of the configured ones."""
         given = self.experiment.arm(model, arm).given()
-        sweep = self.experiment.sweeps.get(arm, [])
-        return given if variant is None else given | sweep[int(str(variant))]
+        if variant is None:
+            return given
+        swept = self._swept(arm, variant)
+        return given | {key: swept[key] for key in swept if key not in _OF_SWEEPS}
+
+    def _swept(self, arm: str, variant: object) -> Settings:
+        return self.experiment.sweeps[arm][int(str(variant))]
+
+    def sweep_seed(self, arm: str, variant: object) -> int:
+        """Of a variant's training and tuning: its own, or the experiment's."""
+        return int(self._swept(arm, variant).get("seed", self.experiment.seed))
+
+    def sweep_seconds(self, arm: str, variant: object) -> str:
+        """The option that says how long a variant trains; empty where its steps say so."""
+        seconds = self._swept(arm, variant).get("seconds")
+        return "" if seconds is None else f"--seconds {seconds:g}"
 
     def training_json(self, model: str, arm: str, variant: object = None) -> str:
         """The settings of a training, without what only the tuning reads."""
@@ -225,6 +274,11 @@ class Plan:
         settings = [(name, file) for name in self.tuned for file in (SETTING, SPENT)]
         return [self.folder.method(model, *place) for place in (*configs, *settings)]
 
+    def told_files(self, model: str) -> list[Path]:
+        """What reports tell of trainings and of tree attention, for a model."""
+        tables = [(name, file) for name in self.examined for file in (LEARNT, COSINE)]
+        return [self.folder.trees(model), *(self.folder.method(model, *one) for one in tables)]
+
     # Sessions and tables.
     def session_json(self, labels: Labels) -> str:
         """What a session is given; each shard draws its own orders of the arms."""
@@ -237,7 +291,19 @@ class Plan:
             "max_new_tokens": self.experiment.datasets[labels["dataset"]].max_new_tokens,
             "warmup": self.experiment.warmup,
         }
+        if self._sampled:
+            step["sampling"] = self._sampled
         return as_json(step)
+
+    @property
+    def _sampled(self) -> Sampled | None:
+        given = self.experiment.sampling
+        return cast(Sampled, given.model_dump()) if given else None
+
+    @property
+    def sampling_option(self) -> str:
+        """The option of a tuning or a profile that says how tokens are drawn; empty for greedy."""
+        return f"--sampling {shlex.quote(as_json(self._sampled))}" if self._sampled else ""
 
     def labels(self, model: str, dataset: str, session: str, shard: str | None = None) -> Labels:
         """Where a session, or a shard of one, stands."""
@@ -282,15 +348,18 @@ class Plan:
             outline["shards"] = given.shards
         if packed:
             outline["weights"] = packed
+        if self._sampled:
+            outline["sampling"] = self._sampled
         if given.variants:
             outline["variants"] = given.variants
         return outline
 
     @property
     def tables(self) -> list[str]:
-        """The names of the tables; those by draft size only where the experiment asks for them."""
-        by_size = ("draft_size_curve", "draft_size_reach", "best_draft_size")
-        return [*TABLES, *(by_size if self.experiment.draft_sizes.methods else ())]
+        """The names of the tables; some only where the experiment asks for them."""
+        by_size: tuple[str, ...] = ("draft_size_curve", "draft_size_reach", "best_draft_size")
+        by_size = by_size if self.experiment.draft_sizes.methods else ()
+        return [*TABLES, *by_size, *(["uncut"] if self.having("uncut") else [])]
 
     # The engine benchmark.
     def bench_subject(self, bench: str) -> list[str]:

@@ -120,15 +120,25 @@ class Freeze:
     cap: int = 0
 
 
+class Sampled(TypedDict):
+    """How tokens are drawn: see :class:`harness.decoder.Sampling`."""
+
+    temperature: float
+    top_p: float
+    seed: int
+
+
 class SessionStep(TypedDict):
     """A session or a shard of one: its place, the seed of its orders of the arms, the cap of
-    answers in tokens, and how many prompts every arm decodes before.
+    answers in tokens, and how many prompts every arm decodes before. Without ``sampling`` tokens
+    are the likeliest ones.
     """
 
     labels: Labels
     seed: int
     max_new_tokens: int
     warmup: int
+    sampling: NotRequired[Sampled]
 
 
 class Cap(TypedDict):
@@ -166,4 +176,5 @@ class Outline(TypedDict):
     device: NotRequired[str]
     draft_sizes: DraftSizes
     weights: NotRequired[Mapping[Name, str]]
+    sampling: NotRequired[Sampled]
     variants: NotRequired[dict[Name, dict[str, object]]]

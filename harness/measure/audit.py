@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.decoder import Decoder, Request
+from harness.decoder import GREEDY, Decoder, Request, Sampling
+from harness.engine.choice import TokenChoice
 from harness.engine.loop import EngineDecoder
 from harness.engine.masks import causal_layout
 from harness.engine.target import Target
@@ -25,18 +26,30 @@ from harness.experiment.records import Gap
 
 
 @torch.inference_mode()
-def audit(target: Target, ids: Sequence[int], wanted: int, other: int) -> Gap:
-    """After ``ids``: ``margin`` = logit(wanted) - logit(other) by the model's own forward.
+def audit(
+    target: Target,
+    ids: Sequence[int],
+    tokens: tuple[int, int],
+    sampling: Sampling = GREEDY,
+) -> Gap:
+    """After ``ids``: ``margin``, by which the model's own forward prefers the first of ``tokens``
+    to the second: of their logits, or where tokens are drawn, of what the draw maximises.
 
     Below float32 and with packed weights also ``exact_margin``, the same in float32 arithmetic with
     those weights, and ``rounding``, the farthest that a logit of that row is from its value there.
     """
     batch = torch.tensor([ids], device=target.device)
     own: Tensor = target.model(input_ids=batch, use_cache=False).logits[0, -1].float()
-    gap: Gap = {"margin": float(own[wanted] - own[other])}
+    choice = TokenChoice(sampling)
+
+    def margin(logits: Tensor) -> float:
+        wanted, other = choice.scores(logits[None], [len(ids)])[0, list(tokens)].tolist()
+        return float(wanted - other)
+
+    gap: Gap = {"margin": margin(own)}
     if target.dtype != torch.float32 or target.weights != "full":
         exact = float32_logits(target, ids)
-        gap["exact_margin"] = float(exact[wanted] - exact[other])
+        gap["exact_margin"] = margin(exact)
         gap["rounding"] = float((own - exact).abs().max())
     return gap
 
@@ -50,10 +63,13 @@ def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: in
     if not isinstance(decoder, EngineDecoder):
         return None
     gaps: list[float] = []
+    choice = TokenChoice(request.sampling)
 
     def reading(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
         last = decoder.accept(tree, logits, chosen)
-        best = logits[tree.path(int(last))].float().topk(2).values
+        path = tree.path(int(last))
+        at = [decoder.target.arena.length + 1 + depth for depth in range(len(path))]
+        best = choice.scores(logits[path].float(), at).topk(2).values
         gaps.extend((best[:, 0] - best[:, 1]).tolist())
         return last
 

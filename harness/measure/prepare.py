@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.data.answers import read_answers
 from harness.data.prompts import Prompt, read_prompts
-from harness.decoder import Request
+from harness.decoder import GREEDY, Request, Sampling
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm, Arms
@@ -29,12 +29,15 @@ TRAINING_SHARE = 0.75
 
 @dataclass(frozen=True, slots=True)
 class MethodStep:
-    """An arm, and where its training and tuning go; ``budget`` in seconds."""
+    """An arm, and where its training and tuning go; ``budget`` in seconds, or those of its training
+    alone.
+    """
 
     arm: Arm
     folder: Path
     seed: int
     budget: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class TuneData:
     prompts: Sequence[Path]
     caps: dict[str, int]
     forwards: Path | None = None
+    sampling: Sampling = GREEDY
 
 
 def train_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
@@ -58,7 +62,7 @@ def train_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     if train is None:
         raise HarnessError(f"method '{step.arm.of}': nothing to train")
     job = method_job(spec, step, data)
-    seconds = None if step.budget is None else TRAINING_SHARE * step.budget
+    seconds = step.seconds if step.budget is None else TRAINING_SHARE * step.budget
     train(replace(job, seconds=seconds, started=time.monotonic()))
 
 
@@ -91,6 +95,14 @@ def _training_budget(step: MethodStep, *, shipped: bool) -> float | None:
     return TRAINING_SHARE * step.budget
 
 
+def examine_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
+    """Write a method's tables of what its training gave."""
+    examine = step.arm.method.examine
+    if examine is None:
+        raise HarnessError(f"method '{step.arm.of}': nothing to examine")
+    examine(method_job(spec, step, data))
+
+
 def method_job(
     spec: ModelSpec, step: MethodStep, data: TuneData, target: Target | None = None
 ) -> Job:
@@ -104,18 +116,25 @@ def method_job(
         seed=step.seed,
         train=read_answers(data.train_answers) if data.train_answers else (),
         tune=read_answers(data.tune_answers),
-        requests=tune_requests(spec, target, data.prompts, data.caps),
+        requests=tune_requests(spec, target, data.prompts, data.caps, data.sampling),
         data_hash=sha256_json([sha256_file(file) for file in files]),
         forwards=read_forward_cost(data.forwards) if data.forwards else None,
     )
 
 
 def tune_requests(
-    spec: ModelSpec, target: Target, prompts: Sequence[Path], caps: dict[str, int]
+    spec: ModelSpec,
+    target: Target,
+    prompts: Sequence[Path],
+    caps: dict[str, int],
+    sampling: Sampling = GREEDY,
 ) -> list[Request]:
     """Requests of frozen prompts, the data sets in turn."""
     stops = stop_ids(target, load_tokenizer(spec))
-    return [Request(p.input_ids, caps[p.dataset], stops) for p in mixed_prompts(prompts)]
+    return [
+        Request(p.input_ids, caps[p.dataset], stops, sampling.of(p.sha256))
+        for p in mixed_prompts(prompts)
+    ]
 
 
 def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from harness.decoder import Request
+from harness.engine.block import Block
 from harness.engine.choice import TokenChoice
-from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome
+from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome, Verified
 from harness.engine.loop import EngineDecoder
-from harness.engine.target import Block
 from harness.engine.tree import Tree
 from harness.experiment.records import PHASES, PREFILL
 from harness.measure.timing import synchronise
@@ -52,11 +52,12 @@ class PhaseClock:
 
 
 class _WatchedDrafter(Drafter):
-    """A drafter under the clock. Rows that it adds to a forward count as time of that forward."""
+    """A drafter under the clock. Seconds of rows that it adds to a forward are the forward's."""
 
     def __init__(self, drafter: Drafter, clock: PhaseClock) -> None:
         self._drafter, self._clock = drafter, clock
         self.needs = drafter.needs
+        self.learns_from_logits = drafter.learns_from_logits
 
     def extra_bytes(self) -> int:
         return self._drafter.extra_bytes()
@@ -68,9 +69,9 @@ class _WatchedDrafter(Drafter):
         with self._clock.phase("draft"):
             return self._drafter.extra_rows(tree)
 
-    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor | None:
+    def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
         with self._clock.phase("draft"):
-            return self._drafter.wanted(tree, hidden, last)
+            return self._drafter.wanted(tree, verified)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
         with self._clock.phase("draft"):

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from harness.data.prompts import Prompt
-from harness.decoder import Decoder, Request, StepRecord
+from harness.decoder import GREEDY, Decoder, Request, Sampling, StepRecord
 from harness.errors import HarnessError, named
 from harness.experiment.records import (
     BASELINE,
@@ -51,13 +51,15 @@ class Plan:
     parameters: int  # of the target
     detokenise: Callable[[list[int]], str]
     # after these tokens, what the target thinks of the baseline's next token and of the arm's
-    audit: Callable[[tuple[int, ...], int, int], Gap]
+    audit: Callable[[tuple[int, ...], tuple[int, int], Sampling], Gap]
     # whether the target's logits for an answer to a prompt are numbers
     finite: Callable[[tuple[int, ...], list[int]], bool]
+    sampling: Sampling = GREEDY
 
     def request(self, prompt: Prompt) -> Request:
         """The same request for every arm."""
-        return Request(prompt.input_ids, self.max_new_tokens, self.stops)
+        sampling = self.sampling.of(prompt.sha256)
+        return Request(prompt.input_ids, self.max_new_tokens, self.stops, sampling)
 
 
 def balanced_orders(arms: Sequence[str], seed: int) -> Iterator[list[str]]:
@@ -93,7 +95,7 @@ def run_session(
         failed = {row["arm"]: row["failure"] for row in journal.rows if is_failure(row)}
         roster = Roster(plan.arms, plan.device, failed)
         roster.warm_up([(prompt, plan.request(prompt)) for prompt in plan.warmup])
-        _remember(plan, journal.rows)
+        _relive(plan, journal.rows)
         block = journal.blocks
         questions = groupby(plan.prompts, key=lambda prompt: prompt.question_id)
         orders = balanced_orders(list(plan.arms), plan.seed)
@@ -113,10 +115,19 @@ def run_session(
 
 
 def _remember(plan: Plan, rows: Sequence[Record]) -> None:
-    """Have arms carry over what answers taught, just given or in a session that was killed."""
+    """Have arms carry over what answers taught that were just given."""
     for row in rows:
         if not is_failure(row):
             plan.arms[row["arm"]].remember(_records(row))
+
+
+def _relive(plan: Plan, rows: Sequence[Record]) -> None:
+    """Have them carry over what was taught in a process that was killed."""
+    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
+    for row in rows:
+        if not is_failure(row):
+            request = plan.request(prompts[row["prompt_id"]])
+            plan.arms[row["arm"]].relive(request, _records(row))
 
 
 def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> list[Record]:
@@ -196,7 +207,7 @@ def _divergence(
         return {"index": at, "margin": math.inf}
     return {
         "index": at,
-        **plan.audit((*request.prompt_ids, *truth[:at]), truth[at], tokens[at]),
+        **plan.audit((*request.prompt_ids, *truth[:at]), (truth[at], tokens[at]), request.sampling),
         "baseline_gap": own_gap(plan.arms[BASELINE], request, truth, at),
         "arm_gap": own_gap(plan.arms[name], request, tokens, at),
         "own_width": own_width_leaves(plan.arms[name], request, truth, at),

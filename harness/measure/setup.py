@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 
 from harness.data.prompts import read_prompts, shard_of
-from harness.decoder import Decoder
+from harness.decoder import Decoder, Sampling
 from harness.engine.target import SPARE_ROWS, Target
 from harness.engine.weights import library
 from harness.errors import HarnessError
 from harness.experiment.arms import Arms
+from harness.experiment.folder import COSINE, LEARNT
 from harness.experiment.records import Header, Provenance, Record, is_failure
 from harness.experiment.steps import SessionStep
 from harness.files import sha256_file, sha256_json, write_json
@@ -66,6 +67,7 @@ def measure_session(
         audit=partial(audit, target),
         finite=partial(finite, target),
         parameters=target.model.num_parameters(),
+        sampling=Sampling(**options.get("sampling", {})),
     )
     header: Header = {
         "options": sha256_json([options, {name: arm.given() for name, arm in arms.items()}]),
@@ -132,5 +134,7 @@ def _folder_hash(folder: Path) -> str:
     """Hash of what training and tuning wrote; empty without a folder."""
     if not folder.is_dir():
         return ""
-    names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    found = (file.name for file in folder.iterdir() if file.is_file())
+    told = (LEARNT, COSINE)  # tables for readers, which may be written between two sessions
+    names = sorted(name for name in found if not name.startswith(".") and name not in told)
     return sha256_json({name: sha256_file(folder / name) for name in names})

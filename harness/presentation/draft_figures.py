@@ -1,9 +1,12 @@
 """Figures of drafts: how many are accepted, how good they are, and how they were learnt."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from harness.experiment.folder import Folder
 from harness.presentation.style import (
@@ -16,6 +19,7 @@ from harness.presentation.style import (
     ordered,
     panels,
 )
+from harness.presentation.trained import cosines, studies, top1
 from harness.presentation.wording import name_of
 
 _POWERS = (1, 2, 4, 8, 16, 32, 64)
@@ -100,19 +104,106 @@ def rank_accuracy(folder: Folder) -> Figure | None:
 
 
 def cosine(folder: Folder) -> Figure | None:
-    """Similarity of pseudo and real hidden states after each layer, tune split."""
-    table = _firp_files(folder, "cosine.csv")
-    if table is None:
+    """Similarity of pseudo and real hidden states after each layer, tune split: trained maps beside
+    two controls, and right drafts beside wrong ones.
+    """
+    table = cosines(folder)
+    if table.empty:
         return None
-    axes = model_panels(table, 2.3)
-    shared = {"x": "layer", "y": "cosine", "hue": "step", "marker": "o", "palette": "viridis"}
+    models = list(dict.fromkeys(table["model"]))
+    size = (FULL, 2.4 * len(models))
+    figure, axes = plt.subplots(len(models), 2, figsize=size, sharey=True, squeeze=False)
+    for line, model in zip(axes, models, strict=True):
+        mine = table[table["model"] == model].assign(key=lambda t: t["states"] + "/" + t["drafts"])
+        for axis, kinds in zip(line, _COMPARED, strict=True):
+            _similarities(axis, mine, kinds)
+            axis.set_title(model if len(models) > 1 else "")
+    return figure
+
+
+# By panel: what is compared, by states and drafts, the line that it is drawn with and its name.
+_COMPARED = (
+    (
+        ("firp/all", "-", "trained"),
+        ("identity/all", "--", "identity maps"),
+        ("today/all", ":", "today's state"),
+    ),
+    (("firp/right", "-", "right drafts"), ("firp/wrong", "--", "wrong drafts")),
+)
+
+
+def _similarities(
+    axis: plt.Axes, mine: pd.DataFrame, kinds: Sequence[tuple[str, str, str]]
+) -> None:
+    """A colour a step, a kind of line for each of ``kinds``."""
+    steps = sorted(mine["step"].unique())
+    for step, colour in zip(steps, sns.color_palette("viridis", len(steps)), strict=True):
+        for key, style, _ in kinds:
+            line = mine[(mine["key"] == key) & (mine["step"] == step)].sort_values("layer")
+            axis.plot(
+                line["layer"], line["cosine"], style, marker="o", markersize=2.5, color=colour
+            )
+    shown = [key for key, _, _ in kinds if key in set(mine["key"])]
+    drawn = [
+        Line2D([], [], color="black", linestyle=style) for key, style, _ in kinds if key in shown
+    ]
+    drawn += [Line2D([], [], color=c) for c in sns.color_palette("viridis", len(steps))]
+    names = [name for key, _, name in kinds if key in shown] + [f"step {step}" for step in steps]
+    axis.legend(drawn, names, ncols=2)
+    axis.set(xlabel="after layer", ylabel="cosine similarity")
+    layers = sorted(mine["layer"].unique())
+    axis.set_xticks(layers[:: max(1, len(layers) // 8)])
+
+
+def entry_layers(_: Folder) -> Figure | None:
+    """Accuracy of each step and the cost of a decode step, by the layer of pseudo states' entry."""
+    table = studies("entry")
+    if table.empty:
+        return None
+    table["layer"] = table["entry_layers"].str.strip("[]").str.split(",").str[0].astype(int)
+    axes = panels(list(dict.fromkeys(table["model"])), 2.4)
     for model, axis in axes.items():
-        mine = table[table["model"] == model]
-        sns.lineplot(mine, ax=axis, **shared)
-        axis.set(xlabel="after layer", ylabel="cosine similarity")
-        axis.set_xticks(sorted(mine["layer"].unique()))
-        axis.legend(title="FIRP step")
+        mine = table[table["model"] == model].sort_values("layer").dropna(axis=1, how="all")
+        steps = top1(mine)
+        mine = mine.dropna(subset=steps)  # of as many steps as any
+        for step, colour in zip(steps, sns.color_palette("viridis", len(steps)), strict=True):
+            label = f"step {step.removeprefix('top1_step')}"
+            axis.plot(
+                mine["layer"], mine[step], marker="o", markersize=3, color=colour, label=label
+            )
+        axis.set(xlabel="entry layer", ylabel="top-1 accuracy", ylim=(0, 1))
+        axis.set_xticks(list(mine["layer"]))
+        costs = axis.twinx()
+        costs.plot(mine["layer"], mine["step_cost"], "k--", marker="s", markersize=3)
+        costs.set(ylabel="cost of a step (dashed)", ylim=(0, None))
+        costs.grid(visible=False)
+    legend_beside(axes, columns=4)
     return figure_of(axes)
+
+
+def training_lengths(_: Folder) -> Figure | None:
+    """Tokens a step and step 1's accuracy by seconds of training, each length with a schedule of
+    its own.
+    """
+    table = studies("length")
+    if table.empty:
+        return None
+    columns = {"predicted_acceptance_length": "tokens a step", "top1_step1": "top-1 of step 1"}
+    figure, axes = plt.subplots(1, 2, figsize=(FULL, 2.4))
+    for axis, (column, label) in zip(axes, columns.items(), strict=True):
+        for (model, method), mine in table.groupby(["model", "method"], sort=False):
+            line = mine.sort_values("seconds")
+            told = name_of(str(method))
+            if table["model"].nunique() > 1:
+                told = f"{told}, {model}"
+            colour = colours(table["method"])[str(method)]
+            axis.plot(line["seconds"], line[column], marker="o", color=colour, label=told)
+        axis.set(xlabel="seconds of training", ylabel=label)
+        axis.set_xscale("log", base=2)
+        ticks = sorted(table["seconds"].unique())
+        axis.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
+        axis.legend()
+    return figure
 
 
 def training(folder: Folder) -> Figure | None:

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from harness.datasets import find_dataset
 from harness.experiment.folder import Folder
 from harness.presentation.wording import joined, name_of, number, shown_names
 
@@ -74,6 +75,31 @@ def cost_rows(folder: Folder, dataset: str) -> list[list[str]]:
     table = folder.read_csv(file)
     mine = table[table["dataset"] == dataset]
     return [] if mine.empty else _rows(mine, COST)
+
+
+def uncut_lines(folder: Folder, dataset: str) -> list[str]:
+    """One sentence a model on the quality of whole answers; none where they were not asked for."""
+    file = folder.table("uncut")
+    if not file.is_file():
+        return []
+    table = folder.read_csv(file)
+    return [_uncut(line) for _, line in table[table["dataset"] == dataset].iterrows()]
+
+
+def _uncut(line: pd.Series) -> str:
+    score = find_dataset(line["dataset"]).score
+    ends = (
+        f"{line['questions']} test questions asked once more without that cap, untimed: "
+        f"{line['model']}'s own answers are {line['tokens']:.0f} tokens long on average, "
+        f"{100 * line['ended_rate']:.0f} % end by themselves, {100 * line['loop_rate']:.0f} % loop"
+    )
+    if score is None or pd.isna(line["quality"]):
+        return f"{ends}. Their quality is not measured."
+    held = f"95 % interval {line['quality_low']:.3f} to {line['quality_high']:.3f}"
+    return (
+        f"{ends}; {score.shown} {line['quality']:.3f} ({held}). Every lossless method gives these "
+        "very answers."
+    )
 
 
 def slower_lines(mine: pd.DataFrame) -> list[str]:

@@ -70,6 +70,8 @@ _OF_ALL: dict[str, Draw] = {
     "rank_accuracy": draft_figures.rank_accuracy,
     "cosine": draft_figures.cosine,
     "training": draft_figures.training,
+    "entry_layers": draft_figures.entry_layers,
+    "training_lengths": draft_figures.training_lengths,
     "coverage": coverage,
 }
 

@@ -12,7 +12,7 @@ from harness.analysis.preparation import prepared_as_told
 from harness.datasets import shown_name
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
-from harness.experiment.folder import SETTING, TRIALS, Folder
+from harness.experiment.folder import LEARNT, SETTING, TRIALS, Folder
 from harness.experiment.steps import Outline
 from harness.files import replacing
 from harness.presentation.explain import (
@@ -26,12 +26,23 @@ from harness.presentation.explain import (
     size_rows,
     slower_lines,
     speed_rows,
+    uncut_lines,
 )
 from harness.presentation.findings import findings
 from harness.presentation.main_table import guard_rows, main_rows
 from harness.presentation.style import TEXT_SIZE
+from harness.presentation.trained import (
+    ENTRY,
+    LENGTHS,
+    OF_LENGTHS,
+    SEEING,
+    cosine_rows,
+    mechanism,
+    study_rows,
+    tree_rows,
+)
 from harness.presentation.verdicts import remarks, verdicts
-from harness.presentation.wording import name_of, number
+from harness.presentation.wording import joined, name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
 PUBLISHED = Path("workflows/resources/published.csv")
@@ -55,24 +66,26 @@ def write_report(root: Path, name: str, out: Path) -> None:
         raise HarnessError(f"root '{root}': expected a folder inside the project's, {Path.cwd()}")
     folder = Folder(root)
     facts: Facts = folder.read_json(folder.facts)
-    known = [*facts["experiment"]["datasets"], "paper"]
+    known = [*facts["experiment"]["datasets"], "paper", "analysis"]
     if name not in known:
         raise HarnessError(f"report '{name}': expected one of {', '.join(known)}")
     summary = folder.read_csv(folder.table("summary"))
-    if name == "paper":
+    kind = name if name in ("paper", "analysis") else "dataset"
+    if kind == "paper":
         data = _paper(folder, facts, summary)
+    elif kind == "analysis":
+        data = _analysis(folder, facts)
     else:
         data = _dataset(folder, name, facts, summary)
-    data |= {"key": name, "text_size": TEXT_SIZE}
-    data["findings"] = found_lines(folder, name, facts, summary)
+    data |= {"key": name, "kind": kind, "text_size": TEXT_SIZE}
+    data.setdefault("findings", found_lines(folder, name, facts, summary))
     data["best_first_medusa"] = any(
         folder.read_json(file).get("policy") == "best_first"
         for (method, _), file in _prepared(folder, facts, SETTING).items()
         if method == "medusa"
     )
     data["remarks"] = [*remarks(facts), *budget_lines(folder)]
-    data["best_sizes"] = best_size_lines(folder)
-    data |= {"kind": "paper" if name == "paper" else "dataset", **_common(facts)}
+    data |= _common(facts)
     inside = whole.relative_to(Path.cwd()).as_posix()
     data["figures"] = {
         figure: f"/{inside}/figures/{figure}.svg" for figure in folder.read_json(folder.drawn)
@@ -124,13 +137,38 @@ def _common(facts: Facts) -> dict[str, object]:
             ],
             [
                 "Token choice",
-                "greedy, batch size 1, one cap and one stop rule; arms marked lossy accept more",
+                f"{_drawn(experiment)}, batch size 1, one cap and one stop rule; arms marked lossy "
+                "accept more",
             ],
+            *_baseline(facts),
             ["Commit", ", ".join(map(_short, facts["commit"].split(", ")))],
         ],
         "verdicts": verdicts(facts),
         "checklist": checklist_rows(facts),
     }
+
+
+def _baseline(facts: Facts) -> list[list[str]]:
+    """How good the baseline is that all speedups are over; nothing where that was not timed."""
+    shares = facts.get("copy_shares", {})
+    told = [
+        f"{100 * share:.0f} %" + (f" ({model})" if len(shares) > 1 else "")
+        for model, share in shares.items()
+    ]
+    if not told:
+        return []
+    said = "of the device's copy bandwidth is the rate at which a forward of one row reads weights"
+    return [["Baseline", f"{joined(told)} {said} and cache"]]
+
+
+def _drawn(experiment: Outline) -> str:
+    """How tokens are chosen, in words."""
+    given = experiment.get("sampling")
+    if given is None:
+        return "greedy"
+    nucleus = "" if given["top_p"] == 1 else f", top-p {given['top_p']:g}"
+    drawn = f"drawn at temperature {given['temperature']:g}{nucleus}"
+    return f"{drawn}, with the same noise for all arms, so that lossless ones give the same tokens"
 
 
 def checklist_rows(facts: Facts) -> list[list[str]]:
@@ -153,6 +191,7 @@ def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> 
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
         "main": main_rows(prepared_as_told(folder, facts.get("uses")), name, mine),
         "guards": guard_rows(mine),
+        "uncut": uncut_lines(folder, name),
         "categories": category_rows(folder, name),
         "speed": speed_rows(mine),
         "slower": slower_lines(mine),
@@ -237,12 +276,26 @@ def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, obj
     return {
         "name": "all question sets",
         "tables": tables,
-        "reach": reach_rows(folder),
-        "sizes": size_rows(folder),
-        "learnt": _method_csv(folder, facts, "learnt.csv"),
         "trials": _trials(folder, facts),
         "published": rows,
         "ranking": _ranking_rows(),
+    }
+
+
+def _analysis(folder: Folder, facts: Facts) -> dict[str, object]:
+    """How FIRP works, by measurement: its states, trees, layers, drafts."""
+    return {
+        "name": "how FIRP works",
+        "findings": mechanism(folder, facts),
+        "cosines": cosine_rows(folder),
+        "learnt": _method_csv(folder, facts, LEARNT),
+        "trees": tree_rows(folder, facts),
+        "entries": study_rows("entry", {"model": "model", "entry_layers": "enter at"}, ENTRY),
+        "seeing": study_rows("seeing", SEEING, ENTRY),
+        "lengths": study_rows("length", OF_LENGTHS, LENGTHS),
+        "reach": reach_rows(folder),
+        "sizes": size_rows(folder),
+        "best_sizes": best_size_lines(folder),
     }
 
 

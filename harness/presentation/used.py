@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from harness.analysis.preparation import Prepared, Written
-from harness.experiment.folder import SETTING
+from harness.experiment.folder import CONFIG, SETTING
 
 # Arms that decode with another method's parts, and with a tree of their own.
 _FIXED = {
@@ -22,8 +22,14 @@ def used(prepared: Prepared, model: str, arm: str) -> str:
     setting = prepared.read(model, arm, SETTING)
     for key, words in _WORDS.items():
         if key in setting:
-            return words(setting)
+            return words(setting) + _read(prepared.read(model, arm, CONFIG))
     return ""
+
+
+def _read(trained: Written) -> str:
+    """Which vocabulary matrices heads read, where it is not one of their own each."""
+    shared = trained.get("medusa_head", trained.get("head")) == "shared"
+    return ", the target's own head" if shared else ""
 
 
 def _tree(setting: Written) -> str:
@@ -46,6 +52,7 @@ _WORDS: dict[str, Callable[[Written], str]] = {
     "ngram": _lookahead,
     "skipped": _skips,
     "match": lambda setting: f"chain of up to {setting['drafts']}, {setting['match']} match",
+    "recycled": lambda setting: f"tree of up to {setting['recycled']} drafts",
     "cache": lambda setting: f"{setting['cache']} cache",
     "drafts": lambda setting: f"chain of {setting['drafts']}",
 }

@@ -11,6 +11,7 @@ from harness.decoder import Decoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Method
+from methods.firp.learnt import examine
 from methods.firp.projections import load
 from methods.firp.settings import FirpSettings
 from methods.firp.training import train
@@ -25,4 +26,6 @@ def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decode
     return load_decoder(target, maps, folder)
 
 
-METHOD = Method(build, FirpSettings, train=train, tune=tune, sized=sized, plain=plain)
+METHOD = Method(
+    build, FirpSettings, train=train, tune=tune, examine=examine, sized=sized, plain=plain
+)

@@ -14,12 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
+from harness.engine import (
+    Between,
+    Block,
+    Context,
+    Drafter,
+    ExtraRows,
+    Needs,
+    Outcome,
+    RowGroup,
+    Target,
+    Tree,
+    Verified,
+)
 from harness.engine.masks import BlockLayout, remember
 from harness.engine.products import Product
-from harness.engine.target import Block, RowGroup, Target
-from harness.engine.tree import Tree
 from harness.errors import HarnessError
+from methods.firp.adapters import Weights, adapted
 from methods.firp.projections import Projections
 from methods.shared.trees import TreePolicy, by_depth
 
@@ -73,6 +84,18 @@ def _runs(projections: Projections, steps: int, target: Target) -> list[_Run]:
     return found
 
 
+def _adapters(projections: Projections, target: Target) -> Weights | None:
+    """On the target's device and in its dtype; None without any."""
+    own = projections.adapters
+    if own is None:
+        return None
+    scale, shift, down, up = (
+        weight.detach().to(target.device, target.dtype)
+        for weight in (own.scale, own.shift, own.down, own.up)
+    )
+    return scale, shift, down, up
+
+
 class FirpDrafter(Drafter):
     """Drafts with trained projections; ``policy`` turns [K, V] pseudo logits into a tree."""
 
@@ -89,6 +112,8 @@ class FirpDrafter(Drafter):
         self.steps = min(layout.steps, policy.max_depth)
         self._entry = layout.entry_layers[: self.steps]
         self._runs = _runs(projections, self.steps, target)
+        self._adapters = _adapters(projections, target)
+        self._behind = projections.between(len(target.layers))
         self._extra: dict[tuple[int, ...], ExtraRows] = {}
         self._combined = passes == "combined"
         nodes = policy.max_nodes
@@ -100,8 +125,9 @@ class FirpDrafter(Drafter):
         self._table: list[list[float]] = []
 
     def extra_bytes(self) -> int:
-        """The projections as decoding uses them."""
-        return sum(run.product.bytes for run in self._runs)
+        """The projections as decoding uses them, and the adapters."""
+        held = sum(weight.nbytes for weight in self._adapters or ())
+        return held + sum(run.product.bytes for run in self._runs)
 
     def draft(self, context: Context) -> Tree:
         return self._policy.build(context.root, self._table)
@@ -126,15 +152,31 @@ class FirpDrafter(Drafter):
         depths = torch.tensor(tree.shape.depths)
         positions = torch.cat([depths + step for step in range(1, self.steps + 1)])
         visible = self._visible(tree.shape.ancestors)
-        return ExtraRows(
-            groups, visible, positions, key=("firp", self.steps, self._layout.steps_see_earlier)
-        )
+        key = ("firp", self.steps, self._layout.steps_see_earlier)
+        return ExtraRows(groups, visible, positions, key, self._adapted(nodes, nodes))
 
-    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor | None:
+    def _adapted(self, real: int, rows: int) -> Between:
+        """What the adapters make of states whose first ``real`` rows are the tree's own; ``rows``
+        pseudo rows of each step stand behind them.
+        """
+        weights = self._adapters
+        if weights is None:
+            return {}
+
+        def adapt(hidden: Tensor, place: int) -> Tensor:
+            if hidden.shape[1] == real:
+                return hidden
+            pseudo = adapted(weights, hidden[:, real:], place, rows)
+            return torch.cat([hidden[:, :real], pseudo], dim=1)
+
+        return {layer: partial(adapt, place=place) for place, layer in enumerate(self._behind)}
+
+    def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
         """What the K pseudo rows of the last accepted node say: the only ones that are needed."""
         if not self._combined:
             return None
-        rows = hidden[0].unflatten(0, (-1, len(tree.shape))).index_select(1, last[None])
+        nodes = verified.hidden[0].unflatten(0, (-1, len(tree.shape)))
+        rows = nodes.index_select(1, verified.last[None])
         self.pseudo_logits = self._target.logits(rows[1:, 0])
         return self._policy.wanted(self.pseudo_logits)
 
@@ -173,4 +215,5 @@ class FirpDrafter(Drafter):
         groups = tuple(
             RowGroup(run.entry, run.count, partial(run, real[run.entry])) for run in self._runs
         )
-        return self._target.forward(Block(groups, self._second))[0]
+        block = Block(groups, self._second, between=self._adapted(0, 1))
+        return self._target.forward(block)[0]

@@ -1,4 +1,4 @@
-"""What training gave: FIRP beside two drafters that learnt less, at the same tree size.
+"""What training gave: FIRP beside drafters that learnt less, and how like real states its own are.
 
 Untrained identity projections show what the target itself contributes; a bigram table of the same
 answers shows what the text's predictability contributes. All are replayed on the tune split, static
@@ -11,14 +11,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
+from harness.experiment.folder import COSINE, LEARNT
 from harness.files import replacing
 from harness.method import Answer, Job
-from methods.firp.projections import Projections
+from methods.firp.projections import Projections, load
+from methods.firp.similarity import Cosines, add_similarities, add_today, write_cosines
 from methods.firp.streams import Streams
 from methods.shared.accuracy import measure
+from methods.shared.choices import read_values
 from methods.shared.trees import Prediction, Trace, grow, replay
-
-LEARNT = "learnt.csv"
 
 
 class Bigrams:
@@ -77,18 +78,32 @@ def _cross_fit(traces: Sequence[Trace], drafts: int, steps: int) -> Prediction:
     return Prediction(sum(f.steps for f in found), sum(f.tokens for f in found))
 
 
-def write_learnt(job: Job, maps: Projections, traces: Sequence[Trace], drafts: int) -> None:
-    """Acceptance lengths on the tune split, each drafter with its own best tree of ``drafts``."""
-    steps = maps.layout.steps
-    untrained = Projections(maps.layout, job.target.hidden_size).to(job.target.device)
-    predict = Streams(job.target, untrained).predict
-    size = job.settings.evaluation_batch
-    blank = measure(predict, job.tune, steps, job.target.device, size).traces
-    found = {
-        "firp": _cross_fit(traces, drafts, steps),
-        "identity": _cross_fit(blank, drafts, steps),
-        "bigram": Bigrams(job.train).replay(job.tune, drafts, steps),
-    }
+def examine(job: Job) -> None:
+    """Replay trained maps and those that learnt less, and compare their states with real ones.
+
+    Writes learnt.csv and cosine.csv. Every drafter has its own best static tree, of as many drafts
+    as tuning chose. Without the answers that were learnt from there is no table of bigrams.
+    """
+    maps = load(job.folder, job.target.hidden_size, job.target.weights_hash)
+    plain = Projections(maps.layout, job.target.hidden_size, len(job.target.layers))
+    size, cosines = job.settings.evaluation_batch, Cosines()
+    traces: dict[str, Sequence[Trace]] = {}
+    for name, held in (("firp", maps), ("identity", plain)):
+        streams = Streams(job.target, held.to(job.target.device))
+        steps = maps.layout.steps
+        found = measure(streams.predict, job.tune, steps, job.target.device, size)
+        traces[name] = found.traces
+        add_similarities(cosines, name, streams, job.tune, size)
+    add_today(cosines, streams, job.tune, size)
+    write_cosines(cosines, job.folder / COSINE)
+    drafts = read_values(job.folder, ("drafts",))["drafts"]
+    _write_learnt(job, traces, drafts, maps.layout.steps)
+
+
+def _write_learnt(job: Job, traces: dict[str, Sequence[Trace]], drafts: int, steps: int) -> None:
+    found = {name: _cross_fit(trace, drafts, steps) for name, trace in traces.items()}
+    if job.train:
+        found["bigram"] = Bigrams(job.train).replay(job.tune, drafts, steps)
     with replacing(job.folder / LEARNT) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["drafter", "draft_size", "acceptance_length", "firp_over_it"])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness.files import checked, read_json, replacing, sha256_file, write_json
+from methods.firp.adapters import Adapters
 from methods.shared.weights import load_strictly, read_tensors
 
 WEIGHTS, CONFIG = "projections.safetensors", "config.json"
@@ -25,13 +26,15 @@ class Layout:
 
     ``entry_layers[k-1]`` is the 0-based layer t_k that pseudo state k enters; ``feed`` says what
     W_k multiplies for k >= 2: the ``real`` state entering t_k, or the ``previous`` pseudo state
-    as it enters t_k; ``steps_see_earlier`` lets pseudo k attend to pseudo j < k of its token.
+    as it enters t_k; ``steps_see_earlier`` lets pseudo k attend to pseudo j < k of its token;
+    ``adapters`` is the rank of bottlenecks between the layers above the first entry, 0 for none.
     """
 
     entry_layers: tuple[int, ...] = (3, 3, 3, 3)
     feed: str = "real"
     bias: bool = False
     steps_see_earlier: bool = True
+    adapters: int = 0
 
     def __post_init__(self) -> None:
         entry = self.entry_layers
@@ -39,6 +42,8 @@ class Layout:
             raise HarnessError(
                 f"firp entry_layers: {list(entry)}, expected one ascending layer >= 1 per step"
             )
+        if self.adapters < 0:
+            raise HarnessError(f"firp adapters: {self.adapters}, expected a rank, or 0 for none")
         if self.feed not in ("real", "previous"):
             raise HarnessError(f"firp feed: '{self.feed}', expected real or previous")
 
@@ -57,11 +62,17 @@ class Layout:
 
 
 class Projections(nn.Module):
-    """W_1 .. W_K, each [H, H], initialised to the identity, kept in float32."""
+    """W_1 .. W_K, each [H, H], initialised to the identity, kept in float32; and the adapters of a
+    target of ``depth`` layers where the layout has any.
+    """
 
-    def __init__(self, layout: Layout, hidden_size: int) -> None:
+    def __init__(self, layout: Layout, hidden_size: int, depth: int = 0) -> None:
         super().__init__()
         self.layout = layout
+        between = depth - 1 - layout.entry_layers[0] if layout.adapters else 0
+        self.adapters = (
+            Adapters(between, layout.steps, hidden_size, layout.adapters) if between > 0 else None
+        )
         self.maps = nn.ModuleList(
             nn.Linear(hidden_size, hidden_size, bias=layout.bias) for _ in layout.entry_layers
         )
@@ -71,6 +82,11 @@ class Projections(nn.Module):
                 nn.init.eye_(linear.weight)
                 if linear.bias is not None:
                     nn.init.zeros_(linear.bias)
+
+    def between(self, layers: int) -> range:
+        """The layers, of ``layers``, that pseudo rows enter through adapters; empty without any."""
+        first = self.layout.entry_layers[0] + 1
+        return range(first, layers if self.adapters is not None else first)
 
     def project(self, step: int, real: Tensor, earlier: Tensor | None) -> Tensor:
         """Pseudo states of ``step`` (1-based), [B, R, H], as they enter layer t_step.
@@ -119,9 +135,16 @@ def load(folder: Path, hidden_size: int, target_hash: str | None = None) -> Proj
     _expect(folder, "sha256", sha256_file(folder / WEIGHTS), config.get("sha256"))
     tensors = read_tensors(folder / WEIGHTS)
     layout = checked(Layout, config.get("layout"), f"{folder / CONFIG}: layout", strict=False)
-    projections = Projections(layout, hidden_size)
+    projections = Projections(layout, hidden_size, _depth(layout, tensors))
     load_strictly(projections, tensors, folder / WEIGHTS)
     return projections
+
+
+def _depth(layout: Layout, tensors: dict[str, Tensor]) -> int:
+    """Of the target that adapters were made for; 0 without any."""
+    if "adapters.up" not in tensors:
+        return 0
+    return layout.entry_layers[0] + 1 + len(tensors["adapters.up"])
 
 
 def _expect(folder: Path, key: str, found: Any, expected: Any) -> None:

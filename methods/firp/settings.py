@@ -25,6 +25,7 @@ class FirpSettings(TrainingSettings):
     feed: str = "real"
     bias: bool = False
     steps_see_earlier: bool = True
+    adapters: int = 0
     drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
     policies: tuple[str, ...] = POLICIES
     passes: tuple[str, ...] = PASSES
@@ -38,4 +39,6 @@ class FirpSettings(TrainingSettings):
     @property
     def layout(self) -> Layout:
         """The part of the settings that the weights depend on."""
-        return Layout(self.entry_layers, self.feed, self.bias, self.steps_see_earlier)
+        return Layout(
+            self.entry_layers, self.feed, self.bias, self.steps_see_earlier, self.adapters
+        )

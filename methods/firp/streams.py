@@ -50,20 +50,27 @@ class Streams:
     def pseudo(self, batch: Sequences, real: RealStream) -> tuple[Tensor, dict[int, Tensor]]:
         """Pseudo logits [B, K, R, V], and the pseudo states leaving each layer, k-major.
 
-        Gradients flow to the projections alone.
+        Those leaving the layer below an entry are the entering ones. Gradients flow to the
+        projections alone.
         """
         layout, rows = self.projections.layout, batch.selected.shape[1]
+        depth = len(self.target.layers)
         hidden: Tensor | None = None
         left: dict[int, Tensor] = {}
         positions = (batch.selected[:, None] + _steps(layout.steps, batch)).flatten(1)
         rotary = self.target.rotary(positions)
         cache = AppendingCache(real)
-        for index in range(layout.entry_layers[0], len(self.target.layers)):
+        adapters, between = self.projections.adapters, self.projections.between(depth)
+        for index in range(layout.entry_layers[0], depth):
+            if adapters is not None and index in between:
+                assert hidden is not None
+                hidden = adapters(hidden, index - between.start, rows)
             for step, entry in enumerate(layout.entry_layers, start=1):
                 if entry == index:
                     source = gather_rows(real.states[index], batch.selected)
                     entered = self.projections.project(step, source, hidden)
                     hidden = entered if hidden is None else torch.cat([hidden, entered], dim=1)
+                    left[index - 1] = hidden
             assert hidden is not None
             count = hidden.shape[1]
             mask = self._mask(batch, index, count // rows, hidden.dtype)

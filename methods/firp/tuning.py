@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine import EngineDecoder, Target
 from harness.files import write_json
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
-from methods.firp.learnt import write_learnt
 from methods.firp.projections import CONFIG, Projections, load
 from methods.firp.settings import FirpSettings
 from methods.firp.streams import Streams
@@ -49,10 +47,10 @@ def plain(settings: FirpSettings, folder: Path | None) -> dict[str, Any]:
 
 
 def tune(job: Job) -> None:
-    """Trace, grow, time, choose; writes rank accuracies, trials, learnt.csv and the setting."""
+    """Trace, grow, time, choose; writes rank accuracies, trials and the setting."""
     settings: FirpSettings = job.settings
-    steps = settings.layout.steps
     maps, traced = _traced(job, max(settings.drafts))
+    steps = maps.layout.steps
     write_accuracies(job.folder / ACCURACY, traced.ranks, steps)
     trees = tree_choices(traced.ranks, settings.policies, settings.drafts, steps)
     trials = [
@@ -61,15 +59,13 @@ def tune(job: Job) -> None:
     for trial in trials:
         trial.default = trial.setting == {**trial.setting, **PLAIN, "drafts": steps}
     best = choose(job, "firp", trials, settings.tuning_rounds).setting
-    if job.train:  # what ready-made parts learnt from is not at hand
-        write_learnt(job, maps, traced.ranks, best["drafts"])
     write_json(job.folder / SETTING, best)
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
     """Calibrated static trees of the given sizes, in every pass of the settings."""
     maps, traced = _traced(job, 0)
-    trees = tree_choices(traced.ranks, ("static",), sizes, job.settings.layout.steps)
+    trees = tree_choices(traced.ranks, ("static",), sizes, maps.layout.steps)
     return [
         _trial(job, maps, traced, tree, passes) for tree in trees for passes in job.settings.passes
     ]

@@ -7,9 +7,7 @@ the wider forward; where a lossless method's text differs, it shows whether widt
 from pathlib import Path
 
 from harness.decoder import Decoder
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
-from harness.engine.tree import root_only
+from harness.engine import EngineDecoder, Target, root_only
 from harness.errors import HarnessError
 from harness.method import Method, NoSettings
 from methods.firp.projections import load

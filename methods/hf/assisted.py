@@ -6,7 +6,7 @@ learn, or is given as a folder. Source: Leviathan et al. (arXiv 2211.17192);
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.files import checked, read_json, replacing_files, write_json
+from harness.hub import HUB, named
 from harness.method import Answer, Job, Method
 from harness.models import ModelSpec, load_model, weights_hash
 from harness.pretrain.packing import Encoded, pack
@@ -30,7 +31,8 @@ MODEL, CONFIG, LOG = "draft-model", "config.json", "training.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``pretrained``: folder of a draft model; else one of this shape is trained.
+    """``pretrained``: folder of a draft model, or ``hub:ID@REVISION``; else one of this shape is
+    trained.
 
     ``training_tokens`` counts the positions of a training without a budget; with one, its seconds
     alone count. ``drafts``: values of generate's
@@ -88,11 +90,16 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
     return HfAssisted(target, assistant, drafts, settings.confidence)
 
 
+def load_assistant(target: Target, folder: Path) -> Any:
+    """The draft model that a training left in ``folder``, or that its record names."""
+    facts = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
+    return _assistant(target, Settings(pretrained=str(facts.get("pretrained", ""))), folder)
+
+
 def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     where = settings.pretrained or str(folder / MODEL)
-    spec = ModelSpec(
-        path=where, dtype=str(target.dtype).removeprefix("torch."), device=str(target.device)
-    )
+    dtype, device = str(target.dtype).removeprefix("torch."), str(target.device)
+    spec = replace(_where(where), dtype=dtype, device=device)
     try:
         assistant = load_model(spec)
     except HarnessError as error:
@@ -119,7 +126,15 @@ def _check_known(target: Target, settings: Settings, folder: Path) -> None:
 
 
 def _weights(settings: Settings, folder: Path) -> str:
-    return weights_hash(ModelSpec(path=settings.pretrained or str(folder / MODEL)))
+    return weights_hash(_where(settings.pretrained or str(folder / MODEL)))
+
+
+def _where(given: str) -> ModelSpec:
+    """A folder, or ``hub:ID`` or ``hub:ID@REVISION``."""
+    if not given.startswith(HUB):
+        return ModelSpec(path=given)
+    name, revision = named(given)
+    return ModelSpec(hub=name, revision=revision).pinned()
 
 
 def tune(job: Job) -> None:

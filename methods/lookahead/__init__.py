@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.decoder import Decoder
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine import EngineDecoder, Target
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.method import Job, Method

@@ -11,9 +11,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome
-from harness.engine.target import RowGroup, Target
-from harness.engine.tree import Tree, TreeShape
+from harness.engine import (
+    Context,
+    Drafter,
+    ExtraRows,
+    Needs,
+    Outcome,
+    RowGroup,
+    Target,
+    Tree,
+    TreeShape,
+    Verified,
+)
 from methods.lookahead.window import NGram, Pool, Window, layout
 
 
@@ -50,10 +59,10 @@ class LookaheadDrafter(Drafter):
         group = RowGroup(0, len(tokens), lambda _: self._target.embed(tokens))
         return ExtraRows((group,), visible, positions, key=("lookahead", sizes))
 
-    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor:
+    def wanted(self, tree: Tree, verified: Verified) -> Tensor:
         """The target's tokens after the window's newest level."""
         newest = len(self.window.levels[-1])
-        return self._target.logits(hidden[0, -newest:]).argmax(-1)
+        return self._target.logits(verified.hidden[0, -newest:]).argmax(-1)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
         """Collect n-grams, move the window by one column."""

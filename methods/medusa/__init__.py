@@ -8,8 +8,7 @@ lossy acceptance. Arms of their own over the same heads: ``methods/medusa_*.py``
 from pathlib import Path
 
 from harness.decoder import Decoder
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine import EngineDecoder, Target
 from harness.errors import HarnessError
 from harness.method import Method
 from methods.medusa.drafter import MedusaDrafter

@@ -7,9 +7,7 @@ on every row of the tree and throws away all but one.
 import torch
 from torch import Tensor
 
-from harness.engine.drafter import Context, Drafter, Needs, Outcome
-from harness.engine.target import Target
-from harness.engine.tree import Tree
+from harness.engine import Context, Drafter, Needs, Outcome, Target, Tree, Verified
 from harness.errors import HarnessError
 from methods.medusa.heads import FusedHeads
 from methods.shared.trees import TreePolicy, by_depth
@@ -38,9 +36,9 @@ class MedusaDrafter(Drafter):
     def draft(self, context: Context) -> Tree:
         return self._policy.build(context.root, self._table)
 
-    def wanted(self, tree: Tree, hidden: Tensor, last: Tensor) -> Tensor:
+    def wanted(self, tree: Tree, verified: Verified) -> Tensor:
         """What the heads say at the last accepted node."""
-        state = self._target.normed(hidden[0].index_select(0, last[None]))
+        state = self._target.normed(verified.hidden[0].index_select(0, verified.last[None]))
         self.head_logits = self._heads(state)
         return self._policy.wanted(self.head_logits)
 

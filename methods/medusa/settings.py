@@ -18,8 +18,9 @@ class MedusaSettings(TrainingSettings):
     ``loss``: cross-entropy to the answers' tokens, as Medusa-1 trains, or KL to the target's
     distributions. ``head``: each head has a vocabulary matrix of its ``own`` to learn, as the
     authors' have, or all read the target's, which is ``shared`` and stays as it is.
-    ``pretrained``: folder of ``heads`` published heads, used as they are. ``templates``: published
-    trees that the tuning tries beside the calibrated ones, the authors' default first.
+    ``pretrained``: folder of ``heads`` published heads, or ``hub:ID@REVISION``, used as they are.
+    ``templates``: published trees that the tuning tries beside the calibrated ones, the authors'
+    default first.
     """
 
     step_decay: float = 0.8

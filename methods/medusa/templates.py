@@ -3,6 +3,7 @@
 import itertools
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -48,3 +49,13 @@ def cartesian(widths: Sequence[int]) -> TreeChoice:
     for depth in range(1, len(widths) + 1):
         paths += itertools.product(*(range(width) for width in widths[:depth]))
     return TreeChoice("static", len(paths), len(widths), tuple(paths))
+
+
+@dataclass(frozen=True, slots=True)
+class CartesianSettings:
+    """``widths``: best tokens of each head, all combined; the package's default is (7, 6)."""
+
+    widths: tuple[int, ...] = (7, 6)
+
+    def __post_init__(self) -> None:
+        cartesian(self.widths)

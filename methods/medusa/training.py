@@ -1,12 +1,11 @@
 """Training the heads on the target's own greedy answers, everything else frozen (Medusa-1)."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from harness.engine.target import Target
+from harness.hub import folder_of
 from harness.method import Job
 from methods.medusa.heads import Heads, load, save
 from methods.medusa.settings import MedusaSettings
@@ -14,6 +13,7 @@ from methods.shared import training
 from methods.shared.accuracy import Predict, divergences
 from methods.shared.real import RealStreams, room
 from methods.shared.sequences import Sequences, gather_rows
+from methods.shared.tries import settle
 
 
 def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict:
@@ -39,7 +39,7 @@ def train(job: Job) -> None:
     projection: Tensor = job.target.model.lm_head.weight.detach()
     name = str(getattr(job.target.config, "_name_or_path", ""))
     if settings.pretrained:
-        heads = load(Path(settings.pretrained), projection, count=settings.heads)
+        heads = load(folder_of(settings.pretrained), projection, count=settings.heads)
         save(
             heads,
             job.folder,
@@ -47,10 +47,18 @@ def train(job: Job) -> None:
             {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash},
         )
         return
+    job, tried = settle(job, _learner)
+    learner = _learner(job)
+    provenance = training.train(job, learner, tried)
+    save(learner.module, job.folder, name, provenance)
+    training.finish(job)
+
+
+def _learner(job: Job) -> training.Learner[Heads]:
+    settings: MedusaSettings = job.settings
+    projection = job.target.model.lm_head.weight.detach().float()
     shared = settings.head == "shared"
-    heads = Heads(settings.heads, settings.layers, projection.float(), shared=shared)
+    heads = Heads(settings.heads, settings.layers, projection, shared=shared)
     heads = heads.to(job.target.device)
     predict = predictor(job.target, heads, settings.loss, room(job.target.device))
-    provenance = training.train(job, training.Learner("medusa", heads, predict, settings.heads))
-    save(heads, job.folder, name, provenance)
-    training.finish(job)
+    return training.Learner("medusa", heads, predict, settings.heads)

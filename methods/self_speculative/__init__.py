@@ -4,19 +4,20 @@
 method's training; ``published`` the authors' sets.
 """
 
+import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.decoder import Decoder
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine import EngineDecoder, Target
+from harness.engine.stack import Sublayer
 from harness.errors import HarnessError
 from harness.files import checked, read_json, write_json
 from harness.method import Job, Method
 from methods.self_speculative.cost import Calibration, calibrate
-from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
+from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import (
     Found,
@@ -32,14 +33,16 @@ from methods.shared.trials import SKETCHED, Trial, choose
 CONFIG, CALIBRATION, SEARCH = "config.json", "calibration.json", "search.csv"
 JOURNALS = ("search-0.journal", "search-1.journal")  # of one search each, with a seed of its own
 VALUES = ("skipped", "longest", "threshold", "carried")
+EXIT = re.compile(r"exit:([1-9]\d*)")
 KEPT = 8  # the best of the search, which tuning looks at
 AUTHORS = (12, 0.6)  # drafts at most and first threshold in the authors' evaluation notebooks
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``skip_set``: ``search``, or the name of a published set. ``longest`` and ``thresholds`` are
-    searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
+    """``skip_set``: ``search``, the name of a published set, or ``exit:E``: everything from layer E
+    on, which leaves the target's first layers and its head to draft. ``longest`` and ``thresholds``
+    are searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
     keeps the adapted threshold from prompt to prompt; the best candidate is timed the other way
     too. Two searches with seeds of their own share the seconds of the job; without a budget each
     ends after ``search_trials``, or when ``search_patience`` in a row found nothing better. A trial
@@ -57,9 +60,9 @@ class Settings:
     tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
-        check_options(
-            "self_speculative", "skip_set", (self.skip_set,), ("search", *sorted(PUBLISHED))
-        )
+        if not EXIT.fullmatch(self.skip_set):
+            known = ("search", *sorted(PUBLISHED), "exit:E")
+            check_options("self_speculative", "skip_set", (self.skip_set,), known)
         if not self.longest or min(self.longest) < 1 or not self.thresholds:
             raise HarnessError(
                 f"methods.self_speculative: longest {list(self.longest)}, thresholds "
@@ -84,7 +87,8 @@ def train(job: Job) -> None:
     """Search the skip sets; writes the search's points, and the best of them to ``config.json``."""
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
-    earlier, found = 0.0, _published(settings)
+    named = _named(settings, len(job.target.layers))
+    earlier, found = 0.0, [Found(named, *AUTHORS, 0.0)] if named else []
     if not found:
         calibration = _calibration(job)
         space = _space(settings)
@@ -113,11 +117,18 @@ def train(job: Job) -> None:
             (job.folder / file).unlink(missing_ok=True)
 
 
-def _published(settings: Settings) -> list[Found]:
-    """The published set that the settings name, with the drafts and threshold of its authors."""
-    if settings.skip_set == "search":
-        return []
-    return [Found(tuple(sorted(PUBLISHED[settings.skip_set])), *AUTHORS, 0.0)]
+def _named(settings: Settings, layers: int) -> tuple[Sublayer, ...]:
+    """The set that the settings name; empty where one is searched."""
+    early = EXIT.fullmatch(settings.skip_set)
+    if early is None:
+        return tuple(sorted(PUBLISHED.get(settings.skip_set, ())))
+    first = int(early[1])
+    if first >= layers:
+        raise HarnessError(
+            f"methods.self_speculative.skip_set: '{settings.skip_set}', expected a layer below "
+            f"{layers}, the target's number of layers"
+        )
+    return tuple((layer, kind) for layer in range(first, layers) for kind in KINDS)
 
 
 def _share(job: Job, number: int) -> float:
@@ -143,8 +154,9 @@ def tune(job: Job) -> None:
     best = max(trials, key=lambda trial: trial.foretold or 0.0)
     turned = candidates[trials.index(best)]
     trials.append(_trial(job, calibration, space, turned, carried=not settings.carried))
-    plain = PUBLISHED.get(settings.skip_set) or every_second_attention(len(job.target.layers))
-    default = Found(tuple(sorted(plain)), *AUTHORS)
+    layers = len(job.target.layers)
+    plain = _named(settings, layers) or tuple(sorted(every_second_attention(layers)))
+    default = Found(plain, *AUTHORS)
     trials.append(_trial(job, calibration, space, default, carried=True))
     trials[-1].default = True
     chosen = choose(job, "self_speculative", trials, settings.tuning_rounds)

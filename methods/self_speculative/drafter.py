@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from harness.decoder import StepRecord
-from harness.engine.drafter import Context, Drafter, Needs, Outcome
+from harness.engine import Context, Drafter, Needs, Outcome, Target, Tree, chain
 from harness.engine.stack import Sublayer
-from harness.engine.target import Target
-from harness.engine.tree import Tree, chain
 from harness.errors import HarnessError
 
 KINDS = ("attention", "mlp")

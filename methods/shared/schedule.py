@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ class TrainingSettings:
     a budget stops.
     ``batch`` and ``positions``: in equal time, many small batches with all positions end lower than
     fewer large ones (`snakemake sweep` has a variant of either method with 12 and 64).
+    ``tries``: settings that are each trained for a twentieth first; the training then is one with
+    the best of them, for the seconds that are left.
     """
 
     learning_rate: float = 1e-3
@@ -31,6 +34,7 @@ class TrainingSettings:
     evaluate_every: int = 200
     patience: int = 4
     evaluation_batch: int = 16  # answers at a time where all positions are looked at
+    tries: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ checkpoint.
 import csv
 import math
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,18 +28,22 @@ from methods.shared.schedule import LOW_RATE, Clock, Progress, TrainingSettings,
 from methods.shared.sequences import batch_sequences
 
 CHECKPOINT = "checkpoint.pt"
+TRY = ".try-"  # folders of what is tried before a training
 CURVES = "curves.csv"
 # Gradients that pass through layers of a float16 target are a thousandth of a loss and less, near
 # the smallest numbers that it holds. What is trained is float32 and sees them unscaled.
 LOSS_SCALE = 1024.0
 
 
+M = TypeVar("M", bound=nn.Module)
+
+
 @dataclass(frozen=True, slots=True)
-class Learner:
+class Learner(Generic[M]):
     """``module`` is trained, through ``predict``, to predict ``steps`` tokens."""
 
     name: str
-    module: nn.Module
+    module: M
     predict: Predict
     steps: int
 
@@ -48,7 +53,7 @@ class Updates:
     overflows, and that update is skipped.
     """
 
-    def __init__(self, job: Job, learner: Learner, rate: float) -> None:
+    def __init__(self, job: Job, learner: Learner[Any], rate: float) -> None:
         self._parameters = list(learner.module.parameters())
         self._dtype = str(job.target.dtype).removeprefix("torch.")
         self.optimizer = torch.optim.AdamW(
@@ -84,10 +89,11 @@ class Updates:
         self._scaler.load_state_dict(state["scale"])
 
 
-def train(job: Job, learner: Learner) -> dict[str, Any]:
+def train(job: Job, learner: Learner[Any], before: float = 0.0) -> dict[str, Any]:
     """Train, resuming from a checkpoint of the same job; ``learner.module`` ends at its best.
 
-    ``job.settings`` is a :class:`TrainingSettings`. Writes the curves; returns the provenance that
+    ``job.settings`` is a :class:`TrainingSettings`; ``before``: seconds that were spent on choosing
+    them. Writes the curves; returns the provenance that
     belongs beside the weights. The checkpoint stays until :func:`finish`.
     """
     if not job.train or not job.tune:
@@ -103,15 +109,17 @@ def train(job: Job, learner: Learner) -> dict[str, Any]:
     _run(job, learner, updates, progress, key)
     learner.module.load_state_dict(progress.best_state)
     _write_curves(job, progress)
-    return _provenance(job, learner, progress)
+    return _provenance(job, learner, progress, before)
 
 
 def finish(job: Job) -> None:
-    """Drop the checkpoint: what was trained is on disk."""
+    """Drop checkpoints: what was trained is on disk."""
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
+    for left in job.folder.glob(f"{TRY}*"):
+        shutil.rmtree(left)
 
 
-def _run(job: Job, learner: Learner, updates: Updates, progress: Progress, key: str) -> None:
+def _run(job: Job, learner: Learner[Any], updates: Updates, progress: Progress, key: str) -> None:
     """Optimise until the seconds or the steps are over; at least one step."""
     settings: TrainingSettings = job.settings
     clock = Clock(job.seconds, settings, progress)
@@ -135,7 +143,7 @@ def _run(job: Job, learner: Learner, updates: Updates, progress: Progress, key: 
                 _save_checkpoint(job.folder / CHECKPOINT, key, learner.module, updates, progress)
 
 
-def _step(job: Job, learner: Learner, updates: Updates, step: int) -> float:
+def _step(job: Job, learner: Learner[Any], updates: Updates, step: int) -> float:
     """One update; returns the batch's loss in nats per predicted position."""
     loss = _loss(job, learner, step)
     updates.apply(loss)
@@ -147,7 +155,7 @@ def _step(job: Job, learner: Learner, updates: Updates, step: int) -> float:
     return value
 
 
-def _loss(job: Job, learner: Learner, step: int) -> Tensor:
+def _loss(job: Job, learner: Learner[Any], step: int) -> Tensor:
     """Loss of the batch that belongs to a step."""
     settings: TrainingSettings = job.settings
     generator = torch.Generator().manual_seed(job.seed * 1_000_003 + step)
@@ -189,7 +197,7 @@ def _sorted_within(order: list[int], window: int, key: Callable[[int], int]) -> 
 
 
 def _evaluate(
-    job: Job, learner: Learner, progress: Progress, loss: float, clock: Clock
+    job: Job, learner: Learner[Any], progress: Progress, loss: float, clock: Clock
 ) -> dict[str, float]:
     """Measure on the tune split, add a row to the curves, keep the best parameters."""
     began = clock.elapsed()
@@ -253,7 +261,7 @@ def _save_checkpoint(
     save_checkpoint(file, key, state)
 
 
-def _resume(job: Job, learner: Learner, updates: Updates, key: str) -> Progress:
+def _resume(job: Job, learner: Learner[Any], updates: Updates, key: str) -> Progress:
     """Progress of an interrupted run of this very job, else a fresh one."""
     what = f"{learner.name} training"
     state = load_checkpoint(job.folder / CHECKPOINT, key, what)
@@ -271,14 +279,16 @@ def _write_curves(job: Job, progress: Progress) -> None:
         writer.writerows(progress.curves)
 
 
-def _provenance(job: Job, learner: Learner, progress: Progress) -> dict[str, Any]:
+def _provenance(
+    job: Job, learner: Learner[Any], progress: Progress, before: float
+) -> dict[str, Any]:
     best = min(progress.curves, key=lambda row: row["tune_loss"])
     return {
         "target_hash": job.target.weights_hash,
         "data_hash": job.data_hash,
         "seed": job.seed,
         "training_steps": progress.step,
-        "training_seconds": round(progress.seconds, 1),
+        "training_seconds": round(before + progress.seconds, 1),
         "trainable_parameters": sum(p.numel() for p in learner.module.parameters()),
         "tune_loss": best["tune_loss"],
         "top1": [best[f"top1_step{k}"] for k in range(1, learner.steps + 1)],

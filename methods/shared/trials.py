@@ -17,8 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from harness.decoder import Decoder, Request, collect
-from harness.engine.drafter import Drafter
-from harness.engine.loop import EngineDecoder
+from harness.engine import Drafter, EngineDecoder
 from harness.files import replacing
 from harness.measure.step_cost import StepCost
 from harness.measure.timing import TimedRun, run_timed
@@ -28,6 +27,7 @@ TRIALS = "trials.csv"
 FINALISTS, SCREENED = 4, 5
 SKETCHED, SKETCH_TOKENS = 3, 32  # requests of an untimed decode, and how much of each answer
 LEAST = 3  # requests that are timed however little time is left: one of each of three data sets
+SHARE = 1 / 3  # of the job's seconds, which untimed decodes may take
 
 
 @dataclass(slots=True)
@@ -97,15 +97,21 @@ def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] 
 def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
     """Foretell speeds by one untimed decode of each trial: the first tokens of a few requests.
 
-    Seconds come from the rows of its forwards; what drafting takes outside them is left out.
+    Seconds come from the rows of its forwards; what drafting takes outside them is left out. Trials
+    take their turn in a random order until ``SHARE`` of the job's seconds is over; those that were
+    not reached are no candidates any more.
     """
     if job.forwards is None:
         return
+    spared = 0.0 if job.seconds is None else (1 - SHARE) * job.seconds
     short = [
         replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
         for request in job.requests[:SKETCHED]
     ]
-    for trial in tqdm(trials, desc="foretelling", unit="candidate"):
+    shuffled = random.Random(job.seed).sample(trials, len(trials))
+    for number, trial in enumerate(tqdm(shuffled, desc="foretelling", unit="candidate")):
+        if number and job.seconds_left < spared:
+            break
         tokens, steps, cost, plain = 0, 0, 0.0, 0.0
         for request in short:
             _, records = collect(trial.decoder, request)
@@ -135,8 +141,8 @@ def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
 
 def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> list[Trial]:
     """The best by what is foretold, or by a first timing of all; and the published setting."""
-    if all(trial.foretold is not None for trial in trials):
-        ordered = sorted(trials, key=lambda trial: -(trial.foretold or 0.0))
+    if known := [trial for trial in trials if trial.foretold is not None]:
+        ordered = sorted(known, key=lambda trial: -(trial.foretold or 0.0))
     else:
         time_trials(job, name, trials, job.requests[::SCREENED], rng)
         ordered = sorted(trials, key=lambda trial: -trial.speedup)

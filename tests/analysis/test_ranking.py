@@ -86,7 +86,7 @@ def test_a_favoured_place_leaves_all_unranked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sessions", "said"), [(1, "1 sessions"), (4, "4 sessions, and ranks need 5")]
+    ("sessions", "said"), [(1, "1 session"), (4, "4 sessions, and ranks need 5")]
 )
 def test_fewer_than_five_sessions_rank_nothing(sessions: int, said: str) -> None:
     found = order(*_experiment(sessions), ["x", "y"])

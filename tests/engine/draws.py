@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.stats import chi2, ncx2
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.generation.logits_process import TopPLogitsWarper
 
 from harness.decoder import Request, Sampling, collect
 from harness.engine.choice import TokenChoice
@@ -18,6 +19,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 
 VOCAB, LENGTH, TEMPERATURE = 4, 4, 1.4
+TOP_P = 1.0  # a test may set another one
 STOPS = frozenset({2, 3})
 PROMPT = (0, 1, 2, 0, 1, 2, 0)
 DRAWS = 6500
@@ -43,23 +45,33 @@ def tiny_target() -> Target:
 
 def request(seed: int) -> Request:
     """One short sampled answer."""
-    return Request(PROMPT, LENGTH, STOPS, Sampling(TEMPERATURE, seed))
+    return Request(PROMPT, LENGTH, STOPS, Sampling(TEMPERATURE, seed, TOP_P))
+
+
+def exact_distribution() -> dict[Answer, float]:
+    """Every possible answer and its probability: the product of softmax(logits / T), cut to its
+    nucleus by transformers' own warper, of stock forwards.
+    """
+    return _exact(TOP_P)
 
 
 @lru_cache
 @torch.inference_mode()
-def exact_distribution() -> dict[Answer, float]:
-    """Every answer and its probability: the product of softmax(logits / T) of stock forwards."""
+def _exact(top_p: float) -> dict[Answer, float]:
     texts = list(product(range(VOCAB), repeat=LENGTH))
     ids = torch.tensor([PROMPT + text for text in texts])
     logits = tiny_target().model(input_ids=ids, use_cache=False).logits
-    after = (logits[:, len(PROMPT) - 1 : -1].double() / TEMPERATURE).softmax(-1)
+    after = logits[:, len(PROMPT) - 1 : -1].double() / TEMPERATURE
+    if top_p < 1:
+        flat = TopPLogitsWarper(top_p)(torch.zeros(1, 1), after.flatten(0, 1))
+        after = flat.view_as(after)
+    after = after.softmax(-1)
     found: dict[Answer, float] = {}
     for text, steps in zip(texts, after, strict=True):
         end = next((i for i, token in enumerate(text, 1) if token in STOPS), LENGTH)
         # Texts that share the part up to the stop token are one answer.
         found[text[:end]] = float(torch.stack([steps[i, text[i]] for i in range(end)]).prod())
-    return found
+    return {answer: share for answer, share in found.items() if share > 0}
 
 
 class Draws:
@@ -110,9 +122,13 @@ class Draws:
         return chosen, last
 
 
-@lru_cache
 def noise() -> list[TokenChoice]:
     """One choice a seed, shared by all verifiers: each keeps the noise that it has drawn."""
+    return _noise(TOP_P)
+
+
+@lru_cache
+def _noise(_: float) -> list[TokenChoice]:
     return fresh_noise()
 
 
@@ -172,8 +188,12 @@ def fits(found: np.ndarray) -> bool:
     return within and misfit(found) <= limit()
 
 
-@lru_cache
 def chance_variation() -> float:
     """The total variation that DRAWS exact draws pass in FALSE_ALARM of all cases."""
+    return _chance_variation(TOP_P)
+
+
+@lru_cache
+def _chance_variation(_: float) -> float:
     drawn = np.random.default_rng(0).multinomial(DRAWS, probabilities(), size=5000)
     return float(np.quantile([total_variation(row) for row in drawn], 1 - FALSE_ALARM))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from harness.analysis.divergences import cause
-from harness.decoder import Emit, EmittingDecoder, Request, StepRecord, collect
+from harness.decoder import Emit, EmittingDecoder, Request, Sampling, StepRecord, collect
+from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -31,7 +32,7 @@ def test_widened_layers_are_the_float32_model(name: str) -> None:
     torch.testing.assert_close(float32_logits(target, IDS), own, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(other, own, atol=1e-2)
     before = target.model.dtype
-    assert "rounding" not in audit(target, IDS, 1, 2)
+    assert "rounding" not in audit(target, IDS, (1, 2))
     assert target.model.dtype == before
 
 
@@ -44,7 +45,7 @@ def test_in_half_precision_a_close_token_is_numerical_and_a_far_one_is_a_bug(
     with torch.inference_mode():
         exact = wide.model(input_ids=torch.tensor([IDS])).logits[0, -1]
     best, *others = exact.argsort(descending=True).tolist()
-    far = audit(target, IDS, best, others[-1])
+    far = audit(target, IDS, (best, others[-1]))
     assert far["exact_margin"] == pytest.approx(float(exact[best] - exact[others[-1]]), rel=1e-3)
     assert 0 < far["rounding"] < far["exact_margin"] / 4
     assert cause(far) == "METHOD BUG"
@@ -53,9 +54,23 @@ def test_in_half_precision_a_close_token_is_numerical_and_a_far_one_is_a_bug(
         for pair in zip([best, *others], others, strict=False)
     }
     closest = min(gaps, key=lambda pair: gaps[pair])
-    near = audit(target, IDS, *closest)
+    near = audit(target, IDS, tuple(closest))
     assert cause(near) in ("numerical", "exact tie")
     assert cause(near | {"margin": 1.0, "rounding": 0.0}) == "METHOD BUG"
+
+
+def test_the_margin_of_a_draw_is_that_of_what_it_maximises() -> None:
+    target, sampling = Target(tiny_model("llama")), Sampling(1.5, seed=4)
+    with torch.inference_mode():
+        logits = target.model(input_ids=torch.tensor([IDS])).logits[0, -1:]
+    best, other, *_ = TokenChoice(sampling).scores(logits, [len(IDS)])[0].argsort(descending=True)
+    pair = int(best), int(other)
+    assert audit(target, IDS, pair, sampling)["margin"] > 0
+    margins = [audit(target, IDS, pair, Sampling(1.5, seed))["margin"] for seed in range(20)]
+    assert min(margins) < 0, "control: another draw prefers the other token"
+    assert audit(target, IDS, pair)["margin"] == pytest.approx(
+        float(logits[0, best] - logits[0, other])
+    )
 
 
 @pytest.mark.parametrize("arm", ["plain", "accepts", "refuses"])

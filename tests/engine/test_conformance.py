@@ -221,8 +221,9 @@ def test_control_noise_by_step_instead_of_position(monkeypatch: pytest.MonkeyPat
     truth, _ = collect(EngineDecoder(engine, Drafter()), asked)
     count = iter(range(10**6))
 
-    def drifting(self, position: int, size: int):  # type: ignore[no-untyped-def]
-        return torch.rand(size, generator=torch.Generator().manual_seed(next(count)))
+    def drifting(self, position: int, like: torch.Tensor):  # type: ignore[no-untyped-def]
+        generator = torch.Generator().manual_seed(next(count))
+        return torch.rand(like.shape[-1], generator=generator)
 
     monkeypatch.setattr("harness.engine.choice.TokenChoice._gumbel", drifting)
     assert collect(EngineDecoder(engine, toys.Random(VOCAB)), asked)[0] != truth

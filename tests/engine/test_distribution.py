@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from harness.decoder import collect
+from harness.engine import choice
 from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
@@ -41,6 +42,26 @@ def test_answers_have_the_targets_own_distribution(name: str) -> None:
     for seed in range(0, DRAWS, DRAWS // 20):
         tokens, _ = collect(decoder, draws.request(seed))
         assert tuple(tokens) == drawn.draw(TokenChoice(draws.request(seed).sampling), seed)
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
+def test_answers_within_a_nucleus_have_its_distribution(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    whole = len(draws.exact_distribution())
+    monkeypatch.setattr(draws, "TOP_P", 0.8)
+    assert len(draws.exact_distribution()) < whole, "some answers are cut off"
+    decoder = EngineDecoder(tiny_target(), VERIFIERS[name](tiny_target()))
+    found, _ = answers_of(decoder, draws.noise())
+    assert draws.fits(found), draws.told(found)
+
+
+def test_control_a_nucleus_that_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "TOP_P", 0.8)
+    monkeypatch.setattr(choice, "nucleus", lambda scores, _: scores)
+    decoder = EngineDecoder(tiny_target(), Drafter())
+    with pytest.raises(KeyError):  # an answer that the exact distribution does not hold
+        answers_of(decoder, draws.fresh_noise())
 
 
 def test_other_noise_of_the_right_law_fits_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +148,7 @@ def accept_by_chance(tree: Tree, logits: torch.Tensor, chosen: torch.Tensor) -> 
 def shared_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two neighbouring positions have one noise."""
     gumbel = TokenChoice._gumbel
-    monkeypatch.setattr(TokenChoice, "_gumbel", lambda s, at, size: gumbel(s, at // 2, size))
+    monkeypatch.setattr(TokenChoice, "_gumbel", lambda s, at, like: gumbel(s, at // 2, like))
 
 
 def unseeded_noise(monkeypatch: pytest.MonkeyPatch) -> None:

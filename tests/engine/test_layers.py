@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from harness.decoder import Request, collect
 from harness.engine import products
+from harness.engine.block import Block, RowGroup
 from harness.engine.drafter import Drafter
 from harness.engine.layers import FusedLayer, StockLayer
 from harness.engine.loop import EngineDecoder
 from harness.engine.masks import BlockLayout
 from harness.engine.products import Product, joined
 from harness.engine.stack import Sublayer
-from harness.engine.target import Block, RowGroup, Target
+from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.models import ModelSpec
 from tests.models import ARCHITECTURES, VOCAB, tiny_model

@@ -230,7 +230,7 @@ def test_in_float32_too_a_close_token_is_numerical_and_a_far_one_is_a_bug(
     target = loaded(folders["llama"], weights)
     exact = float32_logits(target, PROMPT)
     best, *others = exact.argsort(descending=True).tolist()
-    far = audit(target, PROMPT, best, others[-1])
+    far = audit(target, PROMPT, (best, others[-1]))
     assert far["exact_margin"] == pytest.approx(float(exact[best] - exact[others[-1]]))
     assert cause(far) == "METHOD BUG"
     close = far | {"exact_margin": 5e-5, "rounding": 0.0}

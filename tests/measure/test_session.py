@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,13 +154,7 @@ def test_a_resumed_session_goes_on_with_what_arms_carry_from_prompt_to_prompt(
     whole = _drafted(target, tmp_path / "whole.jsonl", last=99)
     assert _resumed(target, tmp_path / "resumed.jsonl") == whole
     assert "resuming after 2 prompts" in capsys.readouterr().out
-    carry_over = session._remember
-
-    def after_a_prompt_only(plan: Plan, rows: Sequence[dict]) -> None:
-        if len(rows) == 2:
-            carry_over(plan, rows)
-
-    monkeypatch.setattr(session, "_remember", after_a_prompt_only)
+    monkeypatch.setattr(session, "_relive", lambda *_: None)
     control = _resumed(target, tmp_path / "control.jsonl")
     assert control[:2] == whole[:2]
     assert control[2] != whole[2], "control: nothing is carried to the resumed session"

@@ -1,11 +1,14 @@
 """Every engine method commits the target's own tokens, greedy and sampled."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.decoder import Request, Sampling, collect
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from methods.hf.generate import HfGenerate
 from methods.medusa.typical import TypicalAcceptance
 from tests.methods.drafters import ENGINE_METHODS, drafter
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
@@ -15,16 +18,29 @@ from tests.toys import Random
 PROMPT = tuple((11 * (i % 7) + 3) % VOCAB for i in range(17))
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.3])
+@pytest.mark.parametrize("drawn", [(0.0, 1.0), (0.7, 1.0), (1.3, 1.0), (1.3, 0.8)])
 @pytest.mark.parametrize("method", ENGINE_METHODS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_output_is_the_targets_own(name: str, method: str, temperature: float) -> None:
+def test_output_is_the_targets_own(name: str, method: str, drawn: tuple[float, float]) -> None:
     target = Target(tiny_model(name))
-    request = Request(PROMPT, 40, frozenset(), Sampling(temperature, seed=5))
+    request = Request(PROMPT, 40, frozenset(), Sampling(drawn[0], seed=5, top_p=drawn[1]))
     truth, _ = collect(EngineDecoder(target, Drafter()), request)
     tokens, records = collect(EngineDecoder(target, drafter(method, target)), request)
     assert tokens == truth
     assert sum(record.draft_size for record in records) > 0, "nothing was drafted"
+
+
+@pytest.mark.parametrize("options", [{}, {"prompt_lookup_num_tokens": 4}])
+@pytest.mark.parametrize("drawn", [(0.0, 1.0), (0.7, 1.0), (1.3, 0.8)])
+def test_generate_draws_the_engine_s_tokens(
+    options: dict[str, int], drawn: tuple[float, float]
+) -> None:
+    target = Target(tiny_model("llama"))
+    request = Request(PROMPT, 40, frozenset(), Sampling(drawn[0], seed=5, top_p=drawn[1]))
+    truth, _ = collect(EngineDecoder(target, Drafter()), request)
+    assert collect(HfGenerate(target, options), request)[0] == truth
+    other = replace(request, sampling=replace(request.sampling, seed=6))
+    assert (collect(HfGenerate(target, options), other)[0] != truth) == (drawn[0] > 0), "control"
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -3,6 +3,9 @@
 Token identity cannot show this, since a wrong drafter still yields the target's text.
 """
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +16,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.method import Answer
 from methods.firp.drafter import FirpDrafter
-from methods.firp.projections import Layout, Projections
+from methods.firp.projections import Layout, Projections, load, save
 from methods.firp.streams import Streams
 from methods.shared.sequences import batch_sequences
 from methods.shared.trees import BestFirstTree, StaticTree, TreePolicy, as_trace, ranks, replay
@@ -26,14 +29,16 @@ LAYOUTS = {
     "chained": Layout((1, 2, 2), feed="previous"),
     "blind": Layout((1, 1, 2), steps_see_earlier=False),
     "biased": Layout((2, 3), bias=True),
+    "adapted": Layout((1, 1, 2), adapters=4),
 }
+DEPTH = 4  # layers of the tiny models
 PATHS = [(0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]
 
 
 def projections(layout: Layout, size: int = 32) -> Projections:
     """Random maps: the identity would hide a wrong source or a wrong order."""
     torch.manual_seed(3)
-    made = Projections(layout, size)
+    made = Projections(layout, size, DEPTH)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -58,6 +63,16 @@ class Watched(FirpDrafter):
         self.seen.append((list(context.tokens), logits, drafted, outcome.path))
 
 
+def adapted(maps: Projections, place: int, step: int, row: Tensor) -> Tensor:
+    """A pseudo row [H] of one step behind its adapter, written out."""
+    own = maps.adapters
+    assert own is not None
+    normed = (row - row.mean()) / (row.var(unbiased=False) + 1e-5).sqrt()
+    normed = normed * own.scale[place, step] + own.shift[place, step]
+    inner = normed @ own.down[place, step]
+    return row + (inner * inner.sigmoid()) @ own.up[place, step]
+
+
 def reference(target: Target, maps: Projections, tokens: list[int]) -> Tensor:
     """[K, V] pseudo logits after ``tokens``: no cache, no tree, one sequence, a plain causal mask.
 
@@ -72,6 +87,10 @@ def reference(target: Target, maps: Projections, tokens: list[int]) -> Tensor:
     if not layout.steps_see_earlier:
         seen &= (steps[None] == 0) | (steps[:, None] == steps[None])
     for index, layer in enumerate(body.layers):
+        if layout.adapters and index > layout.entry_layers[0]:
+            place = index - layout.entry_layers[0] - 1
+            pseudo = [adapted(maps, place, k, row) for k, row in enumerate(hidden[0, real:])]
+            hidden = torch.cat([hidden[:, :real], torch.stack(pseudo)[None]], dim=1)
         for k, entry in enumerate(layout.entry_layers):
             if entry == index:
                 source = hidden[:, -1] if layout.feed == "previous" else hidden[:, real - 1]
@@ -154,6 +173,9 @@ def _broken(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
         )
         monkeypatch.setattr(FirpDrafter, "_visible", everything)
         return
+    if fault == "adapter":
+        monkeypatch.setattr(FirpDrafter, "_adapted", lambda *_: {})
+        return
     extra_rows = FirpDrafter.extra_rows
 
     def shifted(self, tree):  # type: ignore[no-untyped-def]
@@ -169,11 +191,12 @@ def _broken(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     monkeypatch.setattr(FirpDrafter, "extra_rows", shifted)
 
 
-@pytest.mark.parametrize("fault", ["mask", "position", "order"])
+@pytest.mark.parametrize("fault", ["mask", "position", "order", "adapter"])
 @torch.no_grad()
 def test_control_a_fault_moves_the_drafts(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     _broken(monkeypatch, fault)
-    drafter, target, maps = watch("llama", LAYOUTS["equal"], "combined")
+    layout = LAYOUTS["adapted" if fault == "adapter" else "equal"]
+    drafter, target, maps = watch("llama", layout, "combined")
     worst = max(
         float((logits - reference(target, maps, tokens[:-1])).abs().max())
         for tokens, logits, *_ in drafter.seen
@@ -187,6 +210,27 @@ def _plain_text(length: int) -> list[int]:
     target = Target(tiny_model("llama"))
     tokens, _ = collect(EngineDecoder(target, Drafter()), request())
     return [*PROMPT, *tokens][:length]
+
+
+@torch.no_grad()
+def test_adapters_add_nothing_before_they_are_trained() -> None:
+    target, answer = Target(tiny_model("llama")), Answer(PROMPT, tuple(range(1, 12)))
+    batch = batch_sequences([answer], 3, None, torch.Generator())
+    found = []
+    for layout in (LAYOUTS["adapted"], replace(LAYOUTS["adapted"], adapters=0)):
+        streams = Streams(target, Projections(layout, 32, DEPTH))
+        found.append(streams.pseudo(batch, streams.real(batch))[0])
+    assert torch.equal(*found)
+
+
+def test_adapters_are_read_as_they_were_written(tmp_path: Path) -> None:
+    made = projections(LAYOUTS["adapted"])
+    save(made, tmp_path, {})
+    again = load(tmp_path, 32)
+    assert again.between(DEPTH) == range(2, DEPTH)
+    assert list(again.state_dict()) == list(made.state_dict())
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, made.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("passes", ["combined", "two_pass"])

@@ -1,5 +1,6 @@
 """What tuning foretells without timing: acceptance lengths are exact, speeds follow the rows."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,3 +104,15 @@ def test_firps_candidates_are_all_foretold(tmp_path: Path) -> None:
     assert _trial(job, maps, traced, choice, "combined").foretold is None
     job = replace(job, forwards=_forwards())
     assert _trial(job, maps, traced, choice, "combined").foretold is not None
+
+
+def test_foretelling_by_decoding_takes_a_part_of_the_seconds(tmp_path: Path) -> None:
+    job = replace(firp_job(Target(tiny_model("llama")), tmp_path), forwards=_forwards())
+
+    def reached(seconds: float | None) -> int:
+        trials = [Trial({}, EngineDecoder(job.target, Drafter())) for _ in range(5)]
+        foretell_by_decoding(replace(job, seconds=seconds, started=time.monotonic()), trials)
+        return sum(trial.foretold is not None for trial in trials)
+
+    assert reached(1e-6) == 1, "one at least"
+    assert reached(None) == reached(1e6) == 5, "control"

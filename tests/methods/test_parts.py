@@ -68,7 +68,7 @@ def test_a_part_stands_where_its_training_would_have_written(
     assert config["training_seconds"] == record["training_seconds"] > 0
     assert not (tmp_path / "firp" / "spent.json").exists()
     assert set(record["files"]) == {
-        *("config.json", "curves.csv", "cosine.csv", "projections.safetensors"),
+        *("config.json", "curves.csv", "projections.safetensors"),
     }
 
 

@@ -4,6 +4,7 @@ import copy
 import csv
 import dataclasses
 import importlib
+import json
 import time
 from pathlib import Path
 
@@ -434,3 +435,19 @@ def test_a_point_tried_again_neither_ends_a_search_nor_prolongs_it() -> None:
         assert module._goes_on(done, space, 99, limited=False) is goes_on, points
     assert module._goes_on(done, space, 99, limited=True), "its seconds end it, nothing else"
     assert not module._goes_on(done, space, 2, limited=True), "every point was tried"
+
+
+def test_an_early_exit_drafts_with_the_first_layers(tmp_path: Path) -> None:
+    job = _job(tmp_path, 2)
+    early = dataclasses.replace(job.settings, skip_set="exit:2")
+    METHOD.train(dataclasses.replace(job, settings=early))
+    (point,) = json.loads((tmp_path / "config.json").read_text())["skip_sets"]
+    depth = len(job.target.layers)
+    wanted = [[layer, kind] for layer in range(2, depth) for kind in ("attention", "mlp")]
+    assert point["skipped"] == wanted
+    with pytest.raises(HarnessError, match="skip_set: 'exit:4', expected a layer below 4"):
+        METHOD.train(
+            dataclasses.replace(job, settings=dataclasses.replace(early, skip_set="exit:4"))
+        )
+    with pytest.raises(HarnessError, match="expected search or"):
+        Settings(skip_set="exit:0")

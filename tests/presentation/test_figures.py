@@ -41,6 +41,8 @@ FIGURES: dict[str, Callable[[Folder], Figure | None]] = {
     "rank_accuracy": draft_figures.rank_accuracy,
     "cosine": draft_figures.cosine,
     "training": draft_figures.training,
+    "entry_layers": draft_figures.entry_layers,
+    "training_lengths": draft_figures.training_lengths,
     "coverage": coverage,
 }
 
@@ -103,7 +105,9 @@ def test_a_method_has_its_colour_in_every_figure(name: str, tmp_path: Path) -> N
         assert COLOURS[method] in svg
 
 
-@pytest.mark.parametrize("name", ["phases", "training", "coverage", "cost", "cosine"])
+@pytest.mark.parametrize(
+    "name", ["phases", "training", "coverage", "cost", "cosine", "entry_layers"]
+)
 def test_what_is_no_method_has_no_method_s_colour(name: str, tmp_path: Path) -> None:
     svg = drawn(name, tmp_path / "a.svg")
     assert not [method for method, colour in COLOURS.items() if f": {colour}" in svg]

@@ -30,3 +30,11 @@ def test_in_a_few_words(
 ) -> None:
     write_json(tmp_path / "methods/m" / method / "setting.json", setting)
     assert used(prepared_as_told(Folder(tmp_path), None), "m", arm) == said
+
+
+def test_heads_that_read_the_target_s_matrix_say_so(tmp_path: Path) -> None:
+    folder = tmp_path / "methods/m/medusa"
+    write_json(folder / "setting.json", TREE)
+    write_json(folder / "config.json", {"medusa_head": "shared"})
+    said = used(prepared_as_told(Folder(tmp_path), None), "m", "medusa")
+    assert said == "best-first tree, 5 drafts, the target's own head"

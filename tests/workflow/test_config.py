@@ -84,7 +84,7 @@ def test_the_paper_s_experiment_is_planned_whole_and_names_nothing_of_mini() -> 
     told = done.stdout + done.stderr
     jobs = Counter(re.findall(r"^(?:local)?rule (\w+):", told, re.M))
     assert jobs["session"] == 30  # two models, three sets, five sessions
-    assert jobs["train_method"] == 6  # FIRP, Medusa and the skip sets
+    assert jobs["train_method"] == 10  # FIRP, Medusa, Hydra, skip sets, the given draft model
     assert "stand_in" not in jobs
     assert "pretrain_target" not in jobs
     for word in ("mini-target", "stand_ins/", '"path"'):
@@ -107,7 +107,9 @@ def test_the_settings_of_real_targets_are_their_methods(name: str) -> None:
             given = {**(common or {}), **model.get("methods", {}).get(method, {})}
             settings = parse_settings(method, load_method(method), given)
             if method == "firp":
-                assert settings.layout.entry_layers == (layers // 2,) * 3
+                tried = [own.get("entry_layers", settings.entry_layers) for own in settings.tries]
+                assert {entries[0] for entries in tried} == {layers // 8, layers // 4, layers // 2}
+                assert {len(entries) for entries in tried} == {3, 4}
         assert re.fullmatch("[0-9a-f]{40}", model["revision"])
 
 
@@ -116,10 +118,11 @@ def test_the_smaller_targets_get_the_larger_ones_experiment() -> None:
     for config in (large, small):
         for key in ("experiment", "title", "models"):
             assert config.pop(key) is not None
-        config["methods"].pop("firp").pop("entry_layers")
+        firp = config["methods"]["firp"]
+        assert len(firp["tries"]) == len(config["methods"]["medusa"]["tries"]) == 6
+        for settings in (firp, *firp["tries"]):
+            settings.pop("entry_layers", None)
         config["methods"]["lookahead"]["sizes"].sort()
-    large_firp, small_firp = (_config(name)["methods"]["firp"] for name in ("paper", "paper-7b"))
-    assert {**large_firp, "entry_layers": 0} == {**small_firp, "entry_layers": 0}
     assert large == small
 
 
@@ -158,6 +161,54 @@ def test_parts_that_no_model_names_are_refused_in_one_line() -> None:
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "parts: shipped, but models.mini names no folder of parts" in said
+
+
+def test_a_sweep_s_variants_have_seconds_and_seeds_of_their_own() -> None:
+    study = ("--configfile", "workflows/config/mini-study.yaml")
+    done = snakemake(ROOT, "-n", "--forceall", "sweep", "--printshellcmds", *study)
+    assert done.returncode == 0, done.stderr[-2000:]
+    trained = re.findall(
+        r"harness \S+ \S+ train --method (\w+) .+? --seconds (\d+) --seed (\d)", done.stdout
+    )
+    assert {("firp", "15", "0"), ("medusa", "240", "0")} <= set(trained)
+    assert len(trained) == 10
+    seeds = re.findall(r"harness \S+ \S+ train .+? --seed (\d)", done.stdout)
+    assert seeds.count("1") == 4
+    assert len(seeds) == 18, "those of equal steps have no seconds"
+    assert "studies" not in "".join(re.findall(r"--settings '(.+?)' --model", done.stdout))
+    assert "sweep-table --model mini --method firp" in done.stdout
+
+
+def test_questions_that_are_asked_uncut_have_a_cap_of_their_own(tmp_path: Path) -> None:
+    told = ("-n", "--forceall", "--printshellcmds", *SMOKE)
+    asked = {"gsm8k": {"uncut": {"first": 3, "max_new_tokens": 77}}}
+    own = tmp_path / "uncut.yaml"
+    own.write_text(yaml.safe_dump({"datasets": asked}))
+    done = snakemake(ROOT, *told, str(own))
+    assert done.returncode == 0, done.stderr[-2000:]
+    (command,) = re.findall(r"harness \S+ \S+ uncut (.+)", done.stdout)
+    assert """--caps '{"gsm8k": 77}'""" in command
+    assert '"first": 3' in done.stdout
+    plain = snakemake(ROOT, *told)
+    assert plain.returncode == 0
+    assert " uncut " not in plain.stdout, "control"
+
+
+def test_drawn_tokens_reach_everything_that_decodes() -> None:
+    told = ("-n", "--forceall", "--printshellcmds", "all", "--configfile")
+    done = snakemake(ROOT, *told, "workflows/config/mini-sampling.yaml")
+    assert done.returncode == 0, done.stderr[-2000:]
+    drawn = """--sampling '{"seed": 0, "temperature": 0.7, "top_p": 1.0}'"""
+    for command in ("tune", "profile", "curve"):
+        said = re.findall(rf"harness \S+ \S+ {command} (.+)", done.stdout)
+        assert said
+        assert all(drawn in one for one in said), command
+    sessions = re.findall(r"harness \S+ \S+ session .+?--options '(.+?)'", done.stdout)
+    assert {json.loads(given)["sampling"]["temperature"] for given in sessions} == {0.7}
+    assert "medusa_llm" not in done.stdout, "it only decodes greedily"
+    plain = snakemake(ROOT, *told, "workflows/config/mini.yaml").stdout
+    assert "--sampling" not in plain
+    assert "medusa_llm" in plain, "control"
 
 
 def test_the_engine_benchmark_is_a_target_of_its_own() -> None:

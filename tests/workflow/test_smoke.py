@@ -61,7 +61,7 @@ def said(finished: Path) -> str:
     return (finished / "terminal.txt").read_text()
 
 
-@pytest.mark.parametrize("name", ["mtbench", "gsm8k", "xsum", "paper"])
+@pytest.mark.parametrize("name", ["mtbench", "gsm8k", "xsum", "paper", "analysis"])
 def test_every_report_is_a_pdf(finished: Path, name: str) -> None:
     assert (finished / "reports" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 

@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 from harness.errors import HarnessError
 from harness.experiment.config import parse_experiment
-from harness.experiment.folder import CONFIG, SETTING, SPENT, Folder
+from harness.experiment.folder import CONFIG, COSINE, LEARNT, SETTING, SPENT, Folder
 from harness.experiment.plan import REBUILT, TARGETS, Plan, as_json
 
 try:
@@ -23,7 +23,7 @@ DATASETS = list(EXPERIMENT.datasets)
 CURVE = EXPERIMENT.draft_sizes
 TRAINED, TUNED, SHARING = PLAN.trained, PLAN.tuned, PLAN.sharing
 SHIPPED = EXPERIMENT.parts == "shipped"
-REPORTS = [*DATASETS, "paper"]
+REPORTS = [*DATASETS, "paper", "analysis"]
 SHARDS = range(1, EXPERIMENT.shards + 1)
 SHARDED = EXPERIMENT.shards > 1
 # What `snakemake engine` times: shapes with random weights, and models of the experiment.

@@ -59,11 +59,12 @@ rule profile:
         model=lambda wc: PLAN.model_json(wc.model),
         methods=lambda wc: PLAN.arms_json(wc.model),
         caps=PLAN.caps_json,
+        sampling=PLAN.sampling_option,
         profiled=PROFILED,
         folders=str(FOLDER.methods("{model}")),
     shell:
         "python -m harness --threads {params.torch_threads} profile --model {params.model:q} --methods {params.methods:q}"
-        " --prompts {input.prompts} --caps {params.caps:q} --count {params.profiled}"
+        " --prompts {input.prompts} --caps {params.caps:q} --count {params.profiled} {params.sampling}"
         " --folders {params.folders:q} --out {output} 2>&1 | (tee {log} || true)"
 
 

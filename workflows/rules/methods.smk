@@ -137,13 +137,14 @@ rule draft_size_curve:
         train=train_answers_option,
         timed=CURVE.timed,
         caps=PLAN.caps_json,
+        sampling=PLAN.sampling_option,
         seed=EXPERIMENT.seed,
         folders=lambda wc, input: Path(input.trained[0]).parents[1],
     shell:
         "python -m harness --threads {params.torch_threads} curve --methods {params.methods:q}"
         " --largest {params.largest} --timed {params.timed} --model {params.model:q} {params.train}"
         " --tune-answers {input.tune} --prompts {input.prompts} --caps {params.caps:q}"
-        " --seed {params.seed} --folders {params.folders:q} --out {output} 2>&1 | (tee {log} || true)"
+        " {params.sampling} --seed {params.seed} --folders {params.folders:q} --out {output} 2>&1 | (tee {log} || true)"
 
 
 rule tune_method:
@@ -175,9 +176,61 @@ rule tune_method:
         train=train_answers_option,
         budget=BUDGET,
         caps=PLAN.caps_json,
+        sampling=PLAN.sampling_option,
         seed=EXPERIMENT.seed,
     shell:
         "python -m harness --threads {params.torch_threads} tune --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} {params.train} --tune-answers {input.tune} --forwards {input.forwards}"
-        " --prompts {input.prompts} --caps {params.caps:q} {params.budget} --seed {params.seed}"
+        " --prompts {input.prompts} --caps {params.caps:q} {params.budget} {params.sampling}"
+        " --seed {params.seed}"
         " --folder $(dirname {output.setting}) 2>&1 | (tee {log} || true)"
+
+
+# Tables for readers of what a training gave: no clock runs, and no budget counts it.
+rule examine_method:
+    input:
+        train=TRAIN_ANSWERS,
+        tune=FOLDER.answers("{model}", "tune"),
+        model=lambda wc: PLAN.model_files(wc.model),
+        trained=FOLDER.method("{model}", "{method}", SETTING),
+    output:
+        learnt=FOLDER.method("{model}", "{method}", LEARNT),
+        cosine=FOLDER.method("{model}", "{method}", COSINE),
+    log:
+        FOLDER.log("examine", "{model}-{method}"),
+    wildcard_constraints:
+        method="|".join(PLAN.examined) or NONE,
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=GPUS,
+    params:
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+        settings=lambda wc: PLAN.tuning_json(wc.model, wc.method),
+        train=train_answers_option,
+    shell:
+        "python -m harness --threads {params.torch_threads} examine --method {wildcards.method}"
+        " --settings {params.settings:q} --model {params.model:q} {params.train} --tune-answers {input.tune}"
+        " --folder $(dirname {output.learnt}) 2>&1 | (tee {log} || true)"
+
+
+rule check_trees:
+    input:
+        model=lambda wc: PLAN.model_files(wc.model),
+    output:
+        FOLDER.trees("{model}"),
+    log:
+        FOLDER.log("check_trees", "{model}"),
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=GPUS,
+    params:
+        torch_threads=EXPERIMENT.threads,
+        model=lambda wc: PLAN.model_json(wc.model),
+    shell:
+        "python -m harness --threads {params.torch_threads} check-trees --model {params.model:q}"
+        " --out {output} 2>&1 | (tee {log} || true)"

@@ -54,6 +54,44 @@ if PLAN.having("train"):
             splits=lambda wc: PLAN.freeze_json(wc.model, "train"),
 
 
+if PLAN.having("uncut"):
+
+    use rule freeze_prompts as freeze_uncut_prompts with:
+        input:
+            data=PLAN.frozen_from("uncut"),
+            model=lambda wc: PLAN.model_files(wc.model),
+        output:
+            PLAN.frozen("{model}", "uncut"),
+        log:
+            FOLDER.log("freeze", "{model}-uncut"),
+        params:
+            torch_threads=EXPERIMENT.threads,
+            model=lambda wc: PLAN.model_json(wc.model),
+            splits=lambda wc: PLAN.freeze_json(wc.model, "uncut"),
+
+    # No clock runs: all answers in batches, as long as they would be by themselves.
+    rule answer_uncut:
+        input:
+            prompts=lambda wc: PLAN.prompts(wc.model, "uncut"),
+            model=lambda wc: PLAN.model_files(wc.model),
+        output:
+            FOLDER.uncut("{model}"),
+        log:
+            FOLDER.log("answer_uncut", "{model}"),
+        conda:
+            "../../environment.yml"
+        threads: workflow.cores
+        resources:
+            gpu=GPUS,
+        params:
+            torch_threads=EXPERIMENT.threads,
+            model=lambda wc: PLAN.model_json(wc.model),
+            caps=PLAN.uncut_caps_json,
+        shell:
+            "python -m harness --threads {params.torch_threads} uncut --model {params.model:q}"
+            " --prompts {input.prompts} --caps {params.caps:q} --out {output} 2>&1 | (tee {log} || true)"
+
+
 rule answer:
     input:
         prompts=lambda wc: PLAN.prompts(wc.model, wc.split),

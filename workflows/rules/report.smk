@@ -3,6 +3,7 @@
 # Whatever an analysis may import, so that a change of it makes the tables anew.
 ANALYSIS = sorted([*Path("harness/analysis").glob("*.py"), *Path("harness/datasets").glob("*.py")])
 PRESENTATION = sorted(Path("harness/presentation").glob("*.py"))
+STUDIES = sorted(Path("workflows/resources/studies").glob("*.csv"))
 TABLES = [FOLDER.table(name) for name in PLAN.tables]
 
 
@@ -14,6 +15,7 @@ rule tables:
         prepared=[file for model in MODELS for file in PLAN.prepared_files(model)],
         profiles=[FOLDER.profile(model) for model in MODELS],
         costs=[FOLDER.cost(model) for model in MODELS],
+        uncut=[FOLDER.uncut(model) for model in MODELS if PLAN.having("uncut")],
         code=[*ANALYSIS, "harness/measure/step_cost.py"],
     output:
         TABLES,
@@ -32,7 +34,9 @@ rule tables:
 rule figures:
     input:
         TABLES,
+        told=[file for model in MODELS for file in PLAN.told_files(model)],
         coverage="workflows/resources/coverage.csv",
+        studies=STUDIES,
         code=PRESENTATION,
     output:
         FOLDER.drawn,
@@ -54,6 +58,8 @@ rule report:
         template="workflows/report.typ",
         published="workflows/resources/published.csv",
         ranking="workflows/resources/ranking.csv",
+        told=[file for model in MODELS for file in PLAN.told_files(model)],
+        studies=STUDIES,
         code=PRESENTATION,
     output:
         FOLDER.report("{name}"),

@@ -16,9 +16,9 @@ use rule train_method as sweep_train with:
         torch_threads=EXPERIMENT.threads,
         model=lambda wc: PLAN.model_json(wc.model),
         settings=lambda wc: PLAN.training_json(wc.model, wc.method, wc.variant),
-        budget="",
+        budget=lambda wc: PLAN.sweep_seconds(wc.method, wc.variant),
         caps=PLAN.caps_json,
-        seed=EXPERIMENT.seed,
+        seed=lambda wc: PLAN.sweep_seed(wc.method, wc.variant),
 
 
 use rule tune_method as sweep_tune with:
@@ -41,6 +41,7 @@ use rule tune_method as sweep_tune with:
         train=train_answers_option,
         budget="",
         caps=PLAN.caps_json,
+        sampling=PLAN.sampling_option,
         seed=EXPERIMENT.seed,
 
 
@@ -59,5 +60,5 @@ rule sweep_table:
     params:
         variants=lambda wc: as_json(SWEPT[wc.method]),
     shell:
-        "python -m harness sweep-table --variants {params.variants:q} --settings {input}"
+        "python -m harness sweep-table --model {wildcards.model} --method {wildcards.method} --variants {params.variants:q} --settings {input}"
         " --out {output} 2>&1 | (tee {log} || true)"

@@ -22,8 +22,7 @@ from harness.errors import HarnessError
 from harness.method import Method
 from methods.medusa import load_heads
 from methods.medusa.heads import Heads
-from methods.medusa.templates import cartesian
-from methods.medusa.variants.cartesian import CartesianSettings
+from methods.medusa.templates import CartesianSettings, cartesian
 
 
 class _PassThrough:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.decoder import Decoder
-from harness.engine.loop import EngineDecoder
-from harness.engine.target import Target
+from harness.engine import EngineDecoder, Target
 from harness.errors import HarnessError
 from harness.method import Method
 from methods.medusa import fused_heads

@@ -1,0 +1,37 @@
+"""Tree attention on random and published trees, held against plain forwards of their paths."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from harness.commands.options import Argument, parse_target, use_threads
+from harness.files import replacing
+from harness.measure.tree_check import check_trees, known_trees
+from harness.models import load_target, load_tokenizer
+from methods.medusa.templates import TEMPLATES
+from methods.shared.trees import StaticTree
+
+# Behind which trees are checked: any text will do.
+TEXT = "A farmer has seventeen sheep and all but nine run away. How many are left? Let us count: "
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="a model's folder, mini, or JSON: where the model is")
+    add("--out", type=Path, help="a CSV of what is printed")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the subcommand."""
+    use_threads(options.threads)
+    spec = parse_target(options.model)
+    target = load_target(spec)
+    prompt = load_tokenizer(spec)(TEXT)["input_ids"]
+    published = {f"Medusa, {name}": StaticTree(paths).shape for name, paths in TEMPLATES.items()}
+    table = pd.DataFrame(map(asdict, check_trees(target, prompt, known_trees(published))))
+    print(table.to_string(index=False))
+    if options.out is not None:
+        with replacing(options.out) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.5g")

@@ -1,0 +1,40 @@
+"""The target's answers to test questions under a cap of their own, untimed: for their quality."""
+
+import argparse
+from pathlib import Path
+
+from harness.commands.options import Argument, parse_caps, parse_spec, use_threads
+from harness.data.answers import greedy_answers
+from harness.data.prompts import read_prompts
+from harness.files import write_jsonl
+from harness.models import load_target, load_tokenizer, stop_ids
+
+
+def arguments(add: Argument) -> None:
+    """What the subcommand is given."""
+    add("--model", required=True, help="JSON: where the model is")
+    add("--prompts", required=True, nargs="+", type=Path)
+    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--out", required=True, type=Path)
+
+
+def run(options: argparse.Namespace) -> None:
+    """One line a prompt: id, data set, reference, the answer's ids and text, whether it ended."""
+    use_threads(options.threads)
+    spec, caps = parse_spec(options.model), parse_caps(options.caps)
+    prompts = [prompt for file in options.prompts for prompt in read_prompts(file)]
+    target, tokenizer = load_target(spec), load_tokenizer(spec)
+    stops = stop_ids(target, tokenizer)
+    found = greedy_answers(target, prompts, caps, stops)
+    lines = [
+        {
+            "prompt_id": prompt.prompt_id,
+            "dataset": prompt.dataset,
+            "reference": prompt.reference,
+            "text": tokenizer.decode(ids, skip_special_tokens=True),
+            "output_ids": ids,
+            "ended": bool(ids) and ids[-1] in stops,
+        }
+        for prompt, ids in zip(prompts, found, strict=True)
+    ]
+    write_jsonl(options.out, lines)

@@ -1,0 +1,66 @@
+"""Choosing tokens: warped as transformers does, by noise that rows of one position share."""
+
+import pytest
+import torch
+from transformers.generation.logits_process import TopPLogitsWarper
+
+from harness.decoder import Sampling
+from harness.engine import choice
+from harness.engine.choice import TokenChoice, nucleus
+
+
+def logits(rows: int, size: int, seed: int = 0) -> torch.Tensor:
+    return 4 * torch.randn(rows, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("size", [5, 300, 3000])
+@pytest.mark.parametrize("top_p", [0.1, 0.7, 0.95, 0.999])
+def test_a_nucleus_is_that_of_transformers(size: int, top_p: float) -> None:
+    given = torch.cat([logits(3, size), 0.01 * logits(2, size, 1)])  # peaked and flat rows
+    expected = TopPLogitsWarper(top_p)(torch.zeros(5, 1), given.clone())
+    found = nucleus(given.clone(), top_p)
+    assert torch.equal(found, expected)
+    assert torch.isinf(found).any()
+    assert bool(torch.isfinite(found).any(-1).all())
+
+
+def test_a_row_s_nucleus_does_not_depend_on_the_others() -> None:
+    given = torch.cat([logits(2, 4000), 0.01 * logits(2, 4000, 1)])
+    assert choice.LIKELY < 4000
+    together = nucleus(given.clone(), 0.95)
+    for row in range(4):
+        assert torch.equal(nucleus(given[row : row + 1].clone(), 0.95)[0], together[row])
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_rows_of_one_position_share_their_noise(top_p: float) -> None:
+    given = logits(4, 50).repeat(2, 1)
+    sampling = Sampling(0.8, seed=3, top_p=top_p)
+    many = TokenChoice(sampling).scores(given, [7, 8, 9, 7, 7, 8, 9, 7])
+    assert torch.equal(many[:4], many[4:])
+    for row, position in enumerate([7, 8, 9, 7]):
+        alone = TokenChoice(sampling).scores(given[row : row + 1], [position])
+        assert torch.equal(alone[0], many[row]), "whoever else is chosen beside it"
+    other = TokenChoice(sampling).scores(given[:1], [8])
+    assert not torch.equal(other[0], many[0]), "control: positions differ"
+
+
+def test_old_noise_is_dropped_and_comes_again() -> None:
+    chooser, given = TokenChoice(Sampling(1.0, seed=1)), logits(1, 20)
+    first = chooser.scores(given, [0])
+    for position in range(1, 2 * choice.KEPT):
+        chooser.scores(given, [position])
+    assert len(chooser._noise) <= choice.KEPT + 1
+    assert torch.equal(chooser.scores(given, [0]), first)
+
+
+def test_greedy_scores_are_the_logits() -> None:
+    given = logits(3, 10)
+    assert TokenChoice(Sampling()).scores(given, [1, 2, 3]) is given
+
+
+def test_prompts_have_noise_of_their_own() -> None:
+    sampling = Sampling(0.7, seed=5, top_p=0.9)
+    seeds = {sampling.of(digest * 8).seed for digest in ("0000000a", "0000000b")}
+    assert len(seeds) == 2
+    assert sampling.of("0000000a" * 8) == sampling.of("0000000a" * 8)
