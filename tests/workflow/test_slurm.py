@@ -19,10 +19,13 @@ DATASET = "gsm8k"
 ARMS = ("autoregressive", "autoregressive_again", "hf_generate", "firp")
 # Trained, tuned or compared by the clock, or measured.
 FREEZING = {"freeze_prompts", "freeze_tune_prompts", "freeze_train_prompts"}
+UNTIMED = {"answer", "examine_method", "check_trees"}
 TIMED = {"train_method", "tune_method", "draft_size_curve", "profile", "cost", "session"}
 THROUGH_SLURM = {
     **dict.fromkeys(FREEZING, 1),
     "answer": 2,  # train and tune
+    "examine_method": 1,
+    "check_trees": 1,
     "train_method": 1,
     "tune_method": 2,  # firp and hf_generate
     "profile": 1,
@@ -80,7 +83,7 @@ def test_what_loads_the_target_asks_for_a_gpu_where_it_uses_one(device: str, gpu
     done = snakemake(ROOT, "-n", "--forceall", *SMOKE, "--config", f"device={device}")
     assert done.returncode == 0, done.stderr[-2000:]
     asked = re.findall(r"rule (\w+):\n(?:    .+\n)*?    resources: .*\bgpu=(\d)", done.stdout)
-    assert set(asked) == {(name, gpus) for name in TIMED | FREEZING | {"answer"}}
+    assert set(asked) == {(name, gpus) for name in TIMED | FREEZING | UNTIMED}
 
 
 def test_the_workflow_runs_through_slurm_and_what_is_timed_runs_alone(tmp_path: Path) -> None:
