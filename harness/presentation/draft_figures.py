@@ -118,6 +118,8 @@ def cosine(folder: Folder) -> Figure | None:
         for axis, kinds in zip(line, _COMPARED, strict=True):
             _similarities(axis, mine, kinds)
             axis.set_title(model if len(models) > 1 else "")
+        low, high = line[0].get_ylim()
+        line[0].set_ylim(low, high + 0.55 * (high - low))  # room for the legends
     return figure
 
 

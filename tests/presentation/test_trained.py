@@ -85,7 +85,10 @@ def test_trees_are_told_with_their_control_and_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("needed", "said"),
     [
-        (9, "FIRP accepts as much with 9 drafts as Medusa with 63, 7.0 times fewer; the paper"),
+        (
+            9,
+            "for as many accepted as Medusa has with 63 drafts, FIRP takes 9, 7.0 times fewer; the",
+        ),
         (None, "FIRP accepts less with any number of drafts here than Medusa with 63; the paper"),
     ],
 )
