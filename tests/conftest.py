@@ -1,5 +1,6 @@
 """One thread, as models are tiny and waiting for a second core costs more; and what runs when."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ HERE = Path(__file__).parent
 WHOLE = ("faults", "workflow/test_smoke.py", "workflow/test_kill.py", "workflow/test_slurm.py")
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A subcommand called in a test sets its own number; the tests after it would keep that."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.hookimpl(tryfirst=True)

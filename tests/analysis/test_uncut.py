@@ -68,11 +68,11 @@ def test_the_command_writes_texts_and_whether_they_ended(tmp_path: Path) -> None
     write_prompts(prompts, [asked], 0)
     model = json.dumps({"path": "workflows/resources/mini-target"})
     given = ["--model", model, "--prompts", str(prompts), "--out", str(out)]
-    assert main(["uncut", *given, "--caps", '{"gsm8k": 2}']) == 0
+    assert main(["--threads", "1", "uncut", *given, "--caps", '{"gsm8k": 2}']) == 0
     (cut,) = read_jsonl(out)
     assert len(cut["output_ids"]) == 2
     assert (cut["ended"], cut["reference"]) == (False, "#### 1")
-    assert main(["uncut", *given, "--caps", '{"gsm8k": 400}']) == 0
+    assert main(["--threads", "1", "uncut", *given, "--caps", '{"gsm8k": 400}']) == 0
     (whole,) = read_jsonl(out)
     assert whole["output_ids"][:2] == cut["output_ids"]
     assert whole["ended"] == (len(whole["output_ids"]) < 400)

@@ -54,10 +54,10 @@ def test_the_command_checks_published_trees_of_the_shipped_target(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "trees.csv"
-    assert main(["check-trees", "--model", "mini", "--out", str(out)]) == 0
+    assert main(["--threads", "1", "check-trees", "--model", "mini", "--out", str(out)]) == 0
     table = pd.read_csv(out)
     published = table[table["tree"].str.startswith("Medusa")]
     assert len(published) == 8
     assert (published["nodes"] >= 60).all()
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["command"] == "check-trees"
-    assert main(["check-trees", "--model", str(tmp_path / "none")]) == 2
+    assert main(["--threads", "1", "check-trees", "--model", str(tmp_path / "none")]) == 2
