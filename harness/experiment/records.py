@@ -160,6 +160,7 @@ class Provenance(Header):
     that it held beside the weights.
     ``uses``: the arm or method whose training and tuning each arm decodes with; ``trained`` and
     ``tuned``: whether there is a training or a tuning behind it. Older files do not say so.
+    ``sampling``: temperature (0: greedy), top-p and seed of all draws.
     """
 
     commit: str
@@ -171,3 +172,4 @@ class Provenance(Header):
     uses: NotRequired[dict[str, str]]
     trained: NotRequired[dict[str, bool]]
     tuned: NotRequired[dict[str, bool]]
+    sampling: NotRequired[dict[str, float]]

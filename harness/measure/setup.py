@@ -106,6 +106,7 @@ def _write_provenance(
         "uses": {name: arm.folder for name, arm in arms.items()},
         "trained": {name: arm.prepared.trained for name, arm in arms.items()},
         "tuned": {name: arm.prepared.tuned for name, arm in arms.items()},
+        "sampling": asdict(plan.sampling),
     }
     write_json(out.with_suffix(".provenance.json"), provenance)
 

@@ -11,15 +11,13 @@ from methods.firp.settings import FirpSettings
 from methods.firp.streams import Streams
 from methods.shared import training
 from methods.shared.real import room
-from methods.shared.tries import settle
+from methods.shared.tries import trained
 
 
 def train(job: Job) -> None:
     """Train, resuming from a checkpoint of the same job; write weights and curves."""
-    job, tried = settle(job, _learner)
-    learner = _learner(job)
-    provenance = training.train(job, learner, tried)
-    save(learner.module, job.folder, provenance)
+    maps, provenance = trained(job, _learner)
+    save(maps, job.folder, provenance)
     training.finish(job)
 
 

@@ -6,17 +6,16 @@ authors do.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.engine.target import Target
 from harness.method import Job
 from methods.hydra.heads import Heads, save
 from methods.hydra.settings import HydraSettings
 from methods.shared import training
-from methods.shared.accuracy import Predict, divergences
+from methods.shared.accuracy import Predict, head_losses
 from methods.shared.real import RealStreams, room
 from methods.shared.sequences import Sequences, gather_rows
-from methods.shared.tries import settle
+from methods.shared.tries import trained
 
 
 def path_inputs(target: Target, batch: Sequences, final: Tensor) -> Tensor:
@@ -43,22 +42,15 @@ def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict
         steps = range(1, heads.count + 1)
         made = [heads(step, given[..., : (1 + step) * size]) for step in steps]
         logits = torch.stack(made, dim=1)
-        if loss == "kl":
-            with torch.no_grad():
-                teacher = target.logits(batch.aimed_rows(final))
-            return logits, divergences(logits, teacher, batch.index)
-        losses = cross_entropy(logits.flatten(0, 2), batch.tokens.flatten(), reduction="none")
-        return logits, losses.view(batch.valid.shape)
+        return logits, head_losses(loss, target, batch, (logits, final))
 
     return predict
 
 
 def train(job: Job) -> None:
     """Train heads, resuming from a checkpoint of the same job; writes weights and curves."""
-    job, tried = settle(job, _learner)
-    learner = _learner(job)
-    provenance = training.train(job, learner, tried)
-    save(learner.module, job.folder, provenance)
+    heads, provenance = trained(job, _learner)
+    save(heads, job.folder, provenance)
     training.finish(job)
 
 

@@ -1,8 +1,6 @@
 """Training the heads on the target's own greedy answers, everything else frozen (Medusa-1)."""
 
-import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from harness.engine.target import Target
 from harness.hub import folder_of
@@ -10,10 +8,10 @@ from harness.method import Job
 from methods.medusa.heads import Heads, load, save
 from methods.medusa.settings import MedusaSettings
 from methods.shared import training
-from methods.shared.accuracy import Predict, divergences
+from methods.shared.accuracy import Predict, head_losses
 from methods.shared.real import RealStreams, room
 from methods.shared.sequences import Sequences, gather_rows
-from methods.shared.tries import settle
+from methods.shared.tries import trained
 
 
 def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict:
@@ -23,12 +21,7 @@ def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
         final = real(batch).states[depth]
         logits = heads(target.normed(gather_rows(final, batch.selected)))
-        if loss == "kl":
-            with torch.no_grad():
-                teacher = target.logits(batch.aimed_rows(final))
-            return logits, divergences(logits, teacher, batch.index)
-        losses = cross_entropy(logits.flatten(0, 2), batch.tokens.flatten(), reduction="none")
-        return logits, losses.view(batch.valid.shape)
+        return logits, head_losses(loss, target, batch, (logits, final))
 
     return predict
 
@@ -47,10 +40,8 @@ def train(job: Job) -> None:
             {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash},
         )
         return
-    job, tried = settle(job, _learner)
-    learner = _learner(job)
-    provenance = training.train(job, learner, tried)
-    save(learner.module, job.folder, name, provenance)
+    heads, provenance = trained(job, _learner)
+    save(heads, job.folder, name, provenance)
     training.finish(job)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from harness.engine.target import Target
 from harness.method import Answer
 from methods.shared.sequences import Sequences, batch_sequences, batches
 from methods.shared.trees import RankPath, as_trace, places, ranks
@@ -66,6 +68,19 @@ def measure(
                 ]
     shares = (hits1 / seen).tolist(), (hits5 / seen).tolist()
     return Measured(loss / max(1, counted), *shares, traces, orders)
+
+
+def head_losses(loss: str, target: Target, batch: Sequences, made: tuple[Tensor, Tensor]) -> Tensor:
+    """[B, K, R] losses of heads, nats: ``kl`` to the target's distributions, or ``cross_entropy``
+    to the answers' tokens. ``made``: logits [B, K, R, V], and the target's final states [B, S, H].
+    """
+    logits, final = made
+    if loss == "kl":
+        with torch.no_grad():
+            teacher = target.logits(batch.aimed_rows(final))
+        return divergences(logits, teacher, batch.index)
+    losses = cross_entropy(logits.flatten(0, 2), batch.tokens.flatten(), reduction="none")
+    return losses.view(batch.valid.shape)
 
 
 def divergences(logits: Tensor, teacher: Tensor, index: Tensor) -> Tensor:

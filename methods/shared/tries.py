@@ -17,7 +17,7 @@ from harness.files import checked, parsed, read_json, replacing, write_json
 from harness.method import Job
 from methods.shared import training
 from methods.shared.accuracy import measure
-from methods.shared.training import Learner
+from methods.shared.training import Learner, M
 from methods.shared.trees import grow, replay
 
 TRIES = "tries.csv"
@@ -35,6 +35,14 @@ class Tried:
     tune_loss: float
     seconds: float
     steps: int
+
+
+def trained(job: Job, learner_of: Callable[[Job], Learner[M]]) -> tuple[M, dict[str, Any]]:
+    """The module as trained, with the best of what was tried, and the provenance of its weights."""
+    job, spent = settle(job, learner_of)
+    learner = learner_of(job)
+    provenance = training.train(job, learner, spent)
+    return learner.module, provenance
 
 
 def settle(job: Job, learner_of: Callable[[Job], Learner[Any]]) -> tuple[Job, float]:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.analysis.cost import copy_shares
 from harness.analysis.tables import write_tables
+from harness.experiment.folder import Folder
 from harness.files import write_json
 from harness.measure.step_cost import ForwardCost
 from tests.analysis.test_tables import ANSWER, QUESTIONS, _write_experiment
@@ -48,6 +50,20 @@ def test_between_and_beyond_what_was_timed() -> None:
     last = (truth(64, 8) - truth(32, 8)) / 32
     assert FORWARD(np.array([96]), np.array([1]))[0] == pytest.approx(truth(64, 8) + 32 * last)
     assert FORWARD(np.array([0]), np.array([8]))[0] == 0
+
+
+def test_the_share_of_copy_bandwidth_is_that_of_one_row(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    same = {"weight_bytes": 8e6, "token_bytes": 1e4, "copy_rate": 1e10}
+    lines = [
+        {"rows": rows, "context": context, "seconds": seconds, **same}
+        for rows, context, seconds in ((1, 10, 9.0), (1, 100, 2e-3), (1, 200, 9.0), (8, 100, 9.0))
+    ]
+    folder.cost("mini").parent.mkdir()
+    pd.DataFrame(lines).to_csv(folder.cost("mini"), index=False)
+    assert copy_shares(folder, ["mini", "absent"]) == {"mini": pytest.approx(9e6 / 2e-3 / 1e10)}
+    pd.DataFrame(lines).drop(columns="copy_rate").to_csv(folder.cost("old"), index=False)
+    assert copy_shares(folder, ["old"]) == {}, "older runs did not time copies"
 
 
 def _as_planned(row: dict) -> None:

@@ -44,7 +44,7 @@ def test_answers_have_the_targets_own_distribution(name: str) -> None:
         assert tuple(tokens) == drawn.draw(TokenChoice(draws.request(seed).sampling), seed)
 
 
-@pytest.mark.parametrize("name", ["plain", "tree", "firp", "lookahead"])
+@pytest.mark.parametrize("name", VERIFIERS)
 def test_answers_within_a_nucleus_have_its_distribution(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

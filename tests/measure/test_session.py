@@ -5,6 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from harness.data.prompts import Prompt, hash_ids
-from harness.decoder import Decoder, Request, StepRecord
+from harness.decoder import Decoder, Request, Sampling, StepRecord, collect
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -100,6 +101,28 @@ def test_rows_of_every_arm_and_the_logit_gap_where_one_leaves_the_baseline(tmp_p
         assert row["divergence"]["margin"] > 1e-3, "the target's own token beats the changed one"
         assert 0 < row["divergence"]["baseline_gap"] <= row["divergence"]["margin"] + 1e-4
         assert row["divergence"]["arm_gap"] is None, "no decoder of the engine"
+
+
+def test_drawn_tokens_are_the_same_for_all_arms_and_others_for_each_prompt(tmp_path: Path) -> None:
+    target, sampling = Target(tiny_model("llama")), Sampling(1.3, seed=2)
+    drafter = SkipDrafter(target, kept(4, [(1, "attention")]), ExitRule(3, 0.1))
+    arms = {
+        "autoregressive": EngineDecoder(target, Drafter()),
+        "skip": EngineDecoder(target, drafter),
+    }
+    plan = replace(_plan(target, arms), sampling=sampling)
+    run_session(plan, tmp_path / "session-1.jsonl", {}, lambda _: None)
+    rows = _rows(tmp_path / "session-1.jsonl")
+    assert all(row["divergence"] is None for row in rows)
+    for prompt in plan.prompts:
+        own = Request(prompt.input_ids, 8, frozenset(), sampling.of(prompt.sha256))
+        said, _ = collect(arms["autoregressive"], own)
+        assert [row["output_ids"] for row in rows if row["prompt_id"] == prompt.prompt_id] == [
+            said,
+            said,
+        ]
+        greedy, _ = collect(arms["autoregressive"], replace(own, sampling=Sampling()))
+        assert greedy != said, "control"
 
 
 class Dying(Decoder):

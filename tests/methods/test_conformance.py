@@ -18,7 +18,7 @@ from tests.toys import Random
 PROMPT = tuple((11 * (i % 7) + 3) % VOCAB for i in range(17))
 
 
-@pytest.mark.parametrize("drawn", [(0.0, 1.0), (0.7, 1.0), (1.3, 0.8)])
+@pytest.mark.parametrize("drawn", [(0.0, 1.0), (0.7, 1.0), (1.3, 1.0), (1.3, 0.8)])
 @pytest.mark.parametrize("method", ENGINE_METHODS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_output_is_the_targets_own(name: str, method: str, drawn: tuple[float, float]) -> None:

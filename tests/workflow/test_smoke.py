@@ -33,7 +33,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-# Arms with tests of their own, and no place in the smoke run: every process of it takes seconds.
+# Arms that run beside variants (test_variants.py), which is done while this still goes on.
 LEFT_OUT = {"hydra", "draft_model", "token_recycling"}
 SMOKE = ("all", "--configfile", "workflows/config/smoke.yaml")
 

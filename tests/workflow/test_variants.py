@@ -16,6 +16,13 @@ from harness.experiment.config import parse_experiment
 from tests.workflow.test_smoke import ROOT, copy_project, snakemake
 
 SMOKE = yaml.safe_load((ROOT / "workflows/config/smoke.yaml").read_text())
+# By name, what the smoke run leaves out, with settings of its size.
+LEFT_OUT = {
+    "hydra": {"training_steps": 20, "batch": 4, "evaluate_every": 10, "drafts": [3]},
+    "hf_assisted": SMOKE["methods"]["hf_assisted"],
+    "draft_model": {"drafts": [2]},
+    "token_recycling": {"drafts": [8]},
+}
 VARIANTS = {
     "firp_blind": {"of": "firp", "steps_see_earlier": False},
     "hidden_transfer": {"of": "firp", "uses": "firp", "drafts": [2]},
@@ -126,9 +133,12 @@ def test_jobs_of_variants_are_planned(tmp_path: Path) -> None:
 
 @pytest.mark.whole
 def test_variants_run_from_their_training_to_the_report(tmp_path: Path) -> None:
+    """And the arms that the smoke run leaves out, one of them with the parts of another method."""
     folder = tmp_path / "project"
     copy_project(folder)
-    (folder / "own.yaml").write_text(yaml.safe_dump(config(VARIANTS)))
+    given = config(VARIANTS)
+    given["methods"] |= LEFT_OUT
+    (folder / "own.yaml").write_text(yaml.safe_dump(given))
     done = snakemake(folder, "all", "--configfile", "own.yaml")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     root = folder / "results/smoke"
@@ -147,7 +157,8 @@ def test_variants_run_from_their_training_to_the_report(tmp_path: Path) -> None:
     layout = json.loads((arms / "firp_blind/config.json").read_text())["layout"]
     assert layout["steps_see_earlier"] is False
     summary = pd.read_csv(root / "tables/summary.csv").set_index("method")
-    assert set(VARIANTS) <= set(summary.index)
+    assert set(VARIANTS) | set(LEFT_OUT) <= set(summary.index)
+    assert (summary.loc[list(LEFT_OUT), "draft_size"] > 0).all()
     assert (summary["exact_match_rate"] == 1).all()
     assert (
         summary.loc["hidden_transfer", "training_seconds"]
