@@ -56,5 +56,5 @@ def _rows(mine: pd.DataFrame) -> list[list[str]]:
 
 
 def _reports(folder: Path, facts: Facts) -> list[Path]:
-    names = [f"{name}.pdf" for name in (*facts["experiment"]["datasets"], "paper")]
+    names = [f"{name}.pdf" for name in (*facts["experiment"]["datasets"], "paper", "analysis")]
     return [folder / name for name in ("index.html", *names) if (folder / name).is_file()]

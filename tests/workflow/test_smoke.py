@@ -124,6 +124,7 @@ def test_the_terminal_says_each_job_in_words_and_ends_with_the_table(said: str) 
     closing = said.split("\nGSM8K\n")[1]
     assert re.search(r"^FIRP +\d\.\d\d", closing, re.M)
     assert "Reports: reports/index.html, reports/gsm8k.pdf" in closing
+    assert "reports/analysis.pdf" in closing
 
 
 def test_the_page_holds_every_set(finished: Path) -> None:
