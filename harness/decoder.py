@@ -14,15 +14,31 @@ class Sampling:
     """Token choice: argmax at temperature 0, else coupled Gumbel noise drawn from ``seed``.
 
     ``top_p``: of the probability, which the tokens drawn from hold at least.
+    ``block_temperature``: in place of the other where a line of a block of code begins, which is
+    behind one of the ``newlines`` and one of the ``indents`` after it, token ids: AdapT sampling
+    (Zhu et al., arXiv 2309.02772) by the rule of its authors' code.
     """
 
     temperature: float = 0.0
     seed: int = 0
     top_p: float = 1.0
+    block_temperature: float | None = None
+    newlines: frozenset[int] = frozenset()
+    indents: frozenset[int] = frozenset()
 
     def of(self, prompt_sha256: str) -> "Sampling":
         """The same with a seed of the prompt's own, so that prompts do not share their noise."""
         return replace(self, seed=self.seed ^ int(prompt_sha256[:8], 16))
+
+    def after(self, tokens: tuple[int, int]) -> float:
+        """The temperature of the token behind two others."""
+        before, last = tokens
+        begins = before in self.newlines and last in self.indents
+        return (
+            self.temperature
+            if self.block_temperature is None or not begins
+            else (self.block_temperature)
+        )
 
 
 GREEDY = Sampling()

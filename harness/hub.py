@@ -15,7 +15,7 @@ LOGIN = (
 )
 # For a repository with .bin files alone, transformers would hand the user's token to a web service
 # that converts it, in a thread that runs beside what is timed.
-_PARTS = ("*.json", "*.pt", "*.safetensors")
+_PARTS = ("*.json", "*.pt", "*.bin", "*.safetensors")
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from harness.decoder import Sampling
 from harness.engine.layers import CHOICES
 from harness.engine.stack import EXECUTIONS
 from harness.engine.target import Target
@@ -94,6 +95,27 @@ class ModelSpec:
     def pinned(self) -> "ModelSpec":
         """The same with its revision's commit, so that rows name the very weights."""
         return replace(self, revision=commit_of(self.hub, self.revision)) if self.hub else self
+
+
+def drawn_by(sampling: Sampling, tokenizer: Any) -> Sampling:
+    """With the ids of newlines and indents, where the temperature depends on them: tokens that end
+    in a newline, and tokens of blanks alone.
+    """
+    if sampling.block_temperature is None:
+        return sampling
+    blanks = str.maketrans({"\u2581": " ", "\u0120": " ", "\u010a": "\n", "\u0109": "\t"})
+    texts = {
+        index: token.replace("<0x0A>", "\n").replace("<0x09>", "\t").translate(blanks)
+        for token, index in tokenizer.get_vocab().items()
+    }
+    newlines = frozenset(index for index, text in texts.items() if text.endswith("\n"))
+    indents = frozenset(index for index, text in texts.items() if text and not text.strip(" \t"))
+    if not newlines or not indents:
+        raise HarnessError(
+            f"block_temperature: the tokenizer has {len(newlines)} tokens ending in a newline and "
+            f"{len(indents)} of blanks alone, expected some of either"
+        )
+    return replace(sampling, newlines=newlines, indents=indents)
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:

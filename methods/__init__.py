@@ -56,7 +56,26 @@ METHODS = {
         "methods.hydra",
         trained=True,
         tuned=True,
-        tuning=("drafts", "templates", "tuning_rounds"),
+        tuning=("drafts", "policies", "template", "tuning_rounds"),
+    ),
+    "eagle": Entry(
+        "methods.eagle",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "depth", "tuning_rounds"),
+    ),
+    "eagle2": Entry(
+        "methods.eagle.dynamic",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "depths", "tuning_rounds"),
+        parts_of="eagle",
+    ),
+    "chimera": Entry(
+        "methods.chimera",
+        trained=True,
+        tuned=True,
+        tuning=("drafts", "policies", "tuning_rounds"),
     ),
     "lookahead": Entry("methods.lookahead", tuned=True),
     "self_speculative": Entry(

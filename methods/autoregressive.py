@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from harness.decoder import Decoder
-from harness.engine import Drafter, EngineDecoder, Target
+from harness.engine import Decoder, Drafter, EngineDecoder, Target
 from harness.method import Method, NoSettings
 
 

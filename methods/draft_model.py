@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.decoder import Decoder
 from harness.engine import (
     Block,
     Context,
+    Decoder,
     Drafter,
     EngineDecoder,
     Needs,
     RowGroup,
     Target,
     Tree,
+    causal_layout,
     chain,
+    to_device,
 )
-from harness.engine.host import to_device
-from harness.engine.masks import causal_layout
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.method import Job, Method

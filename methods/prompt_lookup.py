@@ -9,8 +9,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.decoder import Decoder
-from harness.engine import ROOT_ONLY, Context, Drafter, EngineDecoder, Needs, Target, Tree, chain
+from harness.engine import (
+    ROOT_ONLY,
+    Context,
+    Decoder,
+    Drafter,
+    EngineDecoder,
+    Needs,
+    Target,
+    Tree,
+    chain,
+)
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.method import Job, Method

@@ -16,13 +16,14 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.decoder import Decoder, StepRecord
 from harness.engine import (
     Context,
+    Decoder,
     Drafter,
     EngineDecoder,
     Needs,
     Outcome,
+    StepRecord,
     Target,
     Tree,
     TreeShape,

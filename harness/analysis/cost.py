@@ -15,11 +15,11 @@ from harness.analysis.phases import phases, phases_by_dataset
 from harness.analysis.preparation import Prepared
 from harness.experiment.folder import CONFIG, Folder
 from harness.experiment.records import BASELINE
-from harness.measure.step_cost import ForwardCost, Steps, forward_cost
+from harness.measure.step_cost import ForwardCost, Steps, forward_cost, rows_by_layer
 
 OUTSIDE = ("draft", "tree", "choose", "commit", "between")
 COLUMNS = (
-    "model dataset method acceptance_length predicted_step_ms measured_step_ms "
+    "model dataset method rows mean_rows acceptance_length predicted_step_ms measured_step_ms "
     "predicted_speedup speedup predicted_over_measured ceiling_speedup"
 ).split()
 
@@ -132,6 +132,9 @@ def cost_model(
     its longest path and one token more. Rows do not hold the shape of a tree: its depth is taken to
     be the longest path that the arm ever accepted on the model, and never more than the step's
     drafts. So the ceiling is too low for an arm whose deepest drafts are never accepted.
+
+    ``rows`` of a step are those of the last layer, ``mean_rows`` a mean over layers: FIRP's pseudo
+    rows enter in the middle.
     """
     rows = asked.rows
     deepest = rows["step_path"].map(lambda paths: max(map(len, paths)))
@@ -145,13 +148,16 @@ def cost_model(
             continue
         mine = measured.get_group(place)
         steps = decode_steps(mine, asked.prompts)
-        forward = known[model].forward.of_steps(steps, entry_layers(prepared, model, arm))
+        cost, entries = known[model].forward, entry_layers(prepared, model, arm)
+        forward = cost.of_steps(steps, entries)
         # a mean over steps: the forward is not linear in its rows
         predicted = float(forward.mean()) + known[model].outside_of(dataset, arm)
         reached = 1 + np.minimum(steps.nodes - 1, deepest[model, arm]).mean()
         lines.append(
             {
                 **line[["model", "dataset", "method", "acceptance_length", "speedup"]],
+                "rows": steps.rows.mean(),
+                "mean_rows": np.mean(rows_by_layer(steps, entries, cost.layers)),
                 "predicted_step_ms": predicted,
                 "measured_step_ms": 1000 * mine["decode_seconds"].sum() / len(steps.rows),
                 "predicted_speedup": line["acceptance_length"] / predicted,

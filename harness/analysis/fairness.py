@@ -10,7 +10,7 @@ from harness.analysis.again import Again
 from harness.analysis.preparation import Prepared
 from harness.analysis.quality import LOOP_LIMIT
 from harness.experiment.facts import Check
-from harness.experiment.folder import SPENT, Folder
+from harness.experiment.folder import CONFIG, SPENT, Folder
 from harness.experiment.records import BASELINE
 from harness.experiment.steps import Outline
 
@@ -19,6 +19,9 @@ LEAST_TRAINING = 0.9  # of its share that a training uses
 QUIET = 0.02  # of all cores' time in a session may go to others than the measured process
 PLACES = 0.15  # an arm's mean place in the order may be that far off the middle, in places' range
 
+# Shares of tokens that the heads of Medusa's authors get right, by target and by token ahead
+# (assets/medusa_acc.csv of FasterDecoding/Medusa); on their prompts, not on ours.
+PUBLISHED_HEADS = {"vicuna-7b": (0.560, 0.316, 0.201)}
 LENGTHS = 0.1  # an arm's answers may be that much longer or shorter than autoregressive ones
 
 
@@ -62,6 +65,20 @@ def timed_together(prepared: Prepared, methods: Sequence[str], rows: pd.DataFram
     if elsewhere:
         return _check(what, False, f"not so: {'; '.join(elsewhere)}")
     return _check(what, None if untold else True, f"{len(untold)} do not tell" if untold else "")
+
+
+def as_published(prepared: Prepared, models: Sequence[str]) -> list[Check]:
+    """Medusa's heads beside those of its authors, for targets whose accuracies they tell."""
+    found = []
+    for model in models:
+        ours = prepared.read(model, "medusa", CONFIG).get("top1")
+        theirs = PUBLISHED_HEADS.get(model)
+        if ours and theirs:
+            pairs = list(zip(ours, theirs, strict=False))
+            told = ", ".join(f"{own:.3f} ({other:.3f})" for own, other in pairs)
+            what = f"Medusa's heads on {model} are as accurate as its authors'"
+            found.append(_check(what, all(own >= other for own, other in pairs), f"ours {told}"))
+    return found
 
 
 def _timed_files(prepared: Prepared, model: str, methods: Sequence[str]) -> list[Path]:

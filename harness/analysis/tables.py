@@ -15,7 +15,12 @@ from harness.analysis.detectable import detectable
 from harness.analysis.divergences import divergences
 from harness.analysis.draft_sizes import curves, reach
 from harness.analysis.facts import frozen_prompts, page_one, read_provenances
-from harness.analysis.fairness import checklist, no_favoured_place, timed_together
+from harness.analysis.fairness import (
+    as_published,
+    checklist,
+    no_favoured_place,
+    timed_together,
+)
 from harness.analysis.phases import phases
 from harness.analysis.preparation import preparation
 from harness.analysis.ranking import Order, order, with_ranks
@@ -156,6 +161,7 @@ def _facts(
             *checklist(outline, run.rows, summary, tables["preparation"]),
             no_favoured_place(compared.again),
             timed_together(run.prepared, outline["methods"], run.rows),
+            *as_published(run.prepared, outline["models"]),
         ],
         "divergences": differing["cause"].value_counts().to_dict(),
     }

@@ -3,7 +3,7 @@
 import argparse
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from harness.measure.machine import fingerprint, machine
 from harness.measure.prepare import mixed_prompts
 from harness.measure.profile import PhaseClock, WatchedDecoder
 from harness.measure.timing import run_timed
-from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+from harness.models import ModelSpec, drawn_by, load_target, load_tokenizer, stop_ids
 
 COLUMNS = (
     "dataset",
@@ -61,7 +61,9 @@ def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> N
     """
     target = load_target(spec)
     decoders = build_decoders(target, arms, watched.folders)
-    sets = _requests(watched, stop_ids(target, load_tokenizer(spec)))
+    tokenizer = load_tokenizer(spec)
+    watched = replace(watched, sampling=drawn_by(watched.sampling, tokenizer))
+    sets = _requests(watched, stop_ids(target, tokenizer))
     here = fingerprint(machine(target.devices, target.product_kind))
     lines = []
     for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):

@@ -73,8 +73,8 @@ class Arena:
         end = max(end_of_rows, span)
         if end > self.capacity:
             raise HarnessError(
-                f"K/V arena: {end} slots needed, {self.capacity} reserved: max_rows of the drafter "
-                "is smaller than the rows it sends"
+                f"K/V arena: {end} slots needed, {self.capacity} reserved: a drafter sends more "
+                "rows than it said (max_rows)"
             )
         self.offset, self.span = offset, span
         if span:  # always in the same place, which graphs read

@@ -4,7 +4,8 @@ At temperature T > 0 a token is ``argmax(warped logits + Gumbel(seed, position))
 softmax(warped logits). All nodes that predict the same position share the noise, so speculative
 output is token-identical to plain sampling with the same seed, which is what the losslessness test
 for sampling rests on. Warped are logits by the temperature, then by top-p (Holtzman et al., arXiv
-1904.09751), in transformers' order.
+1904.09751), in transformers' order. A temperature may depend on the two tokens before (AdapT): it
+is a function of the text, the same for a draft as for the answer that it becomes.
 """
 
 import hashlib
@@ -25,15 +26,23 @@ class TokenChoice:
 
     def __init__(self, sampling: Sampling) -> None:
         self._temperature, self._top_p = sampling.temperature, sampling.top_p
+        self._sampling = sampling
+        self.by_text = sampling.block_temperature is not None
         self._seed = sampling.seed
         self._noise: dict[int, Tensor] = {}
         self._generator: torch.Generator | None = None
 
-    def __call__(self, logits: Tensor, positions: Sequence[int]) -> Tensor:
-        """[N] int64 tokens chosen from ``logits`` [N, V]; ``positions[n]`` is where it will be."""
-        return self.scores(logits, positions).argmax(-1)
+    def __call__(
+        self, logits: Tensor, positions: Sequence[int], ends: Sequence[tuple[int, int]] = ()
+    ) -> Tensor:
+        """[N] int64 tokens chosen from ``logits`` [N, V]; ``positions[n]`` is where it will be,
+        ``ends[n]`` the two tokens before, needed where the choice is ``by_text``.
+        """
+        return self.scores(logits, positions, ends).argmax(-1)
 
-    def scores(self, logits: Tensor, positions: Sequence[int]) -> Tensor:
+    def scores(
+        self, logits: Tensor, positions: Sequence[int], ends: Sequence[tuple[int, int]] = ()
+    ) -> Tensor:
         """[N, V] of which the largest is chosen: the logits, or warped and with noise, float32."""
         if self._temperature == 0:
             return logits
@@ -42,6 +51,10 @@ class TokenChoice:
         self._forget(distinct[0])
         rows = to_device([distinct.index(position) for position in positions], logits.device)
         own = noise.index_select(0, rows)
+        if self.by_text:
+            each = [[self._sampling.after(tokens)] for tokens in ends]
+            warped = logits.float() / torch.tensor(each, device=logits.device)
+            return own.add_(warped if self._top_p >= 1 else nucleus(warped, self._top_p))
         if self._top_p >= 1:
             return own.add_(logits.float(), alpha=1 / self._temperature)
         return own.add_(nucleus(logits.float() / self._temperature, self._top_p))

@@ -14,7 +14,7 @@ def to_device(values: Sequence[int], device: torch.device) -> Tensor:
     """[N] int64 of a few values, sent without waiting for what is queued; ``torch.tensor`` with a
     ``device`` waits.
     """
-    return torch.tensor(values).to(device, non_blocking=True)
+    return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
 
 
 def to_host(*tensors: Tensor) -> list[list[float]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from harness.engine.products import Product, joined
@@ -34,7 +34,7 @@ class FusedLayer:
         keys = config.num_key_value_heads
         self.heads = (config.num_attention_heads, keys, keys)
         self.before_attention, self.before_mlp = (
-            (norm.weight.detach(), norm.variance_epsilon)
+            None if isinstance(norm, nn.Identity) else (norm.weight.detach(), norm.variance_epsilon)
             for norm in (layer.input_layernorm, layer.post_attention_layernorm)
         )
         self.head_norm = _head_norm(attention, self.heads)
@@ -160,8 +160,10 @@ def _head_norm(attention: Any, heads: tuple[int, ...]) -> tuple[Tensor, float] |
     return torch.cat(parts), attention.q_norm.variance_epsilon
 
 
-def normed(hidden: Tensor, norm: tuple[Tensor, float]) -> Tensor:
-    """States [.., H] behind an RMS norm of such weights [H] and epsilon."""
+def normed(hidden: Tensor, norm: tuple[Tensor, float] | None) -> Tensor:
+    """States [.., H] behind an RMS norm of such weights [H] and epsilon, or as they are."""
+    if norm is None:
+        return hidden
     weight, epsilon = norm
     return rms_norm(hidden, weight.shape, weight, epsilon)
 

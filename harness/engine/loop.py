@@ -60,7 +60,7 @@ class EngineDecoder(Decoder):
         while not finished:
             block = self.block(tree, drafter.extra_rows(tree))
             hidden, states, logits = self.verify(block, len(tree.tokens))
-            chosen, last = self.choose(tree, logits, choice)
+            chosen, last = self.choose(context, tree, logits, choice)
             wanted = drafter.wanted(tree, Verified(hidden, logits, chosen, last))
             after, path, read = self.read(tree, chosen, last, wanted)
             reached = [tree.tokens[node] for node in path[1:]] + [after[path[-1]]]
@@ -94,10 +94,13 @@ class EngineDecoder(Decoder):
         hidden, states = self.target.forward(block, capture=self.drafter.needs.states)
         return hidden, states, self.target.logits(hidden[0, :nodes])
 
-    def choose(self, tree: Tree, logits: Tensor, choice: TokenChoice) -> tuple[Tensor, Tensor]:
+    def choose(
+        self, context: Context, tree: Tree, logits: Tensor, choice: TokenChoice
+    ) -> tuple[Tensor, Tensor]:
         """The target's token [N] after each node, and the last node accepted []; on the device."""
-        base = self.target.arena.length + 1
-        chosen = choice(logits, [base + depth for depth in tree.shape.depths])
+        base = len(context.tokens)
+        ends = tree.ends(context.tokens[-2:][0]) if choice.by_text else ()
+        chosen = choice(logits, [base + depth for depth in tree.shape.depths], ends)
         return chosen, self.accept(tree, logits, chosen)
 
     def read(

@@ -100,6 +100,11 @@ class Tree:
             found.append(self.shape.parents[found[-1]])
         return found[::-1]
 
+    def ends(self, before: int) -> list[tuple[int, int]]:
+        """The last two tokens [N] down to each node, where ``before`` is the root's predecessor."""
+        above = [self.tokens[parent] if parent >= 0 else before for parent in self.shape.parents]
+        return list(zip(above, self.tokens, strict=True))
+
     def on(self, device: torch.device) -> ShapeTensors:
         """Its shape on a device, sent once."""
         return _on_device(self.shape, device)

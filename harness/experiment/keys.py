@@ -62,6 +62,8 @@ class Sampling(Part):
     """above 0; logits are divided by it"""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """tokens are drawn from the smallest set of likeliest ones that holds this share"""
+    block_temperature: Annotated[float, Field(gt=0)] | None = None
+    """where a line of a block of code begins, behind a newline and an indent (AdapT)"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of all draws; every prompt has noise of its own, the same for all arms and sessions"""
 

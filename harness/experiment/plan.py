@@ -298,7 +298,7 @@ class Plan:
     @property
     def _sampled(self) -> Sampled | None:
         given = self.experiment.sampling
-        return cast(Sampled, given.model_dump()) if given else None
+        return cast(Sampled, given.model_dump(exclude_none=True)) if given else None
 
     @property
     def sampling_option(self) -> str:

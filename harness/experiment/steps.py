@@ -126,6 +126,7 @@ class Sampled(TypedDict):
     temperature: float
     top_p: float
     seed: int
+    block_temperature: NotRequired[float]
 
 
 class SessionStep(TypedDict):

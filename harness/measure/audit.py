@@ -43,7 +43,8 @@ def audit(
     choice = TokenChoice(sampling)
 
     def margin(logits: Tensor) -> float:
-        wanted, other = choice.scores(logits[None], [len(ids)])[0, list(tokens)].tolist()
+        ends = [(ids[-2:][0], ids[-1])]
+        wanted, other = choice.scores(logits[None], [len(ids)], ends)[0, list(tokens)].tolist()
         return float(wanted - other)
 
     gap: Gap = {"margin": margin(own)}
@@ -64,12 +65,15 @@ def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: in
         return None
     gaps: list[float] = []
     choice = TokenChoice(request.sampling)
+    before = [request.prompt_ids[-2:][0]]  # the tokens before each step's root
 
     def reading(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
         last = decoder.accept(tree, logits, chosen)
         path = tree.path(int(last))
         at = [decoder.target.arena.length + 1 + depth for depth in range(len(path))]
-        best = choice.scores(logits[path].float(), at).topk(2).values
+        ends = tree.ends(before[-1])
+        before.append(tree.tokens[path[-1]])
+        best = choice.scores(logits[path].float(), at, [ends[node] for node in path]).topk(2).values
         gaps.extend((best[:, 0] - best[:, 1]).tolist())
         return last
 

@@ -21,7 +21,7 @@ from harness.files import read_json, sha256_file, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine
 from harness.measure.step_cost import read_forward_cost
 from harness.method import Job, parse_settings
-from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+from harness.models import ModelSpec, drawn_by, load_target, load_tokenizer, stop_ids
 
 SPENT = "spent.json"
 TRAINING_SHARE = 0.75
@@ -130,7 +130,8 @@ def tune_requests(
     sampling: Sampling = GREEDY,
 ) -> list[Request]:
     """Requests of frozen prompts, the data sets in turn."""
-    stops = stop_ids(target, load_tokenizer(spec))
+    tokenizer = load_tokenizer(spec)
+    stops, sampling = stop_ids(target, tokenizer), drawn_by(sampling, tokenizer)
     return [
         Request(p.input_ids, caps[p.dataset], stops, sampling.of(p.sha256))
         for p in mixed_prompts(prompts)

@@ -102,9 +102,11 @@ class WatchedDecoder(EngineDecoder):
         with self._clock.phase("forward"):
             return super().verify(block, nodes)
 
-    def choose(self, tree: Tree, logits: Tensor, choice: TokenChoice) -> tuple[Tensor, Tensor]:
+    def choose(
+        self, context: Context, tree: Tree, logits: Tensor, choice: TokenChoice
+    ) -> tuple[Tensor, Tensor]:
         with self._clock.phase("choose"):
-            return super().choose(tree, logits, choice)
+            return super().choose(context, tree, logits, choice)
 
     def read(
         self, tree: Tree, chosen: Tensor, last: Tensor, wanted: Tensor | None

@@ -18,7 +18,7 @@ from harness.measure.arms import build_decoders, most_rows
 from harness.measure.audit import audit, finite
 from harness.measure.machine import commit, fingerprint, machine, packages, source_hash
 from harness.measure.session import Plan, run_session
-from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
+from harness.models import ModelSpec, drawn_by, load_target, load_tokenizer, stop_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def measure_session(
         audit=partial(audit, target),
         finite=partial(finite, target),
         parameters=target.model.num_parameters(),
-        sampling=Sampling(**options.get("sampling", {})),
+        sampling=drawn_by(Sampling(**options.get("sampling", {})), tokenizer),
     )
     header: Header = {
         "options": sha256_json([options, {name: arm.given() for name, arm in arms.items()}]),
@@ -106,9 +106,16 @@ def _write_provenance(
         "uses": {name: arm.folder for name, arm in arms.items()},
         "trained": {name: arm.prepared.trained for name, arm in arms.items()},
         "tuned": {name: arm.prepared.tuned for name, arm in arms.items()},
-        "sampling": asdict(plan.sampling),
+        "sampling": _told(plan.sampling),
     }
     write_json(out.with_suffix(".provenance.json"), provenance)
+
+
+def _told(sampling: Sampling) -> dict[str, float]:
+    """Without the ids of newlines and indents, which follow from the tokenizer."""
+    given = {"temperature": sampling.temperature, "seed": sampling.seed, "top_p": sampling.top_p}
+    block = sampling.block_temperature
+    return given if block is None else {**given, "block_temperature": block}
 
 
 def _held(record: Record) -> int:

@@ -24,6 +24,19 @@ class Steps:
     context: np.ndarray
 
 
+def rows_by_layer(steps: Steps, entries: Sequence[int], layers: int) -> list[np.ndarray]:
+    """Rows [N] of N steps in each layer, where a node's pseudo rows enter at ``entries``, one a
+    row, ascending; without any all rows run through all layers.
+    """
+    if not entries:
+        return [steps.rows] * layers
+    per_node = steps.rows // steps.nodes - 1
+    return [
+        steps.nodes * (1 + np.minimum(per_node, sum(entry <= layer for entry in entries)))
+        for layer in range(layers)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class ForwardCost:
     """``grid`` [R, C] milliseconds of a forward of ``rows`` [R] behind ``contexts`` [C] tokens."""
@@ -55,14 +68,7 @@ class ForwardCost:
         """
         if not entries:
             return self(steps.rows, steps.context)
-        per_node = steps.rows // steps.nodes - 1
-        return self.by_layer(
-            [
-                steps.nodes * (1 + np.minimum(per_node, sum(entry <= layer for entry in entries)))
-                for layer in range(self.layers)
-            ],
-            steps.context,
-        )
+        return self.by_layer(rows_by_layer(steps, entries, self.layers), steps.context)
 
     def by_layer(self, rows: Sequence[np.ndarray], context: np.ndarray) -> np.ndarray:
         """[N] milliseconds of forwards with ``rows[l]`` [N] rows in layer l: a mean over layers."""

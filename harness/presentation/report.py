@@ -167,7 +167,9 @@ def _drawn(experiment: Outline) -> str:
     if given is None:
         return "greedy"
     nucleus = "" if given["top_p"] == 1 else f", top-p {given['top_p']:g}"
-    drawn = f"drawn at temperature {given['temperature']:g}{nucleus}"
+    block = given.get("block_temperature")
+    adapted = "" if block is None else f" ({block:g} where a line of a block of code begins, AdapT)"
+    drawn = f"drawn at temperature {given['temperature']:g}{adapted}{nucleus}"
     return f"{drawn}, with the same noise for all arms, so that lossless ones give the same tokens"
 
 

@@ -12,7 +12,11 @@ _FIXED = {
     "medusa_llm": "the package's tree, all combinations",
 }
 _PASSES = {"combined": "one pass", "two_pass": "two passes"}
-_POLICIES = {"static": "static tree", "best_first": "best-first tree"}
+_POLICIES = {
+    "static": "static tree",
+    "best_first": "best-first tree",
+    "dynamic": "tree by confidence",
+}
 
 
 def used(prepared: Prepared, model: str, arm: str) -> str:

@@ -17,18 +17,19 @@ from torch import Tensor
 from harness.engine import (
     Between,
     Block,
+    BlockLayout,
     Context,
     Drafter,
     ExtraRows,
     Needs,
     Outcome,
+    Product,
     RowGroup,
     Target,
     Tree,
     Verified,
 )
-from harness.engine.masks import BlockLayout, remember
-from harness.engine.products import Product
+from harness.engine.masks import remember
 from harness.errors import HarnessError
 from methods.firp.adapters import Weights, adapted
 from methods.firp.projections import Projections
@@ -96,41 +97,38 @@ def _adapters(projections: Projections, target: Target) -> Weights | None:
     return scale, shift, down, up
 
 
-class FirpDrafter(Drafter):
-    """Drafts with trained projections; ``policy`` turns [K, V] pseudo logits into a tree."""
+class PseudoRows(Drafter):
+    """The pseudo rows of trained projections; what is drafted from them is a subclass's to say.
+
+    ``reach``: the deepest draft, and the most nodes, of the trees that are drafted.
+    """
 
     def __init__(
-        self, target: Target, projections: Projections, policy: TreePolicy, passes: str
+        self, target: Target, projections: Projections, reach: tuple[int, int], passes: str
     ) -> None:
         if passes not in PASSES:
             raise HarnessError(f"firp passes: '{passes}', expected {' or '.join(PASSES)}")
         layout = projections.layout
         layout.check_depth(len(target.layers))
-        self._target, self._policy = target, policy
-        self._layout = layout
+        self._target, self._layout = target, layout
+        depth, nodes = reach
         # A step deeper than the tree can reach would be computed and never looked at.
-        self.steps = min(layout.steps, policy.max_depth)
+        self.steps = min(layout.steps, depth)
         self._entry = layout.entry_layers[: self.steps]
         self._runs = _runs(projections, self.steps, target)
         self._adapters = _adapters(projections, target)
         self._behind = projections.between(len(target.layers))
         self._extra: dict[tuple[int, ...], ExtraRows] = {}
         self._combined = passes == "combined"
-        nodes = policy.max_nodes
         rows = nodes * (1 + self.steps) if self._combined else max(nodes, self.steps)
         states = frozenset() if self._combined else frozenset(self._entry)
         self.needs = Needs(max_rows=rows, states=states)
         self._second = None if self._combined else self._second_layout()
-        self.pseudo_logits = torch.empty(0)
-        self._table: list[list[float]] = []
 
     def extra_bytes(self) -> int:
         """The projections as decoding uses them, and the adapters."""
         held = sum(weight.nbytes for weight in self._adapters or ())
         return held + sum(run.product.bytes for run in self._runs)
-
-    def draft(self, context: Context) -> Tree:
-        return self._policy.build(context.root, self._table)
 
     def extra_rows(self, tree: Tree) -> ExtraRows | None:
         """K pseudo rows for each of the N nodes, k-major: row k * N + n is pseudo k of node n."""
@@ -171,22 +169,10 @@ class FirpDrafter(Drafter):
 
         return {layer: partial(adapt, place=place) for place, layer in enumerate(self._behind)}
 
-    def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
-        """What the K pseudo rows of the last accepted node say: the only ones that are needed."""
-        if not self._combined:
-            return None
+    def accepted_rows(self, tree: Tree, verified: Verified) -> Tensor:
+        """[K, H] final pseudo states of the last accepted node, of a combined pass."""
         nodes = verified.hidden[0].unflatten(0, (-1, len(tree.shape)))
-        rows = nodes.index_select(1, verified.last[None])
-        self.pseudo_logits = self._target.logits(rows[1:, 0])
-        return self._policy.wanted(self.pseudo_logits)
-
-    def observe(self, context: Context, outcome: Outcome) -> None:
-        """Two-pass: a forward of its own, and a read, behind the compacted path."""
-        if self._combined:
-            self._table = by_depth(outcome.read, self.steps)
-            return
-        self.pseudo_logits = self._target.logits(self._second_pass(outcome, outcome.path[-1])[0])
-        self._table = self._policy.wanted(self.pseudo_logits).tolist()
+        return nodes.index_select(1, verified.last[None])[1:, 0]
 
     def _project(self, hidden: Tensor | None, run: _Run, rows: int) -> Tensor:
         assert hidden is not None
@@ -217,3 +203,33 @@ class FirpDrafter(Drafter):
         )
         block = Block(groups, self._second, between=self._adapted(0, 1))
         return self._target.forward(block)[0]
+
+
+class FirpDrafter(PseudoRows):
+    """Drafts with trained projections; ``policy`` turns [K, V] pseudo logits into a tree."""
+
+    def __init__(
+        self, target: Target, projections: Projections, policy: TreePolicy, passes: str
+    ) -> None:
+        super().__init__(target, projections, (policy.max_depth, policy.max_nodes), passes)
+        self._policy = policy
+        self.pseudo_logits = torch.empty(0)
+        self._table: list[list[float]] = []
+
+    def draft(self, context: Context) -> Tree:
+        return self._policy.build(context.root, self._table)
+
+    def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
+        """What the K pseudo rows of the last accepted node say: the only ones that are needed."""
+        if not self._combined:
+            return None
+        self.pseudo_logits = self._target.logits(self.accepted_rows(tree, verified))
+        return self._policy.wanted(self.pseudo_logits)
+
+    def observe(self, context: Context, outcome: Outcome) -> None:
+        """Two-pass: a forward of its own, and a read, behind the compacted path."""
+        if self._combined:
+            self._table = by_depth(outcome.read, self.steps)
+            return
+        self.pseudo_logits = self._target.logits(self._second_pass(outcome, outcome.path[-1])[0])
+        self._table = self._policy.wanted(self.pseudo_logits).tolist()

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
-from harness.files import checked, read_json, replacing, sha256_file, write_json
+from harness.files import checked
 from methods.firp.adapters import Adapters
-from methods.shared.weights import load_strictly, read_tensors
+from methods.firp.bottlenecks import Parents
+from methods.shared.choices import CONFIG
+from methods.shared.weights import load_strictly, read_parts, write_parts
 
-WEIGHTS, CONFIG = "projections.safetensors", "config.json"
+WEIGHTS = "projections.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Layout:
     ``entry_layers[k-1]`` is the 0-based layer t_k that pseudo state k enters; ``feed`` says what
     W_k multiplies for k >= 2: the ``real`` state entering t_k, or the ``previous`` pseudo state
     as it enters t_k; ``steps_see_earlier`` lets pseudo k attend to pseudo j < k of its token;
-    ``adapters`` is the rank of bottlenecks between the layers above the first entry, 0 for none.
+    ``adapters`` is the rank of bottlenecks between the layers above the first entry, ``parents``
+    of those that have a draft depend on the token before it, 0 for none.
     """
 
     entry_layers: tuple[int, ...] = (3, 3, 3, 3)
@@ -35,6 +37,7 @@ class Layout:
     bias: bool = False
     steps_see_earlier: bool = True
     adapters: int = 0
+    parents: int = 0
 
     def __post_init__(self) -> None:
         entry = self.entry_layers
@@ -42,8 +45,9 @@ class Layout:
             raise HarnessError(
                 f"firp entry_layers: {list(entry)}, expected one ascending layer >= 1 per step"
             )
-        if self.adapters < 0:
-            raise HarnessError(f"firp adapters: {self.adapters}, expected a rank, or 0 for none")
+        for name, rank in (("adapters", self.adapters), ("parents", self.parents)):
+            if rank < 0:
+                raise HarnessError(f"firp {name}: {rank}, expected a rank, or 0 for none")
         if self.feed not in ("real", "previous"):
             raise HarnessError(f"firp feed: '{self.feed}', expected real or previous")
 
@@ -63,7 +67,7 @@ class Layout:
 
 class Projections(nn.Module):
     """W_1 .. W_K, each [H, H], initialised to the identity, kept in float32; and the adapters of a
-    target of ``depth`` layers where the layout has any.
+    target of ``depth`` layers, and what parents add, where the layout has such.
     """
 
     def __init__(self, layout: Layout, hidden_size: int, depth: int = 0) -> None:
@@ -73,6 +77,8 @@ class Projections(nn.Module):
         self.adapters = (
             Adapters(between, layout.steps, hidden_size, layout.adapters) if between > 0 else None
         )
+        steps = layout.steps
+        self.parents = Parents(steps, hidden_size, layout.parents) if layout.parents else None
         self.maps = nn.ModuleList(
             nn.Linear(hidden_size, hidden_size, bias=layout.bias) for _ in layout.entry_layers
         )
@@ -107,20 +113,10 @@ class Projections(nn.Module):
 
 def save(projections: Projections, folder: Path, provenance: dict[str, Any]) -> None:
     """Write weights (float32 safetensors) and ``config.json`` with layout, sizes and provenance."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in projections.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary)
-    layout = asdict(projections.layout)
-    size = next(projections.parameters()).shape[-1]
-    config = {
-        "method": "firp",
-        "hidden_size": size,
-        "layout": layout,
-        "sha256": sha256_file(folder / WEIGHTS),
-        **provenance,
-    }
-    write_json(folder / CONFIG, config)
+    first: Any = projections.maps[0]
+    size = first.weight.shape[-1]
+    facts = {"method": "firp", "hidden_size": size, "layout": asdict(projections.layout)}
+    write_parts(projections, folder / WEIGHTS, {**facts, **provenance})
 
 
 def load(folder: Path, hidden_size: int, target_hash: str | None = None) -> Projections:
@@ -128,12 +124,9 @@ def load(folder: Path, hidden_size: int, target_hash: str | None = None) -> Proj
 
     ``target_hash`` is the SHA-256 that identifies the target's weights; None skips that check.
     """
-    config = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
-    _expect(folder, "hidden_size", config.get("hidden_size"), hidden_size)
-    if target_hash is not None:
-        _expect(folder, "target_hash", config.get("target_hash"), target_hash)
-    _expect(folder, "sha256", sha256_file(folder / WEIGHTS), config.get("sha256"))
-    tensors = read_tensors(folder / WEIGHTS)
+    wanted = {"hidden_size": hidden_size}
+    of_target = {} if target_hash is None else {"target_hash": target_hash}
+    config, tensors = read_parts(folder / WEIGHTS, "FIRP", {**wanted, **of_target})
     layout = checked(Layout, config.get("layout"), f"{folder / CONFIG}: layout", strict=False)
     projections = Projections(layout, hidden_size, _depth(layout, tensors))
     load_strictly(projections, tensors, folder / WEIGHTS)
@@ -145,8 +138,3 @@ def _depth(layout: Layout, tensors: dict[str, Tensor]) -> int:
     if "adapters.up" not in tensors:
         return 0
     return layout.entry_layers[0] + 1 + len(tensors["adapters.up"])
-
-
-def _expect(folder: Path, key: str, found: Any, expected: Any) -> None:
-    if found != expected:
-        raise HarnessError(f"{folder}: FIRP {key} is {found}, expected {expected}")

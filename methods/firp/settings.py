@@ -9,6 +9,7 @@ rate of 8e-3 ends lowest there.
 
 from dataclasses import dataclass
 
+from harness.errors import HarnessError
 from methods.firp.drafter import PASSES
 from methods.firp.projections import Layout
 from methods.shared.choices import POLICIES, check_options, check_tree_settings
@@ -26,6 +27,7 @@ class FirpSettings(TrainingSettings):
     bias: bool = False
     steps_see_earlier: bool = True
     adapters: int = 0
+    parents: int = 0
     drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
     policies: tuple[str, ...] = POLICIES
     passes: tuple[str, ...] = PASSES
@@ -34,11 +36,20 @@ class FirpSettings(TrainingSettings):
     def __post_init__(self) -> None:
         check_tree_settings("firp", self.drafts, self.policies)
         check_options("firp", "passes", self.passes, PASSES)
+        if self.parents and "combined" not in self.passes:
+            raise HarnessError(
+                f"methods.firp: parents are for the combined pass, passes are {list(self.passes)}"
+            )
         _ = self.layout
 
     @property
     def layout(self) -> Layout:
         """The part of the settings that the weights depend on."""
         return Layout(
-            self.entry_layers, self.feed, self.bias, self.steps_see_earlier, self.adapters
+            self.entry_layers,
+            self.feed,
+            self.bias,
+            self.steps_see_earlier,
+            self.adapters,
+            self.parents,
         )

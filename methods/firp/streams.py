@@ -78,8 +78,18 @@ class Streams:
             hidden = self.target.stack.layer(index, hidden, mask, turned, cache)
             left[index] = hidden
         assert hidden is not None
-        logits = self.target.logits(hidden)
-        return logits.unflatten(1, (layout.steps, rows)), left
+        states = self.target.normed(hidden).unflatten(1, (layout.steps, rows))
+        if self.projections.parents is not None:
+            states = self.projections.parents(states, self._parents(batch)).to(states.dtype)
+        return self.target.head(states), left
+
+    def _parents(self, batch: Sequences) -> Tensor:
+        """[B, K, R, H] embeddings of the tokens before those that steps predict."""
+        steps = _steps(self.projections.layout.steps, batch)
+        at = (batch.selected[:, None] + steps).clamp_max(batch.ids.shape[1] - 1)
+        ids = batch.ids.gather(1, at.flatten(1))
+        with torch.no_grad():
+            return self.target.embed_batch(ids).unflatten(1, at.shape[1:])
 
     def _mask(self, batch: Sequences, index: int, steps: int, dtype: torch.dtype) -> Tensor:
         """[B, 1, s*R, S + s*R]: the real tokens up to each position, then its own earlier steps."""

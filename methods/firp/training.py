@@ -9,21 +9,20 @@ from harness.method import Job
 from methods.firp.projections import Projections, save
 from methods.firp.settings import FirpSettings
 from methods.firp.streams import Streams
-from methods.shared import training
 from methods.shared.real import room
-from methods.shared.tries import trained
+from methods.shared.tries import Learner, finish, trained
 
 
 def train(job: Job) -> None:
     """Train, resuming from a checkpoint of the same job; write weights and curves."""
     maps, provenance = trained(job, _learner)
     save(maps, job.folder, provenance)
-    training.finish(job)
+    finish(job)
 
 
-def _learner(job: Job) -> training.Learner[Projections]:
+def _learner(job: Job) -> Learner[Projections]:
     settings: FirpSettings = job.settings
     target = job.target
     maps = Projections(settings.layout, target.hidden_size, len(target.layers)).to(target.device)
     streams = Streams(target, maps, room(target.device))
-    return training.Learner("firp", maps, streams.predict, settings.layout.steps)
+    return Learner("firp", maps, streams.predict, settings.layout.steps)

@@ -8,12 +8,14 @@ from harness.engine import EngineDecoder, Target
 from harness.files import write_json
 from harness.method import Job
 from methods.firp.drafter import FirpDrafter
-from methods.firp.projections import CONFIG, Projections, load
+from methods.firp.parents import ParentsDrafter
+from methods.firp.projections import Projections, load
 from methods.firp.settings import FirpSettings
 from methods.firp.streams import Streams
 from methods.shared.accuracy import measure
 from methods.shared.choices import (
     ACCURACY,
+    CONFIG,
     SETTING,
     Traced,
     TreeChoice,
@@ -22,6 +24,7 @@ from methods.shared.choices import (
     tree_choices,
     write_accuracies,
 )
+from methods.shared.conditioned_tuning import draft_tree
 from methods.shared.trials import Trial, choose, foretell_tree
 
 # No setting is published. The plainest: as many drafts as steps, a fixed tree, one pass.
@@ -30,6 +33,9 @@ PLAIN = {"policy": "static", "passes": "combined"}
 
 def decoder(target: Target, maps: Projections, tree: TreeChoice, passes: str) -> EngineDecoder:
     """FIRP with given weights, tree and pass."""
+    if maps.parents is not None:
+        conditioned = draft_tree(tree, target.device)
+        return EngineDecoder(target, ParentsDrafter(target, maps, conditioned))
     return EngineDecoder(target, FirpDrafter(target, maps, tree.build(), passes))
 
 
@@ -40,10 +46,12 @@ def load_decoder(target: Target, maps: Projections, folder: Path) -> EngineDecod
 
 
 def plain(settings: FirpSettings, folder: Path | None) -> dict[str, Any]:
-    """A best-first tree of as many drafts as the weights in ``folder`` have steps, in one pass."""
+    """As many drafts as the weights in ``folder`` have steps, the likeliest, in one pass."""
     assert folder is not None
-    steps = len(read_values(folder, ("layout",), CONFIG)["layout"]["entry_layers"])
-    return TreeChoice("best_first", steps, steps).as_setting() | {"passes": "combined"}
+    layout = read_values(folder, ("layout",), CONFIG)["layout"]
+    steps = len(layout["entry_layers"])
+    policy: Any = "dynamic" if layout.get("parents") else "best_first"
+    return TreeChoice(policy, steps, steps).as_setting() | {"passes": "combined"}
 
 
 def tune(job: Job) -> None:
@@ -52,10 +60,12 @@ def tune(job: Job) -> None:
     maps, traced = _traced(job, max(settings.drafts))
     steps = maps.layout.steps
     write_accuracies(job.folder / ACCURACY, traced.ranks, steps)
-    trees = tree_choices(traced.ranks, settings.policies, settings.drafts, steps)
-    trials = [
-        _trial(job, maps, traced, tree, passes) for tree in trees for passes in settings.passes
-    ]
+    policies = settings.policies
+    if maps.parents is not None:
+        # What follows a node depends on its token: a tree of the best is found by following them.
+        policies = tuple("dynamic" if one == "best_first" else one for one in policies)
+    trees = tree_choices(traced.ranks, policies, settings.drafts, steps)
+    trials = _trials(job, maps, traced, trees)
     for trial in trials:
         trial.default = trial.setting == {**trial.setting, **PLAIN, "drafts": steps}
     best = choose(job, "firp", trials, settings.tuning_rounds).setting
@@ -66,9 +76,17 @@ def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
     """Calibrated static trees of the given sizes, in every pass of the settings."""
     maps, traced = _traced(job, 0)
     trees = tree_choices(traced.ranks, ("static",), sizes, maps.layout.steps)
-    return [
-        _trial(job, maps, traced, tree, passes) for tree in trees for passes in job.settings.passes
-    ]
+    return _trials(job, maps, traced, trees)
+
+
+def _trials(
+    job: Job, maps: Projections, traced: Traced, trees: Sequence[TreeChoice]
+) -> list[Trial]:
+    """Every tree in every pass of the settings; in the combined one alone where drafts follow
+    their parents.
+    """
+    ways = job.settings.passes if maps.parents is None else ("combined",)
+    return [_trial(job, maps, traced, tree, passes) for tree in trees for passes in ways]
 
 
 def _traced(job: Job, drafts: int) -> tuple[Projections, Traced]:
@@ -86,5 +104,6 @@ def _trial(job: Job, maps: Projections, traced: Traced, tree: TreeChoice, passes
     setting = tree.as_setting() | {"passes": passes}
     way = decoder(job.target, maps, tree, passes)
     trial = Trial(setting, way, traced.acceptance_length(tree))
-    foretell_tree(job, trial, passes, maps.layout.entry_layers)
+    if maps.parents is None:  # with them drafting is much of a step: it is timed, not foretold
+        foretell_tree(job, trial, passes, maps.layout.entry_layers)
     return trial

@@ -6,8 +6,7 @@ the wider forward; where a lossless method's text differs, it shows whether widt
 
 from pathlib import Path
 
-from harness.decoder import Decoder
-from harness.engine import EngineDecoder, Target, root_only
+from harness.engine import Decoder, EngineDecoder, Target, root_only
 from harness.errors import HarnessError
 from harness.method import Method, NoSettings
 from methods.firp.projections import load

@@ -78,7 +78,12 @@ class _Drawn(LogitsProcessor):
         self._choice = choice
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return self._choice.scores(scores, [input_ids.shape[1]] * len(scores))
+        ends = (
+            [(row[0], row[-1]) for row in input_ids[:, -2:].tolist()]
+            if self._choice.by_text
+            else ()
+        )
+        return self._choice.scores(scores, [input_ids.shape[1]] * len(scores), ends)
 
 
 def _drawn(request: Request) -> LogitsProcessorList:

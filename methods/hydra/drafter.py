@@ -1,76 +1,49 @@
-"""Hydra in the engine: a fixed tree whose every node is drafted for its own parents.
+"""Hydra in the engine: a head reads the newest state and the embeddings of a node's path.
 
-Level by level: a head reads the newest state and the embeddings of each path so far, and gives that
-path's children. All of it is queued on the device before the step is read.
+With a prefix layer, Hydra++'s, the state is what that layer makes of the final states so far.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import silu
 
-from harness.engine import Context, Drafter, Needs, Outcome, Target, Tree, Verified
-from harness.engine.host import to_device
-from harness.engine.products import Product
+from harness.engine import Context, Needs, Outcome, Target, Tree, Verified
 from harness.errors import HarnessError
-from methods.hydra.heads import Heads
-from methods.shared.trees import RankPath, StaticTree, top_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """The nodes of one depth: the best ``width`` tokens of each of the ``inner`` nodes above that
-    have children; ``parents`` [M] which of these a node's is, ``ranks`` [M] which of its tokens.
-    ``inner`` indexes the nodes of the depth above.
-    """
-
-    inner: Tensor
-    parents: Tensor
-    ranks: Tensor
-    width: int
-
-
-def levels(paths: Sequence[RankPath], device: torch.device) -> list[_Level]:
-    """Of a tree of rank paths, sorted as :class:`StaticTree` numbers its nodes."""
-    found: list[_Level] = []
-    above: list[RankPath] = [()]
-    for _, members in groupby(sorted(paths, key=lambda path: (len(path), path)), key=len):
-        here = list(members)
-        inner = sorted({above.index(path[:-1]) for path in here})
-        parents = [inner.index(above.index(path[:-1])) for path in here]
-        ranks = [path[-1] for path in here]
-        sent = [to_device(values, device) for values in (inner, parents, ranks)]
-        found.append(_Level(sent[0], sent[1], sent[2], 1 + max(ranks)))
-        above = here
-    return found
+from methods.hydra.heads import Heads, Prefix
+from methods.shared.conditioned import Ahead, ConditionedDrafter, DraftTree
+from methods.shared.own_layer import LayerDecoder, accepted, packed
 
 
 class HeadProducts:
     """Heads as decoding uses them: on packed weights, in the target's dtype."""
 
-    def __init__(self, heads: Heads, target: Target, count: int) -> None:
-        def product(layer: nn.Linear) -> Product:
-            weight = layer.weight.detach().to(target.device, target.dtype)
-            bias = None if layer.bias is None else layer.bias.detach().to(weight)
-            return Product(weight, bias)
-
-        blocks: list[Any] = list(heads.blocks)[:count]
-        vocab: list[Any] = list(heads.vocab)[:count]
+    def __init__(self, heads: Heads, target: Target) -> None:
+        blocks: list[Any] = list(heads.blocks)
+        vocab: list[Any] = list(heads.vocab)
+        self.count = heads.count
+        self.prefix = None if heads.prefix is None else PrefixDecoder(target, heads.prefix)
         self._blocks = [
             [
-                (product(block.linear), None if block.skip is None else product(block.skip))
+                (
+                    packed(block.linear, target),
+                    None if block.skip is None else packed(block.skip, target),
+                )
                 for block in sequence
             ]
             for sequence in blocks
         ]
-        own = [product(projection) for projection in vocab]
-        self._vocab = own or [target.head] * count
+        own = [packed(projection, target) for projection in vocab]
+        self._vocab = own or [target.head] * heads.count
         inside = [one for sequence in self._blocks for pair in sequence for one in pair if one]
-        self.bytes = sum(one.bytes for one in (*own, *inside))
+        self._bytes = sum(one.bytes for one in (*own, *inside))
+
+    @property
+    def bytes(self) -> int:
+        """Of weights, packed copies, and the prefix layer with its keys and values."""
+        return self._bytes + (0 if self.prefix is None else self.prefix.layer.bytes)
 
     def __call__(self, step: int, given: Tensor) -> Tensor:
         """[M, V] logits of head ``step`` (1-based) for [M, (1 + step) * H]."""
@@ -81,48 +54,75 @@ class HeadProducts:
         return logits
 
 
-class HydraDrafter(Drafter):
-    """Drafts the tree of rank ``paths``."""
+class PrefixDecoder:
+    """The prefix layer, and the norm behind it."""
 
-    def __init__(self, target: Target, heads: Heads, paths: Sequence[RankPath]) -> None:
-        depth = max((len(path) for path in paths), default=0)
-        if depth > heads.count:
-            raise HarnessError(
-                f"hydra: a tree of depth {depth}, expected at most {heads.count}, the number of "
-                "heads"
-            )
+    def __init__(self, target: Target, prefix: Prefix) -> None:
+        self.layer = LayerDecoder(target, prefix.layer)
+        self._norm = prefix.norm
         self._target = target
-        self._heads = HeadProducts(heads, target, depth)
-        self._shape = StaticTree(paths).shape
-        self._levels = levels(paths, target.device)
-        self.head_logits: list[Tensor] = []
-        self._tokens: list[int] = []
-        self.needs = Needs(max_rows=len(self._shape))
+
+    def __call__(self, states: Tensor, last: Tensor) -> Tensor:
+        """[1, H] of the row ``last`` [1] of an accepted path's normed states [W, H]."""
+        made = self.layer.path(states).index_select(0, last)
+        normed: Tensor = self._norm(made.float())
+        return normed.to(self._target.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths(Ahead):
+    """Rows are [T, (1 + depth) * H]: the state, then the embeddings of the root and of a path."""
+
+    target: Target
+    heads: HeadProducts
+    first: Tensor
+
+    def logits(self, rows: Tensor, depth: int) -> Tensor:
+        return self.heads(depth, rows)
+
+    def follow(self, rows: Tensor, tokens: Tensor, drafted: Tensor, depth: int) -> Tensor:
+        return torch.cat([rows, self.target.embed_batch(tokens[None])[0]], dim=-1)
+
+
+class HydraDrafter(ConditionedDrafter):
+    """Drafts ``tree`` with the heads of a target."""
+
+    def __init__(self, target: Target, heads: HeadProducts, tree: DraftTree) -> None:
+        if tree.max_depth > heads.count:
+            raise HarnessError(
+                f"hydra: a tree of depth {tree.max_depth}, expected at most {heads.count}, the "
+                "number of heads"
+            )
+        super().__init__(tree)
+        self._target, self._heads = target, heads
+        self._last_layer = len(target.layers)
+        states = frozenset[int]() if heads.prefix is None else frozenset({self._last_layer})
+        self.needs = Needs(tree.max_nodes, states, prompt_states=heads.prefix is not None)
 
     def extra_bytes(self) -> int:
-        """The heads in use."""
+        """The heads, and the prefix layer with its keys and values."""
         return self._heads.bytes
 
-    def draft(self, context: Context) -> Tree:
-        return Tree(self._shape, [context.root, *self._tokens])
+    def begin(self, context: Context) -> None:
+        """Run the prompt's states through the prefix layer."""
+        if self._heads.prefix is not None:
+            layer = self._heads.prefix.layer
+            layer.begin(len(context.tokens) + context.cap + self._tree.max_depth + 1)
+            layer.prompt(self._target.normed(context.prompt_states[self._last_layer][0]))
 
-    def wanted(self, tree: Tree, verified: Verified) -> Tensor:
-        """[N - 1] the drafted tokens, level by level."""
-        target, last = self._target, verified.last[None]
-        state = target.normed(verified.hidden[0].index_select(0, last))
-        tokens = verified.chosen.index_select(0, last)  # the next root
-        path = torch.cat([state, target.embed_batch(tokens[None])[0]], dim=-1)
-        self.head_logits, drafted = [], []
-        for step, level in enumerate(self._levels, start=1):
-            path = path.index_select(0, level.inner)
-            logits = self._heads(step, path)
-            self.head_logits.append(logits)
-            tokens = top_tokens(logits, level.width)[level.parents, level.ranks]
-            drafted.append(tokens)
-            if step < len(self._levels):
-                grown = path.index_select(0, level.parents)
-                path = torch.cat([grown, target.embed_batch(tokens[None])[0]], dim=-1)
-        return torch.cat(drafted)
+    def ahead(self, tree: Tree, verified: Verified) -> Paths:
+        """The newest state, and the embedding of the next root."""
+        target, last, prefix = self._target, verified.last[None], self._heads.prefix
+        if prefix is None:
+            state = target.normed(verified.hidden[0].index_select(0, last))
+        else:
+            nodes, depth = accepted(tree, verified)
+            state = prefix(target.normed(verified.hidden[0].index_select(0, nodes)), depth)
+        root = target.embed_batch(verified.chosen.index_select(0, last)[None])[0]
+        return Paths(target, self._heads, torch.cat([state, root], dim=-1))
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        self._tokens = [int(token) for token in outcome.read]
+        """The accepted path's states are those of the text."""
+        super().observe(context, outcome)
+        if self._heads.prefix is not None:
+            self._heads.prefix.layer.commit(len(outcome.path))

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from harness.errors import HarnessError
-from methods.medusa.settings import HEADS, LOSSES
 from methods.medusa.templates import TEMPLATES
-from methods.shared.choices import check_options, check_tree_settings
+from methods.shared.choices import CONDITIONED, HEADS, LOSSES, check_options, check_tree_settings
 from methods.shared.schedule import TrainingSettings
 
 
@@ -13,28 +12,31 @@ from methods.shared.schedule import TrainingSettings
 class HydraSettings(TrainingSettings):
     """Heads, training and tuning of Hydra.
 
-    ``layers``: blocks of a head, its first included; 4 in Hydra++. ``loss``: ``kl`` to the target's
-    distributions, the paper's teacher loss, or ``cross_entropy`` to the answers' tokens. ``head``:
-    vocabulary matrices of their ``own``, as the authors' have, or the target's, ``shared``.
-    ``templates``: published trees tried beside calibrated ones, the authors' first; all are static,
-    since a head has to know the parent that it drafts for.
+    ``layers``: blocks of a head, its first included; 4 in Hydra++. ``prefix``: Hydra++'s decoder
+    layer over the states of the text. ``loss``: ``kl`` to the target's distributions, the paper's
+    teacher loss, or ``cross_entropy`` to the answers' tokens. ``head``: vocabulary matrices of
+    their ``own``, as the authors' have, or the target's, ``shared``. ``policies``: fixed trees, as
+    the authors', or ``dynamic`` ones in EAGLE-2's way. ``template``: a published tree that is tried
+    beside the others, the authors' by default; none where it is empty.
     """
 
     learning_rate: float = 5e-4
     heads: int = 4
     layers: int = 1
+    prefix: bool = False
     loss: str = "kl"
     head: str = "own"
     drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
-    templates: tuple[str, ...] = ("generic_63",)
+    policies: tuple[str, ...] = CONDITIONED
+    template: str = "generic_63"
     tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
-        check_tree_settings("hydra", self.drafts, ("static",))
+        check_tree_settings("hydra", self.drafts, self.policies, CONDITIONED)
         check_options("hydra", "loss", (self.loss,), LOSSES)
         check_options("hydra", "head", (self.head,), HEADS)
-        if self.templates:
-            check_options("hydra", "templates", self.templates, tuple(TEMPLATES))
+        if self.template:
+            check_options("hydra", "template", (self.template,), tuple(TEMPLATES))
         if self.heads < 1 or self.layers < 1:
             raise HarnessError(
                 f"methods.hydra: {self.heads} heads of {self.layers} blocks; expected >= 1 of both"

@@ -9,22 +9,25 @@ from torch import Tensor
 
 from harness.engine.target import Target
 from harness.method import Job
-from methods.hydra.heads import Heads, save
+from methods.hydra.heads import Heads, Prefix, save
 from methods.hydra.settings import HydraSettings
-from methods.shared import training
 from methods.shared.accuracy import Predict, head_losses
-from methods.shared.real import RealStreams, room
-from methods.shared.sequences import Sequences, gather_rows
-from methods.shared.tries import trained
+from methods.shared.own_layer import Chains
+from methods.shared.real import RealStreams, Sequences, gather_rows, room
+from methods.shared.tries import Learner, finish, trained
 
 
-def path_inputs(target: Target, batch: Sequences, final: Tensor) -> Tensor:
-    """[B, R, (1 + K) * H]: at each position its normed final state, then the embeddings of the K
-    tokens behind it; head k reads the first 1 + k of them.
+def path_inputs(target: Target, heads: Heads, batch: Sequences, final: Tensor) -> Tensor:
+    """[B, R, (1 + K) * H]: at each position its normed final state, or what the prefix layer makes
+    of it, then the embeddings of the K tokens behind it; head k reads the first 1 + k of them.
     """
     steps, last = batch.valid.shape[1], batch.ids.shape[1] - 1
-    states = target.normed(gather_rows(final, batch.selected))
-    parts = [states]
+    if heads.prefix is None:
+        parts = [target.normed(gather_rows(final, batch.selected))]
+    else:
+        layer = Chains(target, heads.prefix.layer, batch)
+        made = layer.known(target.normed(final).float())
+        parts = [heads.prefix.norm(gather_rows(made, batch.selected))]
     with torch.no_grad():
         for step in range(1, steps + 1):
             at = (batch.selected + step).clamp_max(last)
@@ -38,7 +41,7 @@ def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict
 
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
         final = real(batch).states[depth]
-        given = path_inputs(target, batch, final)
+        given = path_inputs(target, heads, batch, final)
         steps = range(1, heads.count + 1)
         made = [heads(step, given[..., : (1 + step) * size]) for step in steps]
         logits = torch.stack(made, dim=1)
@@ -51,14 +54,16 @@ def train(job: Job) -> None:
     """Train heads, resuming from a checkpoint of the same job; writes weights and curves."""
     heads, provenance = trained(job, _learner)
     save(heads, job.folder, provenance)
-    training.finish(job)
+    finish(job)
 
 
-def _learner(job: Job) -> training.Learner[Heads]:
+def _learner(job: Job) -> Learner[Heads]:
     settings: HydraSettings = job.settings
     projection = job.target.model.lm_head.weight.detach().float()
     shared = settings.head == "shared"
-    heads = Heads(settings.heads, settings.layers, projection, shared=shared)
+    torch.manual_seed(job.seed)  # the prefix layer starts at random
+    prefix = Prefix(job.target) if settings.prefix else None
+    heads = Heads(settings.heads, settings.layers, projection, shared=shared, prefix=prefix)
     heads = heads.to(job.target.device)
     predict = predictor(job.target, heads, settings.loss, room(job.target.device))
-    return training.Learner("hydra", heads, predict, settings.heads)
+    return Learner("hydra", heads, predict, settings.heads)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.decoder import Decoder
-from harness.engine import EngineDecoder, Target
+from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.method import Job, Method

@@ -7,8 +7,7 @@ lossy acceptance. Arms of their own over the same heads: ``methods/medusa_*.py``
 
 from pathlib import Path
 
-from harness.decoder import Decoder
-from harness.engine import EngineDecoder, Target
+from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
 from harness.method import Method
 from methods.medusa.drafter import MedusaDrafter

@@ -5,7 +5,6 @@ project: ``medusa_lm_head.safetensors`` or ``.pt`` beside a ``config.json``.
 """
 
 import copy
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
 from harness.engine.target import Target
-from harness.errors import HarnessError, first_line
+from harness.errors import HarnessError
 from harness.files import checked, read_json, replacing, sha256_file, write_json
-from methods.shared.weights import load_strictly, read_tensors
+from methods.shared.weights import load_strictly, read_published
 
 WEIGHTS, PICKLED, CONFIG = "medusa_lm_head.safetensors", "medusa_lm_head.pt", "config.json"
 
@@ -152,7 +151,7 @@ def load(
     heads: published configs say 2 beside files of 5.
     """
     config = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
-    tensors = _read(folder)
+    tensors = read_published(folder, (WEIGHTS, PICKLED))
     if count is not None:
         found = len({name.split(".")[0] for name in tensors})
         if found != count:
@@ -182,18 +181,3 @@ def load(
             )
     load_strictly(heads, tensors, folder)
     return heads
-
-
-def _read(folder: Path) -> dict[str, Tensor]:
-    if (folder / WEIGHTS).is_file():
-        return read_tensors(folder / WEIGHTS)
-    if not (folder / PICKLED).is_file():
-        raise HarnessError(f"{folder}: no {WEIGHTS} or {PICKLED}, expected one of them")
-    try:
-        found = torch.load(folder / PICKLED, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = first_line(error)
-        raise HarnessError(f"{folder / PICKLED}: expected a file of tensors ({reason})") from None
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise HarnessError(f"{folder / PICKLED}: {type(found).__name__}, expected named tensors")
-    return found

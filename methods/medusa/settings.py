@@ -4,11 +4,8 @@ from dataclasses import dataclass
 
 from harness.errors import HarnessError
 from methods.medusa.templates import TEMPLATES
-from methods.shared.choices import POLICIES, check_options, check_tree_settings
+from methods.shared.choices import HEADS, LOSSES, POLICIES, check_options, check_tree_settings
 from methods.shared.schedule import TrainingSettings
-
-LOSSES = ("cross_entropy", "kl")
-HEADS = ("own", "shared")
 
 
 @dataclass(frozen=True, slots=True)

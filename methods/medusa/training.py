@@ -7,11 +7,9 @@ from harness.hub import folder_of
 from harness.method import Job
 from methods.medusa.heads import Heads, load, save
 from methods.medusa.settings import MedusaSettings
-from methods.shared import training
 from methods.shared.accuracy import Predict, head_losses
-from methods.shared.real import RealStreams, room
-from methods.shared.sequences import Sequences, gather_rows
-from methods.shared.tries import trained
+from methods.shared.real import RealStreams, Sequences, gather_rows, room
+from methods.shared.tries import Learner, finish, trained
 
 
 def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict:
@@ -42,14 +40,14 @@ def train(job: Job) -> None:
         return
     heads, provenance = trained(job, _learner)
     save(heads, job.folder, name, provenance)
-    training.finish(job)
+    finish(job)
 
 
-def _learner(job: Job) -> training.Learner[Heads]:
+def _learner(job: Job) -> Learner[Heads]:
     settings: MedusaSettings = job.settings
     projection = job.target.model.lm_head.weight.detach().float()
     shared = settings.head == "shared"
     heads = Heads(settings.heads, settings.layers, projection, shared=shared)
     heads = heads.to(job.target.device)
     predict = predictor(job.target, heads, settings.loss, room(job.target.device))
-    return training.Learner("medusa", heads, predict, settings.heads)
+    return Learner("medusa", heads, predict, settings.heads)

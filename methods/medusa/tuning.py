@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.engine.loop import EngineDecoder
+from harness.engine import EngineDecoder
 from harness.files import write_json
 from harness.method import Job
 from methods.medusa.drafter import MedusaDrafter

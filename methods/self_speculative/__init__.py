@@ -10,9 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.decoder import Decoder
-from harness.engine import EngineDecoder, Target
-from harness.engine.stack import Sublayer
+from harness.engine import Decoder, EngineDecoder, Sublayer, Target
 from harness.errors import HarnessError
 from harness.files import checked, read_json, write_json
 from harness.method import Job, Method

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import torch
 
-from harness.decoder import Request
-from harness.engine import Context, Drafter, EngineDecoder, Target
-from harness.engine.stack import Sublayer
+from harness.engine import Context, Drafter, EngineDecoder, Request, Sublayer, Target
 from harness.files import read_json, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine, source_hash
 from harness.measure.timing import run_timed, synchronise

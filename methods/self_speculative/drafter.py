@@ -10,9 +10,17 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.decoder import StepRecord
-from harness.engine import Context, Drafter, Needs, Outcome, Target, Tree, chain
-from harness.engine.stack import Sublayer
+from harness.engine import (
+    Context,
+    Drafter,
+    Needs,
+    Outcome,
+    StepRecord,
+    Sublayer,
+    Target,
+    Tree,
+    chain,
+)
 from harness.errors import HarnessError
 
 KINDS = ("attention", "mlp")

@@ -22,7 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from harness.decoder import collect
-from harness.engine.loop import EngineDecoder
+from harness.engine import EngineDecoder
 from harness.engine.stack import Sublayer
 from harness.files import replacing, sha256_json
 from harness.method import Job

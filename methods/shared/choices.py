@@ -1,4 +1,4 @@
-"""The choice of a draft tree, for methods whose distribution at a depth ignores the path to it."""
+"""The choice of a draft tree; foretold from rank traces where its kind allows it."""
 
 import csv
 from collections.abc import Sequence
@@ -20,8 +20,11 @@ from methods.shared.trees import (
     replay_best_first,
 )
 
-SETTING, ACCURACY = "setting.json", "rank_accuracy.csv"
+SETTING, CONFIG, ACCURACY = "setting.json", "config.json", "rank_accuracy.csv"
 POLICIES = ("static", "best_first")
+CONDITIONED = ("static", "dynamic")  # of methods whose drafts depend on those before them
+# Of heads: what they are trained to, and whose vocabulary matrix they read.
+LOSSES, HEADS = ("cross_entropy", "kl"), ("own", "shared")
 RANKS = 10
 MOST_DRAFTS = 1024  # of a tree
 
@@ -30,7 +33,7 @@ MOST_DRAFTS = 1024  # of a tree
 class TreeChoice:
     """A tree of ``drafts`` nodes down to ``depth``; ``paths`` where it is static."""
 
-    policy: Literal["static", "best_first"]
+    policy: Literal["static", "best_first", "dynamic"]
     drafts: Annotated[int, Field(ge=0, le=MOST_DRAFTS)]
     depth: Annotated[int, Field(ge=0, le=64)]
     paths: tuple[tuple[Annotated[int, Field(ge=0, le=1024)], ...], ...] = ()
@@ -55,8 +58,10 @@ class Traced:
     ranks: Sequence[Trace]
     places: Sequence[Trace]
 
-    def acceptance_length(self, choice: TreeChoice) -> float:
-        """Tokens a step with that tree."""
+    def acceptance_length(self, choice: TreeChoice) -> float | None:
+        """Tokens a step with that tree; None where only decoding can tell."""
+        if choice.policy == "dynamic":
+            return None
         if choice.policy == "static":
             return replay(self.ranks, choice.paths).acceptance_length
         return replay_best_first(self.places, choice.drafts).acceptance_length
@@ -76,6 +81,8 @@ def tree_choices(
             found.append(TreeChoice("static", len(paths), depth, paths))
         if "best_first" in policies:
             found.append(TreeChoice("best_first", drafts, min(drafts, steps)))
+        if "dynamic" in policies:
+            found.append(TreeChoice("dynamic", drafts, min(drafts, steps)))
     return [choice for choice in found if choice.depth > 0]
 
 
@@ -98,9 +105,14 @@ def read_values(folder: Path, names: Sequence[str], file: str = SETTING) -> dict
     return {name: setting[name] for name in names}
 
 
-def check_tree_settings(name: str, drafts: Sequence[int], policies: Sequence[str]) -> None:
-    """Refuse settings that name no tree."""
-    check_options(name, "policies", policies, POLICIES)
+def check_tree_settings(
+    name: str,
+    drafts: Sequence[int],
+    policies: Sequence[str] = ("static",),
+    known: Sequence[str] = POLICIES,
+) -> None:
+    """Refuse settings that name no tree, or a policy that is not ``known``."""
+    check_options(name, "policies", policies, known)
     if not drafts or min(drafts) < 1:
         raise HarnessError(f"methods.{name}.drafts: {list(drafts)}, expected sizes >= 1")
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from harness.engine.target import Target
 from harness.method import Answer
-from methods.shared.sequences import Sequences
+from methods.shared.sequences import Sequences, gather_rows
+
+__all__ = ["AppendingCache", "RealStream", "RealStreams", "Sequences", "gather_rows", "room"]
 
 ROOM = 4 << 30  # bytes on a CPU
 _KeysValues = tuple[Tensor, Tensor]

@@ -40,12 +40,15 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Learner(Generic[M]):
-    """``module`` is trained, through ``predict``, to predict ``steps`` tokens."""
+    """``module`` is trained, through ``predict``, to predict ``steps`` tokens; where settings are
+    tried they are judged by as many, or by the ``judged`` ones that it decodes with.
+    """
 
     name: str
     module: M
     predict: Predict
     steps: int
+    judged: int = 0
 
 
 class Updates:

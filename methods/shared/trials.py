@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from harness.decoder import Decoder, Request, collect
-from harness.engine import Drafter, EngineDecoder
+from harness.engine import Decoder, Drafter, EngineDecoder, Request, collect
 from harness.files import replacing
 from harness.measure.step_cost import StepCost
 from harness.measure.timing import TimedRun, run_timed

@@ -17,8 +17,10 @@ from harness.files import checked, parsed, read_json, replacing, write_json
 from harness.method import Job
 from methods.shared import training
 from methods.shared.accuracy import measure
-from methods.shared.training import Learner, M
+from methods.shared.training import Learner, M, finish
 from methods.shared.trees import grow, replay
+
+__all__ = ["Learner", "finish", "settle", "trained"]
 
 TRIES = "tries.csv"
 SHARE = 0.05  # of the seconds, or of the steps, for each try
@@ -90,8 +92,9 @@ def _try(job: Job, learner_of: Callable[[Job], Learner[Any]], number: int, setti
     learner = learner_of(short)
     facts = training.train(short, learner)
     size, device = settings.evaluation_batch, job.target.device
-    traces = measure(learner.predict, job.tune, learner.steps, device, size).traces
-    tokens = replay(traces, grow(traces, JUDGED, learner.steps)).acceptance_length
+    steps_ahead = learner.judged or learner.steps
+    traces = measure(learner.predict, job.tune, steps_ahead, device, size).traces
+    tokens = replay(traces, grow(traces, JUDGED, steps_ahead)).acceptance_length
     tried = Tried(tokens, facts["tune_loss"], facts["training_seconds"], facts["training_steps"])
     write_json(file, asdict(tried))
     return tried

@@ -1,12 +1,48 @@
-"""Loading trained parts: the tensors of a file must be exactly those of the module."""
+"""Files of trained parts: tensors, and beside them what they are, of which target, and their hash.
 
+The tensors of a file must be exactly those of the module that they are read for.
+"""
+
+import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, first_line
+from harness.files import checked, read_json, replacing, sha256_file, write_json
+from methods.shared.choices import CONFIG
+
+
+def write_parts(module: nn.Module, file: Path, facts: Mapping[str, Any]) -> None:
+    """Write a module's tensors (safetensors, in their dtype), and ``facts`` and their hash to the
+    config.json beside them.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
+    with replacing(file) as temporary:
+        save_file(tensors, temporary)
+    write_json(file.with_name(CONFIG), {**facts, "sha256": sha256_file(file)})
+
+
+def read_parts(
+    file: Path, method: str, wanted: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config.json beside ``file``, and its tensors; refuses a file that was changed, and a
+    config whose values are not the ``wanted`` ones. ``method`` is named in what is refused.
+    """
+    name = file.with_name(CONFIG)
+    config = checked(dict[str, Any], read_json(name), str(name))
+    for key, value in {**wanted, "sha256": sha256_file(file)}.items():
+        if config.get(key) != value:
+            raise HarnessError(
+                f"{file.parent}: {method} {key} is {config.get(key)}, expected {value}"
+            )
+    return config, read_tensors(file)
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -15,6 +51,25 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except SafetensorError as error:
         raise HarnessError(f"{file}: expected a safetensors file ({error})") from None
+
+
+def read_published(folder: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors that others published: of the first of ``names`` that ``folder`` holds, a safetensors
+    file or a pickled one.
+    """
+    file = next((folder / name for name in names if (folder / name).is_file()), None)
+    if file is None:
+        raise HarnessError(f"{folder}: no {' or '.join(names)}, expected one of them")
+    if file.suffix == ".safetensors":
+        return read_tensors(file)
+    try:
+        found = torch.load(file, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = first_line(error)
+        raise HarnessError(f"{file}: expected a file of tensors ({reason})") from None
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise HarnessError(f"{file}: {type(found).__name__}, expected named tensors")
+    return found
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:

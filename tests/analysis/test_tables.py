@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis.draft_sizes import reach
-from harness.analysis.fairness import timed_together
+from harness.analysis.fairness import as_published, timed_together
 from harness.analysis.preparation import Prepared
 from harness.analysis.rows import load_rows
 from harness.analysis.tables import write_tables
@@ -141,6 +141,19 @@ def test_sessions_of_one_model_had_one_target(tmp_path, key):
     write_json(file, read_json(file) | {key: "another"})
     with pytest.raises(HarnessError, match=f"sessions of small.* differ in {key}"):
         write_tables(experiment, tmp_path)
+
+
+def test_heads_are_held_against_their_authors(tmp_path):
+    config = tmp_path / "methods/vicuna-7b/medusa/config.json"
+    for top1, holds in (([0.6, 0.4, 0.3, 0.2], True), ([0.6, 0.3, 0.3], False)):
+        write_json(config, {"top1": top1})
+        prepared = Prepared(Folder(tmp_path), {})  # reads each file once
+        (check,) = as_published(prepared, ["vicuna-7b"])
+        assert check["holds"] is holds
+        assert check["detail"].startswith("ours 0.600 (0.560), ")
+    assert as_published(prepared, ["mini"]) == [], "nothing is published"
+    write_json(config, {"pretrained": "theirs"})
+    assert as_published(Prepared(Folder(tmp_path), {}), ["vicuna-7b"]) == []
 
 
 def test_whether_costs_and_rows_are_of_one_machine_is_told(tmp_path):

@@ -4,6 +4,7 @@ The vocabulary is so small that all answers can be listed. The target is a real 
 """
 
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
@@ -20,6 +21,7 @@ from harness.engine.target import Target
 
 VOCAB, LENGTH, TEMPERATURE = 4, 4, 1.4
 TOP_P = 1.0  # a test may set another one
+BLOCK: float | None = None  # the temperature behind token 0 and then 1, likewise
 STOPS = frozenset({2, 3})
 PROMPT = (0, 1, 2, 0, 1, 2, 0)
 DRAWS = 6500
@@ -45,23 +47,29 @@ def tiny_target() -> Target:
 
 def request(seed: int) -> Request:
     """One short sampled answer."""
-    return Request(PROMPT, LENGTH, STOPS, Sampling(TEMPERATURE, seed, TOP_P))
+    adapted = (BLOCK, frozenset({0}), frozenset({1}))
+    return Request(PROMPT, LENGTH, STOPS, Sampling(TEMPERATURE, seed, TOP_P, *adapted))
 
 
 def exact_distribution() -> dict[Answer, float]:
     """Every possible answer and its probability: the product of softmax(logits / T), cut to its
     nucleus by transformers' own warper, of stock forwards.
     """
-    return _exact(TOP_P)
+    return _exact(TOP_P, BLOCK)
 
 
 @lru_cache
 @torch.inference_mode()
-def _exact(top_p: float) -> dict[Answer, float]:
+def _exact(top_p: float, block: float | None) -> dict[Answer, float]:
     texts = list(product(range(VOCAB), repeat=LENGTH))
     ids = torch.tensor([PROMPT + text for text in texts])
     logits = tiny_target().model(input_ids=ids, use_cache=False).logits
-    after = logits[:, len(PROMPT) - 1 : -1].double() / TEMPERATURE
+    first = len(PROMPT) - 1
+    temperatures = torch.full((len(texts), LENGTH), TEMPERATURE, dtype=torch.float64)
+    if block is not None:
+        before, last = ids[:, first - 1 : -2], ids[:, first:-1]
+        temperatures[(before == 0) & (last == 1)] = block
+    after = logits[:, first:-1].double() / temperatures[..., None]
     if top_p < 1:
         flat = TopPLogitsWarper(top_p)(torch.zeros(1, 1), after.flatten(0, 1))
         after = flat.view_as(after)
@@ -94,8 +102,8 @@ class Draws:
         history: tuple = ()
         arena = self._decoder.target.arena
         while history in self._steps:
-            tree, logits, arena.length = self._steps[history]
-            chosen, last = self._verify(tree, logits, choose)
+            context, tree, logits, arena.length = self._steps[history]
+            chosen, last = self._verify(context, tree, logits, choose)
             path = tree.path(int(last))
             history += (*path, -1, int(chosen[last]))
             self.accepted[len(path) - 1] += 1
@@ -109,26 +117,27 @@ class Draws:
         self._decoder.choose = self._watch
         tokens, _ = collect(self._decoder, asked)
         self._decoder.choose = self._verify
-        for tree, logits, length, chosen, last in self._seen:
-            self._steps[history] = (tree, logits, length)
+        for context, tree, logits, length, chosen, last in self._seen:
+            self._steps[history] = (context, tree, logits, length)
             history += (*tree.path(int(last)), -1, int(chosen[last]))
         self._answers[history] = tuple(tokens)
         return tuple(tokens)
 
-    def _watch(self, tree, logits, choose):  # type: ignore[no-untyped-def]
+    def _watch(self, context, tree, logits, choose):  # type: ignore[no-untyped-def]
         length = self._decoder.target.arena.length
-        chosen, last = self._verify(tree, logits, choose)
-        self._seen.append((tree, logits, length, chosen, last))
+        chosen, last = self._verify(context, tree, logits, choose)
+        now = replace(context, tokens=list(context.tokens))  # the loop goes on with its own
+        self._seen.append((now, tree, logits, length, chosen, last))
         return chosen, last
 
 
 def noise() -> list[TokenChoice]:
     """One choice a seed, shared by all verifiers: each keeps the noise that it has drawn."""
-    return _noise(TOP_P)
+    return _noise(TOP_P, BLOCK)
 
 
 @lru_cache
-def _noise(_: float) -> list[TokenChoice]:
+def _noise(*_: float | None) -> list[TokenChoice]:
     return fresh_noise()
 
 

@@ -64,3 +64,15 @@ def test_prompts_have_noise_of_their_own() -> None:
     seeds = {sampling.of(digest * 8).seed for digest in ("0000000a", "0000000b")}
     assert len(seeds) == 2
     assert sampling.of("0000000a" * 8) == sampling.of("0000000a" * 8)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_a_temperature_by_text_is_that_of_its_row(top_p: float) -> None:
+    given = logits(3, 50)
+    adapted = Sampling(0.8, 3, top_p, 0.2, frozenset({4}), frozenset({6}))
+    ends = [(4, 6), (6, 4), (4, 4)]
+    mixed = TokenChoice(adapted).scores(given, [7, 8, 9], ends)
+    for row, temperature in enumerate([0.2, 0.8, 0.8]):
+        plain = TokenChoice(Sampling(temperature, 3, top_p))
+        alone = plain.scores(given[row : row + 1], [7 + row])
+        torch.testing.assert_close(mixed[row], alone[0])

@@ -31,7 +31,7 @@ def test_no_operation_meets_tensors_of_two_devices() -> None:
     command = [sys.executable, "-m", "pytest", *alone, "tests/engine/on_two_devices.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert "16 passed" in done.stdout
+    assert "17 passed" in done.stdout
 
 
 def _spread(monkeypatch: pytest.MonkeyPatch) -> Target:

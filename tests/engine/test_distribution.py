@@ -56,6 +56,29 @@ def test_answers_within_a_nucleus_have_its_distribution(
     assert draws.fits(found), draws.told(found)
 
 
+@pytest.mark.parametrize("name", VERIFIERS)
+def test_answers_have_the_distribution_of_temperatures_by_text(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """AdapT's rule: one temperature behind tokens 0 and 1, another one elsewhere."""
+    monkeypatch.setattr(draws, "BLOCK", 0.5)
+    monkeypatch.setattr(draws, "TOP_P", 0.95)
+    decoder = EngineDecoder(tiny_target(), VERIFIERS[name](tiny_target()))
+    found, _ = answers_of(decoder, draws.noise())
+    assert draws.fits(found), draws.told(found)
+
+
+def test_control_a_temperature_of_the_root_for_all_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "BLOCK", 0.5)
+    monkeypatch.setattr(
+        Tree, "ends", lambda self, before: [(before, self.tokens[0])] * len(self.tokens)
+    )
+    name = next(name for name in VERIFIERS if name != "plain")
+    decoder = EngineDecoder(tiny_target(), VERIFIERS[name](tiny_target()))
+    found, _ = answers_of(decoder, draws.fresh_noise())
+    assert not draws.fits(found)
+
+
 def test_control_a_nucleus_that_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draws, "TOP_P", 0.8)
     monkeypatch.setattr(choice, "nucleus", lambda scores, _: scores)
@@ -81,8 +104,9 @@ def test_other_noise_of_the_right_law_fits_too(monkeypatch: pytest.MonkeyPatch) 
 def own_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     call = TokenChoice.__call__
 
-    def by_node(self, logits, positions):  # type: ignore[no-untyped-def]
-        return call(self, logits, [100 * positions[0] + node for node in range(len(positions))])
+    def by_node(self, logits, positions, ends=()):  # type: ignore[no-untyped-def]
+        own = [100 * positions[0] + node for node in range(len(positions))]
+        return call(self, logits, own, ends)
 
     monkeypatch.setattr(TokenChoice, "__call__", by_node)
 

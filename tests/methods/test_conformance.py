@@ -30,6 +30,20 @@ def test_output_is_the_targets_own(name: str, method: str, drawn: tuple[float, f
     assert sum(record.draft_size for record in records) > 0, "nothing was drafted"
 
 
+@pytest.mark.parametrize("method", ENGINE_METHODS)
+def test_temperatures_by_text_leave_the_output_the_targets_own(method: str) -> None:
+    target = Target(tiny_model("llama"))
+    sets = frozenset(range(0, VOCAB, 2)), frozenset(range(1, VOCAB, 2))
+    answers = {}
+    for block in (None, 0.3):
+        sampling = Sampling(1.3, 5, 0.9, block, *sets)
+        request = Request(PROMPT, 40, frozenset(), sampling)
+        answers[block], _ = collect(EngineDecoder(target, Drafter()), request)
+        assert collect(EngineDecoder(target, drafter(method, target)), request)[0] == answers[block]
+        assert collect(HfGenerate(target, {}), request)[0] == answers[block]
+    assert answers[None] != answers[0.3], "control: the rule does something"
+
+
 @pytest.mark.parametrize("options", [{}, {"prompt_lookup_num_tokens": 4}])
 @pytest.mark.parametrize("drawn", [(0.0, 1.0), (0.7, 1.0), (1.3, 0.8)])
 def test_generate_draws_the_engine_s_tokens(

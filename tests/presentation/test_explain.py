@@ -113,15 +113,15 @@ def test_costs_are_told_beside_what_was_measured(tmp_path: Path) -> None:
     assert cost_rows(Folder(tmp_path), "gsm8k") == best_size_lines(Folder(tmp_path)) == []
     root = _tables(
         tmp_path,
-        cost_model="model,dataset,method,acceptance_length,predicted_step_ms,measured_step_ms,"
+        cost_model="model,dataset,method,rows,mean_rows,acceptance_length,predicted_step_ms,measured_step_ms,"
         "predicted_speedup,speedup,predicted_over_measured,ceiling_speedup\n"
-        "m,gsm8k,firp,4.0,5.5,5.8,2.5,2.4,1.04,3.1\nm,xsum,firp,3.0,5.5,5.8,1.9,1.8,1.04,3.1\n",
+        "m,gsm8k,firp,25,15.04,4.0,5.5,5.8,2.5,2.4,1.04,3.1\nm,xsum,firp,25,15,3.0,5.5,5.8,1.9,1.8,1.04,3.1\n",
         best_draft_size="model,method,draft_size,passes,predicted_acceptance_length,"
         "predicted_step_ms,predicted_speedup,timed_draft_size,timed_speedup\n"
         "m,firp,3,two_pass,3.126,4.4,2.44,4,2.02\nm,medusa,5,,3.4,4.5,2.6,,\n",
     )
     assert cost_rows(Folder(root), "gsm8k")[1:] == [
-        ["FIRP", "4.00", "5.50", "5.80", "2.50", "2.40", "3.10"]
+        ["FIRP", "25.0", "15.0", "4.00", "5.50", "5.80", "2.50", "2.40", "3.10"]
     ]
     assert cost_rows(Folder(root), "mtbench") == []
     firp, medusa = best_size_lines(Folder(root))

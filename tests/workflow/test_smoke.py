@@ -34,7 +34,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 # Arms that run beside variants (test_variants.py), which is done while this still goes on.
-LEFT_OUT = {"hydra", "draft_model", "token_recycling"}
+LEFT_OUT = {"hydra", "eagle", "eagle2", "chimera", "draft_model", "token_recycling"}
 SMOKE = ("all", "--configfile", "workflows/config/smoke.yaml")
 
 

@@ -19,6 +19,9 @@ SMOKE = yaml.safe_load((ROOT / "workflows/config/smoke.yaml").read_text())
 # By name, what the smoke run leaves out, with settings of its size.
 LEFT_OUT = {
     "hydra": {"training_steps": 20, "batch": 4, "evaluate_every": 10, "drafts": [3]},
+    "eagle": {"training_steps": 20, "batch": 4, "evaluate_every": 10, "drafts": [3]},
+    "eagle2": {"drafts": [3], "depths": [2]},
+    "chimera": {"training_steps": 20, "batch": 4, "evaluate_every": 10, "drafts": [3]},
     "hf_assisted": SMOKE["methods"]["hf_assisted"],
     "draft_model": {"drafts": [2]},
     "token_recycling": {"drafts": [8]},
@@ -28,6 +31,7 @@ VARIANTS = {
     "hidden_transfer": {"of": "firp", "uses": "firp", "drafts": [2]},
     "wide": {"of": "medusa_cartesian", "widths": [2, 2]},
 }
+FOLLOWING = {"firp_parents": {"of": "firp", "parents": 4, "policies": ["best_first"]}}
 
 
 def config(variants: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def test_variants_run_from_their_training_to_the_report(tmp_path: Path) -> None:
     """And the arms that the smoke run leaves out, one of them with the parts of another method."""
     folder = tmp_path / "project"
     copy_project(folder)
-    given = config(VARIANTS)
+    given = config(VARIANTS | FOLLOWING)
     given["methods"] |= LEFT_OUT
     (folder / "own.yaml").write_text(yaml.safe_dump(given))
     done = snakemake(folder, "all", "--configfile", "own.yaml")
@@ -150,14 +154,15 @@ def test_variants_run_from_their_training_to_the_report(tmp_path: Path) -> None:
     assert learnt.read_bytes() != (arms / "firp_blind/projections.safetensors").read_bytes()
     chosen = {
         name: json.loads((arms / name / "setting.json").read_text())
-        for name in VARIANTS
+        for name in (*VARIANTS, *FOLLOWING)
         if name != "wide"
     }
+    assert chosen["firp_parents"]["policy"] == "dynamic"
     assert (chosen["hidden_transfer"]["drafts"], chosen["firp_blind"]["drafts"]) == (2, 3)
     layout = json.loads((arms / "firp_blind/config.json").read_text())["layout"]
     assert layout["steps_see_earlier"] is False
     summary = pd.read_csv(root / "tables/summary.csv").set_index("method")
-    assert set(VARIANTS) | set(LEFT_OUT) <= set(summary.index)
+    assert set(VARIANTS) | set(FOLLOWING) | set(LEFT_OUT) <= set(summary.index)
     assert (summary.loc[list(LEFT_OUT), "draft_size"] > 0).all()
     assert (summary["exact_match_rate"] == 1).all()
     assert (

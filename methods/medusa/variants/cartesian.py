@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from harness.decoder import Decoder
-from harness.engine import EngineDecoder, Target
+from harness.engine import Decoder, EngineDecoder, Target
 from harness.method import Method
 from methods.medusa import fused_heads
 from methods.medusa.drafter import MedusaDrafter

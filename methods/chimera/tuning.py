@@ -1,0 +1,54 @@
+"""Choosing Chimera's tree on the tune split, by measured decode time."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.engine import Decoder, EngineDecoder, Target
+from harness.errors import HarnessError
+from harness.method import Job
+from methods.chimera.drafter import ChimeraDrafter
+from methods.chimera.net import NetDecoder, load
+from methods.chimera.settings import ChimeraSettings
+from methods.chimera.training import predictor
+from methods.shared.choices import CONFIG, read_setting, read_values
+from methods.shared.conditioned_tuning import Learnt, TreeChoice, Trial, draft_tree, eagle_tree
+
+
+def decoder(target: Target, net: NetDecoder, tree: TreeChoice) -> Decoder:
+    """Chimera with a given tree."""
+    return EngineDecoder(target, ChimeraDrafter(target, net, draft_tree(tree, target.device)))
+
+
+def build(target: Target, settings: ChimeraSettings, folder: Path | None) -> Decoder:
+    """The trained net with the tree that tuning chose."""
+    if folder is None:
+        raise HarnessError("chimera: no trained net; expected the folder of its training")
+    return decoder(target, NetDecoder(target, load(folder, target)), read_setting(folder)[0])
+
+
+def plain(settings: ChimeraSettings, folder: Path | None) -> dict[str, Any]:
+    """EAGLE-1's tree, which the authors use, as deep as ``folder`` has heads."""
+    assert folder is not None
+    return eagle_tree(int(read_values(folder, ("heads",), CONFIG)["heads"])).as_setting()
+
+
+def tune(job: Job) -> None:
+    """Trees of the settings' policies, and EAGLE-1's."""
+    settings: ChimeraSettings = job.settings
+    learnt = _learnt(job)
+    learnt.tune(job, settings.policies, eagle_tree(learnt.steps))
+
+
+def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
+    """Calibrated fixed trees of the given sizes."""
+    return _learnt(job).sized(job, sizes)
+
+
+def _learnt(job: Job) -> Learnt:
+    settings: ChimeraSettings = job.settings
+    net = load(job.folder, job.target)
+    decoder_of = partial(decoder, job.target, NetDecoder(job.target, net))
+    predict = predictor(job.target, net, settings)
+    return Learnt("chimera", predict, net.count, decoder_of)

@@ -1,0 +1,56 @@
+"""EAGLE-2: the same net, and trees that follow its confidence (Li et al., arXiv 2406.16858).
+
+Children are the likeliest tokens, so the engine's choice verifies them as any other tree's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.engine import Decoder, Target
+from harness.errors import HarnessError
+from harness.method import Job, Method
+from methods.eagle import decoder, train, trained_net
+from methods.shared.choices import check_tree_settings, read_setting
+from methods.shared.conditioned_tuning import TreeChoice, Trial, settle
+
+AUTHORS = TreeChoice("dynamic", 59, 8)  # 60 nodes, 7 forwards
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What tuning tries: ``drafts`` kept of all that were scored, down to each of ``depths``."""
+
+    drafts: tuple[int, ...] = (3, 5, 8)
+    depths: tuple[int, ...] = (3, 5)
+    tuning_rounds: int = 2
+
+    def __post_init__(self) -> None:
+        check_tree_settings("eagle2", self.drafts)
+        if not self.depths or min(self.depths) < 1:
+            raise HarnessError(f"methods.eagle2.depths: {list(self.depths)}, expected depths >= 1")
+
+
+def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+    """EAGLE's trained layer with the size and depth that tuning chose."""
+    net = trained_net(target, folder)
+    assert folder is not None
+    return decoder(target, net, read_setting(folder)[0])
+
+
+def tune(job: Job) -> None:
+    """Time every size and depth on the tune split."""
+    settings: Settings = job.settings
+    net = trained_net(job.target, job.folder)
+    trees = [TreeChoice("dynamic", n, depth) for n in settings.drafts for depth in settings.depths]
+    trials = [Trial(t.as_setting(), decoder(job.target, net, t)) for t in (*trees, AUTHORS)]
+    trials[-1].default = True
+    settle(job, "eagle2", trials)
+
+
+def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+    """The authors' size and depth."""
+    return AUTHORS.as_setting()
+
+
+METHOD = Method(build, Settings, train=train, tune=tune, plain=plain)

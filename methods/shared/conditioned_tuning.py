@@ -1,0 +1,92 @@
+"""Choosing among trees that are drafted node by node: by timing, since drafting takes its time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.decoder import Decoder
+from harness.files import write_json
+from harness.method import Job
+from methods.shared.accuracy import Predict, measure
+from methods.shared.choices import (
+    ACCURACY,
+    SETTING,
+    Traced,
+    TreeChoice,
+    tree_choices,
+    write_accuracies,
+)
+from methods.shared.conditioned import ConfidentTree, DraftTree, FixedTree
+from methods.shared.trees import RankPath
+from methods.shared.trials import Trial, choose
+
+__all__ = ["Learnt", "TreeChoice", "Trial", "draft_tree", "eagle_tree", "fixed", "settle"]
+
+# EAGLE-1's tree of 25 drafts, Chimera's too (SafeAILab/EAGLE, eagle/model/choices.py, Apache-2.0):
+# the ranks of each path's tokens, the best one 0.
+EAGLE = "0 1 2 3 00 01 02 10 11 20 21 30 000 001 002 010 011 020 021 100 0000 0001 0002 00000 00001"
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a method ``name`` learnt: ``predict`` its ``steps`` under the true tokens before each,
+    and the decoder with a given tree.
+    """
+
+    name: str
+    predict: Predict
+    steps: int
+    decoder_of: Callable[[TreeChoice], Decoder]
+
+    def tune(self, job: Job, policies: Sequence[str], published: TreeChoice | None = None) -> None:
+        """Trace, grow, time, choose; writes accuracies, trials and the setting. ``published``: the
+        authors' tree, which is tried beside the others.
+        """
+        traced = self._traced(job)
+        write_accuracies(job.folder / ACCURACY, traced.ranks, self.steps)
+        trees = tree_choices(traced.ranks, policies, job.settings.drafts, self.steps)
+        trials = [self._trial(traced, tree) for tree in trees]
+        if published is not None:
+            trials.append(self._trial(traced, published))
+            trials[-1].default = True
+        settle(job, self.name, trials)
+
+    def sized(self, job: Job, sizes: Sequence[int]) -> list[Trial]:
+        """Calibrated fixed trees of the given sizes."""
+        traced = self._traced(job)
+        trees = tree_choices(traced.ranks, ("static",), sizes, self.steps)
+        return [self._trial(traced, tree) for tree in trees]
+
+    def _traced(self, job: Job) -> Traced:
+        """The ranks that the tokens of the tune answers have."""
+        size, device = job.settings.evaluation_batch, job.target.device
+        return Traced(measure(self.predict, job.tune, self.steps, device, size).traces, [])
+
+    def _trial(self, traced: Traced, tree: TreeChoice) -> Trial:
+        setting, decoder = tree.as_setting(), self.decoder_of(tree)
+        return Trial(setting, decoder, traced.acceptance_length(tree))
+
+
+def settle(job: Job, name: str, trials: list[Trial]) -> None:
+    """Time the trials and write the setting of the fastest."""
+    best = choose(job, name, trials, job.settings.tuning_rounds)
+    write_json(job.folder / SETTING, best.setting)
+
+
+def draft_tree(choice: TreeChoice, device: torch.device) -> DraftTree:
+    """The tree of a choice."""
+    if choice.policy == "static":
+        return FixedTree(choice.paths, device)
+    return ConfidentTree(choice.drafts, choice.depth)
+
+
+def fixed(paths: Sequence[RankPath]) -> TreeChoice:
+    """The choice of a tree of these rank paths."""
+    return TreeChoice("static", len(paths), max(map(len, paths), default=0), tuple(paths))
+
+
+def eagle_tree(depth: int) -> TreeChoice:
+    """EAGLE-1's published tree, without the nodes that are deeper."""
+    paths = [tuple(map(int, word)) for word in EAGLE.split()]
+    return fixed([path for path in paths if len(path) <= depth])

@@ -1,0 +1,177 @@
+"""A decoder layer of a method's own, which reads the target's final states.
+
+EAGLE drafts with such a layer, and Hydra++ puts one before its heads. It is of the target's
+architecture and keeps keys and values of its own; row i of it stands at position i.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.engine import (
+    Arena,
+    FusedLayer,
+    Product,
+    Rotary,
+    StockLayer,
+    Target,
+    Tree,
+    Verified,
+    kv_shape,
+)
+from methods.shared.sequences import Sequences, gather_rows
+
+
+def new_layer(target: Target, *, first_norm: bool = True) -> nn.Module:
+    """An untrained layer of the target's architecture, float32; with ``first_norm`` False nothing
+    is normed before its attention.
+    """
+    kind: Any = type(target.layers[0])
+    layer: nn.Module = kind(target.config, 0).float()
+    if not first_norm:
+        layer.input_layernorm = nn.Identity()
+    return layer
+
+
+def causal(rows: int, device: torch.device) -> Tensor:
+    """[rows, rows] bool: each row sees itself and those before it."""
+    return torch.ones(rows, rows, dtype=torch.bool, device=device).tril()
+
+
+class Chains:
+    """A layer as it is trained, over a batch of known sequences: gradients reach its weights.
+
+    First :meth:`known` runs the rows of the sequences; then each :meth:`step` runs one row more
+    behind every selected position, which sees the known rows up to there and its own chain's.
+    """
+
+    def __init__(self, target: Target, layer: nn.Module, batch: Sequences) -> None:
+        self._target, self._layer, self._batch = target, layer, batch
+        self._kept: tuple[Tensor, ...] = ()
+        self._visible = torch.empty(0)
+        self._steps = 0
+
+    def update(self, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, ...]:
+        """Keys and values [B, Hkv, T, D] of all rows so far: the cache that the layer is given."""
+        new = (key, value)
+        pairs = zip(self._kept, new, strict=True) if self._kept else ()
+        self._kept = tuple(torch.cat(pair, dim=2) for pair in pairs) or new
+        return self._kept
+
+    def known(self, states: Tensor) -> Tensor:
+        """[B, T, H] after the layer of states [B, T, H] at positions 0 .. T - 1."""
+        rows, selected = states.shape[1], self._batch.selected[..., None]
+        at = torch.arange(rows, device=states.device)
+        self._visible = at <= selected
+        return self._run(states, at[None], causal(rows, states.device)[None])
+
+    def step(self, states: Tensor) -> Tensor:
+        """[B, R, H] after the layer of states [B, R, H], one behind each chain."""
+        count, rows, _ = states.shape
+        self._steps += 1
+        own = torch.eye(rows, dtype=torch.bool, device=states.device).expand(count, rows, rows)
+        self._visible = torch.cat([self._visible, own], dim=-1)
+        return self._run(states, self._batch.selected + self._steps, self._visible)
+
+    def following(self, source: Tensor, ahead: int) -> Tensor:
+        """[B, R, H] rows of ``source`` [B, S, H] that many tokens behind the selected positions."""
+        at = (self._batch.selected + ahead).clamp_max(source.shape[1] - 1)
+        return gather_rows(source, at)
+
+    def _run(self, states: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+        cos, sin = self._target.model.model.rotary_emb(states, position_ids=positions)
+        made: Tensor = self._layer(
+            states,
+            attention_mask=_additive(visible, states.dtype)[:, None],
+            position_embeddings=(cos.to(states.device), sin.to(states.device)),
+            past_key_values=self,
+        )
+        return made
+
+
+def accepted(tree: Tree, verified: Verified) -> tuple[Tensor, Tensor]:
+    """The accepted path of a step, of which the device alone knows the length.
+
+    Nodes [W] from the root on, W as many as the tree is deep, where those behind the path are any
+    others; and the depth [1] of the last one accepted.
+    """
+    last = verified.last[None]
+    shape = tree.on(last.device)
+    rows = 1 + max(tree.shape.depths)
+    seen = shape.drafted.index_select(0, last)[0]
+    seen[0] = True
+    nodes = torch.where(seen, shape.depths, rows).argsort()[:rows]
+    return nodes, shape.depths.index_select(0, last)
+
+
+def packed(layer: Any, target: Target) -> Product:
+    """A trained linear layer as decoding multiplies by it, in the target's dtype."""
+    weight = layer.weight.detach().to(target.device, target.dtype)
+    return Product(weight, None if layer.bias is None else layer.bias.detach().to(weight))
+
+
+class LayerDecoder:
+    """A layer as decoding runs it: in the target's dtype, its keys and values in ``arena``."""
+
+    def __init__(self, target: Target, layer: nn.Module) -> None:
+        self._target = target
+        own = copy.deepcopy(layer).to(target.device, target.dtype)
+        fused = isinstance(target.stack.layers[0], FusedLayer)
+        self._layer = FusedLayer(own, 0, target.config) if fused else StockLayer(own)
+        self.arena = Arena([target.device], *kv_shape(target.config), target.dtype)
+        self._tables: Rotary = (torch.empty(0), torch.empty(0))
+        weights = sum(weight.nbytes for weight in own.parameters())
+        packs = self._layer.products if isinstance(self._layer, FusedLayer) else ()
+        self._bytes = weights + sum(product.packed_bytes for product in packs)
+
+    @property
+    def bytes(self) -> int:
+        """Of weights, packed copies, keys and values."""
+        return self._bytes + self.arena.capacity * self.arena.bytes_per_slot
+
+    def begin(self, slots: int) -> None:
+        """Forget the sequence and make room for ``slots`` rows."""
+        before = self.arena.capacity
+        self.arena.reserve(slots)
+        if self.arena.capacity != before:
+            positions = torch.arange(self.arena.capacity, device=self._target.device)
+            self._tables = self._target.rotary(positions[None])
+
+    def __call__(self, states: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+        """States [1, T, H] after the layer, of rows at ``positions`` [T], int64 on the device.
+
+        ``visible`` [T, A + T] bool: which of the A rows in flight before them, and of themselves,
+        the rows see. All see what is committed. The first rows go behind it.
+        """
+        rows, total = visible.shape
+        context = self.arena.length
+        self.arena.place(context + total - rows, rows)
+        cos, sin = self._tables
+        rotary = cos.index_select(1, positions), sin.index_select(1, positions)
+        mask = states.new_zeros(1, 1, rows, context + total)
+        mask[..., context:] = _additive(visible, states.dtype)
+        return self._layer(states, mask, rotary, self.arena)
+
+    def prompt(self, states: Tensor) -> None:
+        """Run and commit the first rows, [P, H]."""
+        rows, device = len(states), states.device
+        if rows:
+            self(states[None], torch.arange(rows, device=device), causal(rows, device))
+            self.commit(rows)
+
+    def path(self, states: Tensor) -> Tensor:
+        """[W, H] after the layer of rows [W, H] in order, behind what is committed."""
+        rows, device = len(states), states.device
+        positions = torch.arange(rows, device=device) + self.arena.length
+        return self(states[None], positions, causal(rows, device))[0]
+
+    def commit(self, rows: int) -> None:
+        """Keep the first ``rows`` in flight."""
+        self.arena.commit(list(range(rows)))
+
+
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    hidden = torch.zeros((), dtype=dtype, device=visible.device)
+    return torch.where(visible, hidden, hidden - torch.inf)
