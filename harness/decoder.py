@@ -34,11 +34,9 @@ class Sampling:
         """The temperature of the token behind two others."""
         before, last = tokens
         begins = before in self.newlines and last in self.indents
-        return (
-            self.temperature
-            if self.block_temperature is None or not begins
-            else (self.block_temperature)
-        )
+        if begins and self.block_temperature is not None:
+            return self.block_temperature
+        return self.temperature
 
 
 GREEDY = Sampling()
