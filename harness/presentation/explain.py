@@ -29,7 +29,7 @@ DEFINITIONS = (
 ).split(",")
 COST: Columns = {
     "rows": ("rows", 1, ""),
-    "mean over layers": ("mean_rows", 1, ""),
+    "mean rows": ("mean_rows", 1, ""),
     "accepted": ("acceptance_length", 2, ""),
     "predicted ms": ("predicted_step_ms", 2, ""),
     "measured ms": ("measured_step_ms", 2, ""),
