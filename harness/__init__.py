@@ -1,1 +1,1 @@
-"""The instrument: decoder interface, engine, prompts, measuring, analysis and presentation."""
+"""The benchmark: decoder interface, engine, prompts, measurement, analysis and presentation."""

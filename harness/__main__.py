@@ -15,8 +15,8 @@ from typing import NoReturn
 
 from harness.errors import HarnessError, first_line, out_of_memory
 
-# Subcommands by stage of the workflow. Each is a module of harness/commands with its arguments and
-# what it does; only the one that is asked for is imported, since torch takes seconds.
+# Subcommands by stage of the workflow. Each is a module of harness/commands with the functions
+# arguments and run. Only the requested module is imported, since importing torch takes seconds.
 STAGES = {
     "try a method": {
         "decode": "decode a prompt with a method, beside plain decoding",
@@ -32,7 +32,7 @@ STAGES = {
     "freeze prompts and answer them": {
         "freeze": "freeze the prompts of splits, one after the other",
         "answer": "the target's greedy answers, untimed",
-        "uncut": "the same with their texts, for their quality",
+        "uncut": "whole answers under a cap of their own, to score their quality",
     },
     "prepare methods and measure them": {
         "check": "parse every method's settings",
@@ -66,14 +66,15 @@ STAGES = {
     },
 }
 COMMANDS = {name: text for stage in STAGES.values() for name, text in stage.items()}
-MODULES = {"import": "import_runs"}  # where a name is no module's
-SPEAKING = ("decode", "summary", "schema")  # what they print is for people, or JSON already
+MODULES = {"import": "import_runs"}  # commands whose names cannot be module names
+SPEAKING = ("decode", "summary", "schema")  # they print text for people, or their own JSON
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; the last line on stdout is JSON: what ran, where it wrote, seconds.
+    """Run one subcommand and return the exit code.
 
-    Bad input and too little memory end in one line on stderr and exit code 2, Ctrl-C in 130.
+    Except for the SPEAKING ones, the last line on stdout is JSON: the command, where it wrote, and
+    its seconds. Bad input and lack of memory give one line on stderr and code 2, Ctrl-C gives 130.
     """
     words = sys.argv[1:] if arguments is None else arguments
     command = next((word for word in words if word in COMMANDS), "")
@@ -84,8 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
     except HarnessError as error:
         return _failed(str(error), 2)
     except OSError as error:
-        named = error.filename is not None and error.strerror
-        return _failed(f"{error.filename}: {error.strerror}" if named else str(error), 2)
+        names_file = error.filename is not None and error.strerror
+        return _failed(f"{error.filename}: {error.strerror}" if names_file else str(error), 2)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -96,11 +97,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _finish(given: dict[str, object], seconds: float) -> None:
-    """The last line of a step: what ran, where it wrote, and its seconds."""
-    wrote = next((str(given[name]) for name in ("out", "folder", "root") if given.get(name)), None)
-    if given["command"] not in SPEAKING:
-        line = {"command": given["command"], "wrote": wrote, "seconds": round(seconds, 1)}
+def _finish(args: dict[str, object], seconds: float) -> None:
+    """Print the last line of a step: the command, where it wrote, and its seconds."""
+    output = next((str(args[name]) for name in ("out", "folder", "root") if args.get(name)), None)
+    if args["command"] not in SPEAKING:
+        line = {"command": args["command"], "wrote": output, "seconds": round(seconds, 1)}
         print(json.dumps(line))
 
 
@@ -110,10 +111,10 @@ def _failed(line: str, code: int) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Names the commands that are near to a wrong one instead of listing all of them."""
+    """Answers an unknown command with the most similar ones instead of a list of all."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2 after one line."""
+        """Print one line on stderr and exit with code 2."""
         wrong = message.partition("invalid choice: '")[2].partition("'")[0]
         if "argument command" in message and wrong:
             near = difflib.get_close_matches(wrong, COMMANDS) or ["--help"]
@@ -122,7 +123,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
-    """All subcommands by name; the arguments of the chosen one."""
+    """The parser of all subcommands; only the chosen one gets its arguments."""
     parser = _Parser(
         prog="firp-bench",
         description=(__doc__ or "").strip(),
@@ -131,11 +132,11 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("firp-bench"))
     parser.add_argument("--threads", type=int, default=2, help="torch threads (recorded)")
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
-    listed = []
+    lines = []
     for title, stage in STAGES.items():
-        listed += [f"\n{title}:", *(f"  {name:<20}  {text}" for name, text in stage.items())]
+        lines += [f"\n{title}:", *(f"  {name:<20}  {text}" for name, text in stage.items())]
         for name, text in stage.items():
-            # no help: commands are listed by stage
+            # no help= here: the epilog lists the commands by stage
             command = commands.add_parser(name, description=text)
             if name == chosen:
                 module = import_module(
@@ -143,7 +144,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
                 )
                 module.arguments(command.add_argument)
                 command.set_defaults(run=module.run)
-    parser.epilog = "\n".join(listed)
+    parser.epilog = "\n".join(lines)
     return parser
 
 

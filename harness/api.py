@@ -31,9 +31,9 @@ PLAIN = "autoregressive"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded answer: its text, its token ids, the step records, and seconds where it was timed.
+    """A decoded answer: its text, its token ids, its step records, and how long it took.
 
-    ``seconds`` covers prefill and decode, ``decode_seconds`` all but the prefill.
+    ``seconds`` covers prefill and decode phase, ``decode_seconds`` the decode phase alone.
     """
 
     text: str
@@ -44,23 +44,28 @@ class Answer:
 
     @property
     def steps(self) -> int:
-        """Decode steps, the prefill left out."""
+        """Number of decode steps, without the prefill."""
         return len(self.records) - 1
+
+    @property
+    def decode_tokens(self) -> int:
+        """Number of tokens committed by decode steps, without those of the prefill."""
+        return len(self.ids) - len(self.records[0].tokens)
 
     @property
     def acceptance_length(self) -> float:
         """Tokens committed per decode step; 0 for an answer that ended with the prefill."""
-        return (len(self.ids) - 1) / self.steps if self.steps else 0.0
+        return self.decode_tokens / self.steps if self.steps else 0.0
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the decode phase; 0 where nothing was left to decode."""
-        return (len(self.ids) - 1) / self.decode_seconds if self.steps else 0.0
+        """Tokens per second of the decode phase; 0 for an answer that ended with the prefill."""
+        return self.decode_tokens / self.decode_seconds if self.steps else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A target with its tokenizer; ``chat`` says how a prompt becomes ids (harness.data.chat)."""
+    """A target, its tokenizer, its stop ids, and ``chat``: how a prompt becomes ids, see load."""
 
     target: Target
     tokenizer: Any
@@ -75,50 +80,50 @@ class Model:
     ) -> Decoder:
         """A method's decoder for this target.
 
-        ``folder`` holds what the method's training and tuning wrote; without a tuned setting in it
-        the method's plain one is used. ``settings`` as under ``methods`` in a config. Raises
-        HarnessError for an unknown method, and for one whose trained parts are not in the folder.
+        ``folder`` holds what the method's training and tuning wrote. If it has no tuned setting,
+        the method's plain setting is used. ``settings`` are given as under ``methods`` in a config.
+        Raises HarnessError for an unknown method, and if a trained part or a setting is missing.
         """
         arm = parse_arm(method, settings)
-        chosen = arm.method
-        place = None if folder is None else Path(folder)
-        if place is not None and not place.is_dir():
-            raise HarnessError(f"folder '{place}': no such folder")
-        if arm.prepared.trained and place is None:
+        definition = arm.method
+        parts = None if folder is None else Path(folder)
+        if parts is not None and not parts.is_dir():
+            raise HarnessError(f"folder '{parts}': no such folder")
+        if arm.prepared.trained and parts is None:
             raise HarnessError(
                 f"method '{method}': no folder, expected the one that its training wrote"
             )
-        parsed = parse_settings(method, chosen, arm.settings)
-        if not arm.prepared.tuned or (place and (place / SETTING).is_file()):
-            return chosen.build(self.target, parsed, place)
+        parsed = parse_settings(method, definition, arm.settings)
+        if not arm.prepared.tuned or (parts and (parts / SETTING).is_file()):
+            return definition.build(self.target, parsed, parts)
         base = arm.entry.uses or arm.of
-        return self._untuned(base, place, lambda found: chosen.build(self.target, parsed, found))
+        return self._untuned(base, parts, lambda copy: definition.build(self.target, parsed, copy))
 
-    def _untuned(
-        self, prepared: str, place: Path | None, build: Callable[[Path], Decoder]
-    ) -> Decoder:
-        """A decoder with the plain setting, laid beside a copy of what was trained."""
-        method = parse_arm(prepared, None).method
+    def _untuned(self, name: str, parts: Path | None, build: Callable[[Path], Decoder]) -> Decoder:
+        """A decoder with the plain setting, built from a temporary copy of the trained parts."""
+        method = parse_arm(name, None).method
         if method.plain is None:
-            raise HarnessError(f"method '{prepared}': no {SETTING} in {place}, expected its tuning")
+            raise HarnessError(f"method '{name}': no {SETTING} in {parts}, expected its tuning")
         with tempfile.TemporaryDirectory() as temporary:
-            whole = Path(temporary) / "prepared"
-            if place is None:
-                whole.mkdir()
+            copy = Path(temporary) / "prepared"
+            if parts is None:
+                copy.mkdir()
             else:
-                shutil.copytree(place, whole)
-            write_json(whole / SETTING, method.plain(method.settings(), place))
-            return build(whole)
+                shutil.copytree(parts, copy)
+            write_json(copy / SETTING, method.plain(method.settings(), parts))
+            return build(copy)
 
     def ids(self, prompt: str) -> tuple[int, ...]:
-        """Token ids of a prompt; a chat template makes a user's turn of it."""
+        """Token ids of a prompt, which becomes a user turn unless ``chat`` is ``raw``."""
         if self.chat == "raw":
             return tuple(self.tokenizer(prompt)["input_ids"])
         message = {"role": "user", "content": prompt}
         return tuple(prompt_ids(self.tokenizer, self.chat, [message]))
 
     def request(self, prompt: str, max_new_tokens: int) -> Request:
-        """What a decoder is given; refuses what the model's context does not hold."""
+        """The request for a decoder. Refuses an empty prompt, and one that with its answer does not
+        fit into the model's context.
+        """
         ids = self.ids(prompt)
         if not ids:
             raise HarnessError("prompt: no tokens, expected at least one")
@@ -131,7 +136,7 @@ class Model:
         return Request(ids, max_new_tokens, self.stops)
 
     def decode(self, decoder: Decoder, prompt: str, max_new_tokens: int = 128) -> Answer:
-        """The answer to ``prompt``, timed as sessions are: a clock at the ends of both phases."""
+        """The answer to ``prompt``, timed as in a session: clocks run around phases, not steps."""
         request = self.request(prompt, max_new_tokens)
         self.target.begin(len(request.prompt_ids) + max_new_tokens + SPARE_ROWS)
         run = run_timed(decoder, request, self.target.device)
@@ -147,8 +152,8 @@ class Model:
 def load(
     model: str | Path, chat: str = "tokenizer", dtype: str = "float32", device: str = "cpu"
 ) -> Model:
-    """A target from a folder in the hub's form. ``chat``: ``tokenizer``, ``plain``,
-    ``fschat:<name>``, or ``raw`` for a prompt without any template.
+    """Load a target from a folder in the hub's format. ``chat``: ``tokenizer``, ``plain`` or
+    ``fschat:<name>`` (see harness.data.chat), or ``raw`` for a prompt without any template.
     """
     spec = ModelSpec(path=str(model), dtype=dtype, device=device)
     target, tokenizer = load_target(spec), load_tokenizer(spec)

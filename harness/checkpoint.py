@@ -1,4 +1,4 @@
-"""Checkpoints of a training: what a killed one goes on from."""
+"""Checkpoints of a training, from which an interrupted one resumes."""
 
 import pickle
 from pathlib import Path
@@ -11,14 +11,14 @@ from harness.files import replacing, set_aside
 
 
 def save_checkpoint(file: Path, key: str, state: dict[str, Any]) -> None:
-    """Write ``state``, whole or not at all; ``key`` is what a resumed run must agree on."""
+    """Write ``state`` atomically. ``key`` identifies the configuration that it belongs to."""
     with replacing(file) as temporary:
         torch.save({"key": key, **state}, temporary)
 
 
 def load_checkpoint(file: Path, key: str, what: str) -> dict[str, Any] | None:
-    """The state that was saved under ``key``, on the CPU; None, and a line that says why, for any
-    other, which is set aside.
+    """The state that was saved under ``key``, on the CPU. None if there is no file, or, after a
+    line that begins with ``what``, if it is damaged or of another key; the latter is set aside.
     """
     if not file.is_file():
         return None

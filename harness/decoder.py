@@ -1,7 +1,7 @@
-"""The one interface that every decoding method implements, ours and foreign ones alike.
+"""The one interface that every decoding method implements, this project's and others' alike.
 
-A decoder turns a request into step records. It knows no clock, no dataset and no file: whoever
-calls it stamps the time when a record arrives.
+A decoder turns a request into step records. It uses no clock, dataset or file: its caller reads
+the clock when a record arrives.
 """
 
 from abc import ABC, abstractmethod
@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Token choice: argmax at temperature 0, else coupled Gumbel noise drawn from ``seed``.
+    """How tokens are chosen: by argmax at temperature 0, else with Gumbel noise from ``seed``.
 
-    ``top_p``: of the probability, which the tokens drawn from hold at least.
-    ``block_temperature``: in place of the other where a line of a block of code begins, which is
-    behind one of the ``newlines`` and one of the ``indents`` after it, token ids: AdapT sampling
-    (Zhu et al., arXiv 2309.02772) by the rule of its authors' code.
+    ``top_p``: tokens are drawn from the likeliest ones that together hold at least this share of
+    the probability. ``block_temperature`` replaces ``temperature`` where a line of a code block
+    begins, that is, after one of the ``newlines`` and then one of the ``indents`` (token ids):
+    AdapT sampling (Zhu et al., arXiv 2309.02772) by the rule of its authors' code.
     """
 
     temperature: float = 0.0
@@ -27,14 +27,14 @@ class Sampling:
     indents: frozenset[int] = frozenset()
 
     def of(self, prompt_sha256: str) -> "Sampling":
-        """The same with a seed of the prompt's own, so that prompts do not share their noise."""
+        """A copy with a seed that depends on the prompt, so that prompts do not share noise."""
         return replace(self, seed=self.seed ^ int(prompt_sha256[:8], 16))
 
     def after(self, tokens: tuple[int, int]) -> float:
-        """The temperature of the token behind two others."""
+        """The temperature for the token that follows the two ``tokens``."""
         before, last = tokens
-        begins = before in self.newlines and last in self.indents
-        if begins and self.block_temperature is not None:
+        line_start = before in self.newlines and last in self.indents
+        if line_start and self.block_temperature is not None:
             return self.block_temperature
         return self.temperature
 
@@ -52,10 +52,10 @@ class Request:
     sampling: Sampling = GREEDY
 
     def keep(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
-        """The one stop rule and the one cap rule.
+        """Apply the stop rule and the cap rule, which are the same for all methods.
 
-        Cuts ``tokens`` after the first stop id and at the cap, ``emitted`` tokens having been
-        committed before; returns what is left and whether decoding is over.
+        Cuts ``tokens`` after the first stop id and at the cap, of which ``emitted`` earlier tokens
+        are used up. Returns the tokens that remain, and whether decoding is over.
         """
         kept = tokens[: self.max_new_tokens - emitted]
         for index, token in enumerate(kept):
@@ -66,12 +66,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What one forward of the target committed.
+    """What one verify forward of the target committed.
 
-    ``draft_size`` counts the draft tokens verified, root excluded; ``rows`` all rows of the verify
-    forward. ``path``: the accepted draft nodes, as indices into the tree without its root. It has
-    one node fewer than there are tokens, since the last token is the target's own. Where an answer
-    ends in an accepted draft, that last token is the draft, and its node is left out.
+    ``draft_size`` counts the draft tokens that were verified, without the root; ``rows`` counts all
+    rows of the forward. ``path`` lists the accepted draft nodes by their index in the tree, whose
+    root is 0 and left out. It has one node fewer than there are ``tokens``, since the last token is
+    the target's own. If an answer ends in an accepted draft, that draft is the last token, and its
+    node is left out too.
     """
 
     tokens: tuple[int, ...]
@@ -86,32 +87,33 @@ Emit = Callable[[StepRecord], None]
 class Decoder(ABC):
     """A method with one setting, bound to a target.
 
-    The first record ends the prefill phase: its tokens count for no arm's decode phase. It carries
-    one token, unless a foreign decoder drafts before its first forward. Either override
-    :meth:`steps` and yield records, or override :meth:`decode` and call ``emit``.
+    The first record ends the prefill phase, and its tokens are not counted for the decode phase. It
+    carries one token, unless another project's decoder drafts before its first forward. Subclasses
+    override :meth:`steps`, or derive from :class:`EmittingDecoder` and override :meth:`decode`.
     """
 
     lossless: bool = True
-    # positions of the target's context that it may take beyond those of prompt and answer
+    # positions of the target's context that it may use beyond those of prompt and answer
     beyond: int = 0
 
     @abstractmethod
     def steps(self, request: Request) -> Iterator[StepRecord]:
-        """Yield one record a step until a stop id is committed or the cap is reached."""
+        """Yield one record per step until a stop id is committed or the cap is reached."""
 
     def extra_bytes(self) -> int:
-        """Bytes held beside the target's weights: own parameters, cache and buffers; computed."""
+        """Bytes beside the target's weights (parameters, cache, buffers), computed from sizes."""
         return 0
 
     def remember(self, records: Sequence[StepRecord]) -> None:  # noqa: B027 - most carry nothing
-        """Carry what the steps of an answer taught over to the next ones.
+        """Learn from the steps of an answer what later answers may use.
 
-        Called for each answer that counts, once, in their order: not after a warm-up, a run that is
-        taken again or an audit, and anew by a resumed session. Decoding alone carries nothing over.
+        Called once for each answer that counts, in order: not after a warm-up, a repeated run or an
+        audit. A resumed session calls :meth:`relive` for its earlier answers. Decoding alone must
+        carry nothing over from one answer to the next.
         """
 
     def relive(self, request: Request, records: Sequence[StepRecord]) -> None:
-        """Carry over what an answer taught that another process decoded: a session resumes."""
+        """As :meth:`remember`, in a resumed session, of an answer that another process decoded."""
         self.remember(records)
 
     def decode(self, request: Request, emit: Emit) -> None:
@@ -121,10 +123,10 @@ class Decoder(ABC):
 
 
 class EmittingDecoder(Decoder):
-    """A decoder whose backend calls back, as a streamer does, instead of yielding."""
+    """A decoder whose backend calls ``emit`` for each step, as a streamer does."""
 
     def steps(self, request: Request) -> Iterator[StepRecord]:
-        """All records at once, after the fact; time them through :meth:`decode`."""
+        """Yield all records once decoding has ended; to time steps, use :meth:`decode`."""
         records: list[StepRecord] = []
         self.decode(request, records.append)
         yield from records

@@ -1,11 +1,11 @@
-"""The one error that users see: one line that names the thing, what was found, what expected."""
+"""The one error that users see: a line that names the input, what was found and expected."""
 
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What torch's allocators say in errors of no kind of their own.
+# Texts of torch's errors on lack of memory that have no class of their own.
 _REFUSED = (
     *("can't allocate memory", "not enough memory"),
     *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
@@ -13,9 +13,9 @@ _REFUSED = (
 
 
 class HarnessError(Exception):
-    """Bad input or an impossible request; the command line prints it as one line and exits 2.
+    """Bad input or an impossible request; the command line prints it as one line and exits with 2.
 
-    Whatever the input's names hold, control characters among them, the message stays one line.
+    Characters that are not printable are escaped, so that the message stays one line.
     """
 
     def __init__(self, message: str) -> None:
@@ -24,7 +24,7 @@ class HarnessError(Exception):
 
 @contextmanager
 def named(where: str) -> Iterator[None]:
-    """Put ``where`` in front of what goes wrong in the block, one line whatever it is."""
+    """Turn any error in the block into a HarnessError of one line that begins with ``where``."""
     try:
         yield
     except HarnessError as error:
@@ -38,14 +38,14 @@ def named(where: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
+    """The first line of an error's message, or the name of its class if it has none."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether Python, torch's CPU allocator or a device refused memory."""
-    # By name: what only analyses rows imports no torch.
+    """Whether the error says that Python, torch's CPU allocator or a device lacks memory."""
+    # Classes are compared by name, since code that only analyses rows must not import torch.
     kinds = {kind.__name__ for kind in type(error).__mro__}
     refused = isinstance(error, RuntimeError) and any(word in str(error) for word in _REFUSED)
     return refused or bool(kinds & {"MemoryError", "OutOfMemoryError"})
@@ -53,8 +53,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def in_our_words(say: Callable[[Exception], str]) -> Iterator[None]:
-    """Turn an error of a library into a HarnessError whose line is what ``say`` makes of it; too
-    little memory stays what it is.
+    """Turn a library's error in the block into a HarnessError with the message ``say(error)``.
+    HarnessErrors and errors on lack of memory pass unchanged.
     """
     try:
         yield

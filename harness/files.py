@@ -1,12 +1,13 @@
-"""Small file helpers: whole-file writes that are never half there, hashes, JSON lines."""
+"""Small helpers: files that are written whole or not at all, JSON, checked values, hashes."""
 
+import csv
 import glob
 import hashlib
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.errors import HarnessError, first_line
 
 T = TypeVar("T")
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-# Of an experiment, model, data set or method: it becomes part of paths. As in the config's schema.
+# Name of an experiment, model, data set or method: part of paths. As in the config's schema.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 _REFUSED_WRITES = (
     *("PytorchStreamWriter", "inline_container"),
@@ -28,9 +29,9 @@ _REFUSED_WRITES = (
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without error.
+    """A temporary path beside ``path``, renamed to ``path`` when the block ends without error.
 
-    The place is taken once all bytes are on disk. What cannot be written is named by ``path``.
+    It is renamed once all its bytes are on disk. Errors in writing name ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _drop_abandoned(path)
@@ -49,9 +50,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_files(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files, once all are written, go to ``folder``, one after the other.
+    """A temporary folder whose files move to ``folder``, one by one, once all are written.
 
-    For writers that choose the names of their files, as models and tokenizers do.
+    For writers that name their files themselves, as models and tokenizers do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".files.tmp"
@@ -72,7 +73,7 @@ def replacing_files(folder: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Return when a file's bytes, or a folder's names, are on disk."""
+    """Wait until a file's bytes, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -81,7 +82,7 @@ def _sync(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Move a file that is in the way to a hidden name beside it that no other has; returns it."""
+    """Rename a file that is in the way to an unused hidden name beside it; returns the new path."""
     stem = path.name.removeprefix(".")
     names = (path.with_name(f".{stem}.{number}.aside") for number in itertools.count(1))
     aside = next(name for name in names if not name.exists())
@@ -90,21 +91,21 @@ def set_aside(path: Path) -> Path:
 
 
 def _name(error: Exception, temporary: Path, path: Path) -> None:
-    """Raise the error in the name of ``path``, if writing ``temporary`` is what failed."""
+    """Raise an error that names ``path``, if ``error`` comes from writing ``temporary``."""
     if isinstance(error, OSError):
         if error.filename in (None, str(temporary)):
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    # torch, safetensors and typst say it in errors of their own
+    # torch, safetensors and typst raise errors of their own when a write fails
     elif any(words in str(error) for words in _REFUSED_WRITES):
         raise HarnessError(f"{path}: {first_line(error)}") from error
 
 
 def _drop_abandoned(path: Path) -> None:
-    """Temporaries that killed writers of ``path`` left behind."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        number = left.name.split(".")[-2]
-        if number.isdigit() and not _runs(int(number)):
-            left.unlink(missing_ok=True)
+    """Delete temporary files of ``path`` whose writers no longer run."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = leftover.name.split(".")[-2]
+        if pid.isdigit() and not _runs(int(pid)):
+            leftover.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:
@@ -128,28 +129,41 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
+def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file; ``path`` is either the old file or the whole new one."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(lines)
+
+
 def read_json(path: Path) -> Any:
     """Parse a JSON file; one-line error when it is missing or malformed."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise HarnessError(f"{path}: no such file") from None
-    except ValueError as error:  # also of what is no UTF-8, and of numbers of thousands of digits
+    except ValueError as error:  # also if not UTF-8, and for numbers of thousands of digits
         raise HarnessError(f"{path}: expected JSON, found {error}") from None
 
 
-def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; a one-line error if it holds anything else."""
+    return checked(dict[str, Any], read_json(path), str(path))
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Parse a JSON-lines file; a bad line is named by its number."""
+    """Parse a JSON-lines file; the error for a bad line gives its number."""
     if not path.is_file():
         raise HarnessError(f"{path}: no such file")
     rows = []
     try:
-        # not splitlines: JSON may hold line separators of Unicode
+        # not splitlines(): JSON strings may contain Unicode's line separators
         lines = path.read_text().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise HarnessError(f"{path}: expected UTF-8 text, found {error}") from None
@@ -165,39 +179,39 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def checked(kind: type[T], value: Any, where: str, *, strict: bool = True) -> T:
-    """``value`` as ``kind`` (a dataclass, TypedDict or container type); ``where`` names it.
+    """``value`` validated as ``kind`` (a dataclass, TypedDict or container type).
 
-    ``strict``: lists are no tuples and numbers no text; else what JSON cannot tell apart is taken
-    for what is meant.
+    Errors begin with ``where``. With ``strict`` no value is converted; without it pydantic converts
+    where it can, such as a list to a tuple, which JSON does not have.
     """
     try:
-        found: T = _adapter(cast(Any, kind)).validate_python(value, strict=strict)
-        return found
+        result: T = _adapter(cast(Any, kind)).validate_python(value, strict=strict)
+        return result
     except ValidationError as error:
         raise HarnessError(_first(error, where)) from None
 
 
 def parsed(kind: type[T], value: Any, where: str) -> T:
-    """``value``, as JSON has it, as ``kind``: lists may be tuples, and mappings dataclasses, but no
-    text is a number. ``where`` names it.
+    """``value``, made of JSON's types, validated as ``kind``: a list may become a tuple and a
+    mapping a dataclass, but text never a number. Errors begin with ``where``.
     """
     try:
-        found: T = _adapter(cast(Any, kind)).validate_json(
+        result: T = _adapter(cast(Any, kind)).validate_json(
             json.dumps(value, default=repr), strict=True
         )
-        return found
+        return result
     except ValidationError as error:
         raise HarnessError(_first(error, where)) from None
 
 
 def _first(error: ValidationError, where: str) -> str:
-    """The first of the errors in one line; those of our own checks say all there is to say."""
+    """The first of the errors as one line; messages of our own validators need no input quoted."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return f"{where}: {place}: {said}" if place else f"{where}: {said}"
-    return f"{where}: {place or 'value'}: {said}, found {first['input']!r:.60}"
+        return f"{where}: {place}: {message}" if place else f"{where}: {message}"
+    return f"{where}: {place or 'value'}: {message}, found {first['input']!r:.60}"
 
 
 @lru_cache

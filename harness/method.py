@@ -5,11 +5,11 @@ A method is one file or folder in ``methods/`` plus one line in ``methods/__init
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 from harness.decoder import Decoder, Request
 from harness.engine.target import Target
@@ -17,6 +17,8 @@ from harness.errors import HarnessError
 from harness.files import checked, parsed
 from harness.measure.step_cost import ForwardCost
 from harness.numbers import with_numbers
+
+Setting: TypeAlias = dict[str, Any]  # what tuning chooses, as setting.json holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a method may use to train or tune: the target, its own answers, requests, a folder.
+    """What a method may use to train or tune: the target, its answers, requests, a folder.
 
-    ``train`` and ``tune`` are the target's greedy answers to the two splits; ``requests`` are
-    those of the tune split, to time candidates on. Nothing of the test split is in reach.
-    ``seconds``: what this training or tuning may take, None where the settings alone say so.
-    ``forwards``: what forwards of the target cost here, if it was timed.
+    ``train`` and ``tune`` are the target's greedy answers to the two splits; ``requests`` are those
+    of the tune split, for timing candidates. Nothing of the test split is within reach.
+    ``seconds`` limits this training or tuning; None if only the settings limit it. ``forwards``:
+    the cost of the target's forwards on this machine, if it was measured.
     """
 
     target: Target
@@ -51,12 +53,12 @@ class Job:
 
     @property
     def context(self) -> float:
-        """Tokens in the arena at a middling step: half an answer behind a prompt, on average."""
+        """Tokens in the K/V cache halfway through an answer of full length, mean over requests."""
         return fmean(len(r.prompt_ids) + r.max_new_tokens / 2 for r in self.requests)
 
     @property
     def seconds_left(self) -> float:
-        """Of ``seconds``, since the job was made; infinite without a limit."""
+        """What is left of ``seconds`` since the job started; infinite without a limit."""
         if self.seconds is None:
             return math.inf
         return self.seconds - (time.monotonic() - self.started)
@@ -64,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NoSettings:
-    """For methods that have none."""
+    """The settings of a method that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,10 @@ class Method:
     """One way of decoding.
 
     ``build`` makes the decoder from the target, the settings and the folder that training and
-    tuning wrote to (None without either). ``train`` writes what it learns to ``job.folder``;
-    ``tune`` writes ``setting.json`` there, chosen on the tune split alone; it returns the seconds
-    of an interrupted tuning that it went on with, if any. ``examine`` writes tables of what its
-    training gave, for readers only: no budget counts it.
+    tuning wrote to (None without either). ``train`` writes what it learns to ``job.folder``.
+    ``tune`` chooses a setting on the tune split alone and writes it to ``setting.json`` there; if
+    it resumed an interrupted tuning, it returns the seconds of that one. ``examine`` writes tables
+    about the trained parts, for readers only; its time counts for no budget.
     """
 
     build: Callable[[Target, Any, Path | None], Decoder]
@@ -84,23 +86,23 @@ class Method:
     train: Callable[[Job], None] | None = None
     tune: Callable[[Job], float | None] | None = None
     examine: Callable[[Job], None] | None = None
-    # decoders with the best tree of each of these draft sizes, as methods.shared.trials.Trial
+    # for each draft size a decoder with the best tree of that size, as methods.shared.trials.Trial
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
-    # a setting to decode with where none was tuned, from default settings and the trained parts
-    plain: Callable[[Any, Path | None], dict[str, Any]] | None = None
+    # the setting to decode with if none was tuned, from default settings and the trained parts
+    plain: Callable[[Any, Path | None], Setting] | None = None
     reference: bool = field(default=False)  # a yardstick: shown, never ranked
 
 
-def parse_settings(name: str, method: Method, given: dict[str, Any] | None) -> Any:
+def parse_settings(name: str, method: Method, mapping: Mapping[str, Any] | None) -> Any:
     """The method's settings dataclass from a config mapping; unknown or mistyped keys are refused.
 
     Lists become tuples, since settings are frozen.
     """
     where = f"methods.{name}"
-    given = with_numbers(checked(dict[str, Any], given or {}, where))
-    known = {f.name for f in fields(method.settings)}
-    for key in given:
-        if key not in known:
-            expected = ", ".join(sorted(known)) or "none"
+    mapping = with_numbers(checked(dict[str, Any], mapping or {}, where))
+    names = {f.name for f in fields(method.settings)}
+    for key in mapping:
+        if key not in names:
+            expected = ", ".join(sorted(names)) or "none"
             raise HarnessError(f"{where}: unknown setting '{key}'; expected {expected}")
-    return parsed(method.settings, given, where)
+    return parsed(method.settings, mapping, where)

@@ -1,7 +1,7 @@
-"""Reading a model's files strictly: nothing is made up, left aside or run."""
+"""Reading a model's files strictly: no weight is made up or ignored, and no code is run."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import Any
@@ -19,22 +19,22 @@ def read_model(where: str, **settings: Any) -> Any:
     Safetensors, else ``.bin`` files that hold tensors alone; no code of theirs is run.
     """
     with _quiet():
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             where,
             **settings,
             trust_remote_code=False,
             weights_only=True,
-            ignore_mismatched_sizes=True,  # told below by name
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    found["mismatched_keys"] = [*found["mismatched_keys"], *misshapen(model)]
-    _require_all_weights(where, found)
+    info["mismatched_keys"] = [*info["mismatched_keys"], *misshapen(model)]
+    _require_all_weights(where, info)
     return model
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers warns of weights that it makes up; here they are an error."""
+    """Silence transformers' warnings of weights that it makes up; here they are an error."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -43,19 +43,19 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _require_all_weights(where: str, found: dict[str, Any]) -> None:
-    """Refuse what transformers would initialise at random or leave aside.
+def _require_all_weights(where: str, info: Mapping[str, Any]) -> None:
+    """Refuse weights that transformers would initialise at random or ignore.
 
-    It leaves out of ``found`` what is harmless, like the rotary buffers of old checkpoints.
+    transformers leaves harmless ones out of ``info``, like rotary buffers of old checkpoints.
     """
-    missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+    missing, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     if missing:
         raise HarnessError(
             f"model '{where}': no weight '{missing[0]}' in its files{_more(missing)}; expected all"
         )
-    for name, held, expected in sorted(found["mismatched_keys"]):
+    for name, actual, expected in sorted(info["mismatched_keys"]):
         raise HarnessError(
-            f"model '{where}': weight '{name}' is {list(held)}, expected {list(expected)}"
+            f"model '{where}': weight '{name}' is {list(actual)}, expected {list(expected)}"
         )
     if unknown:
         raise HarnessError(
@@ -69,10 +69,10 @@ def _more(names: list[str]) -> str:
 
 
 def told(error: Exception) -> str:
-    """One line of what to tell of an error that a library raised."""
+    """One line that says to users what an error of a library means."""
     if isinstance(error, UnpicklingError):
-        # torch's own message tells how to run the code after all.
+        # torch's own message explains how to run the code nevertheless.
         code = re.search(r"GLOBAL (\S+)", str(error))
-        held = code[1] if code else "what is no tensor"
-        return f"a .bin file holds {held}, expected tensors alone; nothing of it was run"
+        content = code[1] if code else "what is no tensor"
+        return f"a .bin file holds {content}, expected tensors alone; nothing of it was run"
     return first_line(error)

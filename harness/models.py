@@ -16,13 +16,13 @@ from harness.engine.stack import EXECUTIONS
 from harness.engine.target import Target
 from harness.engine.weights import WEIGHTS, loading, multiply_alike
 from harness.errors import HarnessError, in_our_words
-from harness.files import checked, read_json, sha256_bytes, sha256_file
+from harness.files import read_object, sha256_bytes, sha256_file
 from harness.hub import commit_of
 from harness.model_files import read_model, told
 
 DEVICE_MAPS = ("auto", "balanced", "sequential")
 _WHOLE_HASH_LIMIT = 2 << 30
-# A mistyped size would be built before the weights can contradict it.
+# Largest sizes in a config: a mistyped one would be allocated before the weights contradict it.
 _SIZES = {
     "num_hidden_layers": 1_000,
     "vocab_size": 10_000_000,
@@ -32,17 +32,18 @@ _SIZES = {
     "num_key_value_heads": 10_000,
     "head_dim": 10_000,
 }
-_MAY_BE_NULL = ("num_key_value_heads", "head_dim")  # transformers then derives them
+_MAY_BE_NULL = ("num_key_value_heads", "head_dim")  # if null, transformers derives them
 disable_progress_bar()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Exactly one of ``path`` and ``hub``; ``chat`` as in :mod:`harness.data.chat`.
+    """Where a model is, by exactly one of ``path`` and ``hub``, and how to load and run it.
 
-    ``revision``: a branch, tag or commit on the hub; a commit once :meth:`pinned`. ``execution``
-    and ``layers`` as in :class:`harness.engine.target.Target`. ``weights``: ``full``, or ``int8``
-    or ``nf4``, packed as they are read; ``dtype`` is then that of all else. ``device_map``: how
+    ``chat`` as in :mod:`harness.data.chat`. ``revision``: a branch, tag or commit on the hub; a
+    commit after :meth:`pinned`. ``execution`` and ``layers`` as in
+    :class:`harness.engine.target.Target`. ``weights``: ``full``, or ``int8`` or ``nf4`` for layers
+    that bitsandbytes packs as they are read; ``dtype`` then holds for all else. ``device_map``: how
     accelerate spreads the layers over the devices of ``device``'s kind.
     """
 
@@ -72,8 +73,8 @@ class ModelSpec:
         if self.weights not in WEIGHTS:
             raise HarnessError(f"weights: '{self.weights}', expected {' or '.join(WEIGHTS)}")
         if self.execution in ("compiled", "graphs") and not self.device.startswith("cuda"):
-            told = f"execution: '{self.execution}' with device {self.device}"
-            raise HarnessError(f"{told}, expected cuda; on a CPU eager steps are the fastest")
+            entry = f"execution: '{self.execution}' with device {self.device}"
+            raise HarnessError(f"{entry}, expected cuda; on a CPU eager steps are the fastest")
         if self.device_map not in (None, *DEVICE_MAPS):
             expected = " or ".join(DEVICE_MAPS)
             raise HarnessError(f"device_map: '{self.device_map}', expected {expected}")
@@ -81,11 +82,11 @@ class ModelSpec:
             self._check_map()
 
     def _check_map(self) -> None:
-        told = f"device_map: '{self.device_map}'"
+        entry = f"device_map: '{self.device_map}'"
         if not self.device.startswith("cuda"):
-            raise HarnessError(f"{told} with device {self.device}, expected cuda")
-        if self.execution in ("compiled", "graphs"):  # accelerate's hooks cannot be
-            raise HarnessError(f"{told} with execution {self.execution}, expected eager or static")
+            raise HarnessError(f"{entry} with device {self.device}, expected cuda")
+        if self.execution in ("compiled", "graphs"):  # which accelerate's hooks do not allow
+            raise HarnessError(f"{entry} with execution {self.execution}, expected eager or static")
 
     @property
     def where(self) -> str:
@@ -93,13 +94,13 @@ class ModelSpec:
         return self.path or str(self.hub)
 
     def pinned(self) -> "ModelSpec":
-        """The same with its revision's commit, so that rows name the very weights."""
+        """A copy with the revision's commit, so that rows identify the weights exactly."""
         return replace(self, revision=commit_of(self.hub, self.revision)) if self.hub else self
 
 
 def drawn_by(sampling: Sampling, tokenizer: Any) -> Sampling:
-    """With the ids of newlines and indents, where the temperature depends on them: tokens that end
-    in a newline, and tokens of blanks alone.
+    """``sampling``, with the ids of newlines (tokens that end in one) and indents (tokens of blanks
+    alone) filled in from the vocabulary if the temperature depends on them.
     """
     if sampling.block_temperature is None:
         return sampling
@@ -126,12 +127,12 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         return AutoTokenizer.from_pretrained(
             spec.where, revision=spec.revision, trust_remote_code=False
         )
-    except Exception as error:  # files of a tokenizer are wrong in many ways
+    except Exception as error:  # a tokenizer's files can be wrong in many ways
         raise HarnessError(f"tokenizer of '{spec.where}': {told(error)}") from None
 
 
 def vocabulary(spec: ModelSpec) -> int:
-    """Tokens of the model's embedding table, by its config."""
+    """Number of tokens in the model's embedding table, from its config."""
     _require_folder(spec)
     spec = spec.pinned()
     try:
@@ -178,14 +179,16 @@ def load_model(spec: ModelSpec) -> Any:
 
 
 def _placement(spec: ModelSpec) -> dict[str, Any]:
-    """Where weights are read to, unless they are moved afterwards; packed ones are not to be."""
+    """The ``device_map`` to read weights with. Without one they are read to the CPU and moved
+    afterwards, which packed weights do not allow.
+    """
     if spec.device_map is not None:
         return {"device_map": spec.device_map}
     return {} if spec.weights == "full" else {"device_map": {"": spec.device}}
 
 
 def require_placed(spec: ModelSpec, model: nn.Module) -> None:
-    """Refuse weights that were left in memory or on disk: each step would fetch them from there."""
+    """Refuse weights left in the host's memory or on disk: every step would fetch them again."""
     kind = torch.device(spec.device).type
     for name, parameter in model.named_parameters():
         if parameter.device.type != kind:
@@ -196,7 +199,7 @@ def require_placed(spec: ModelSpec, model: nn.Module) -> None:
 
 
 def _require_full_files(spec: ModelSpec, model: Any) -> None:
-    """Refuse files of packed weights: whatever ``weights`` says, their config has them read so."""
+    """Refuse files of packed weights: their config decides how they are read, not ``weights``."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None and quantizer.pre_quantized:
         raise HarnessError(
@@ -205,34 +208,35 @@ def _require_full_files(spec: ModelSpec, model: Any) -> None:
 
 
 def _wrong_files(spec: ModelSpec) -> AbstractContextManager[None]:
-    """A config may hold anything, and layers fail in their own ways: one line for all of them."""
+    """Turn any error in the block into one line, since configs and layers fail in many ways."""
     return in_our_words(lambda error: f"model '{spec.where}': {told(error)}")
 
 
 def require_device(device: str) -> None:
-    """Refuse a GPU where there is none."""
+    """Refuse a CUDA device on a machine without one."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise HarnessError(f"device: '{device}' asked for, but no CUDA device was found")
 
 
 def stop_ids(target: Target, tokenizer: Any) -> frozenset[int]:
     """Every id that ends an answer: the tokenizer's, the config's and the generation config's."""
-    found: set[int] = set()
+    ids: set[int] = set()
     generation = getattr(target.model, "generation_config", None)
     for value in (
         getattr(tokenizer, "eos_token_id", None),
         getattr(target.config, "eos_token_id", None),
         getattr(generation, "eos_token_id", None),
     ):
-        found |= set(value) if isinstance(value, list) else set() if value is None else {value}
-    return frozenset(int(token) for token in found)
+        ids |= set(value) if isinstance(value, list) else set() if value is None else {value}
+    return frozenset(int(token) for token in ids)
 
 
 def weights_hash(spec: ModelSpec) -> str:
-    """What identifies the weights: content hashes below 2 GiB, else names, sizes and both ends.
+    """A hash that identifies the weights: of the files' contents up to 2 GiB in all, else of their
+    names, sizes and both ends.
 
-    A hub model is identified by its id and commit. What was learnt of full weights is not for
-    packed ones, so these have a hash of their own.
+    A hub model is identified by its id and commit. Packed weights have another hash than full ones,
+    since parts that were trained for the one do not fit the other.
     """
     full = _full_hash(spec)
     return full if spec.weights == "full" else sha256_bytes(f"{full} {spec.weights}".encode())
@@ -249,7 +253,7 @@ def _full_hash(spec: ModelSpec) -> str:
 
 
 def _ends(file: Path) -> str:
-    """Size and hash of the first and last MiB."""
+    """The file's size, and the hash of its first and last MiB."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(1 << 20)
@@ -263,10 +267,10 @@ def _require_folder(spec: ModelSpec) -> None:
     if not Path(spec.path).is_dir():
         raise HarnessError(f"model folder '{spec.path}': no such folder")
     file = Path(spec.path) / "config.json"
-    config = checked(dict[str, Any], read_json(file), str(file))
-    for name, most in _SIZES.items():
-        found = config.get(name, 1)
-        if found is None and name in _MAY_BE_NULL:
+    config = read_object(file)
+    for name, limit in _SIZES.items():
+        size = config.get(name, 1)
+        if size is None and name in _MAY_BE_NULL:
             continue
-        if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= most:
-            raise HarnessError(f"{file}: {name} is {found!r}, expected a number from 1 to {most:,}")
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= limit:
+            raise HarnessError(f"{file}: {name} is {size!r}, expected a number from 1 to {limit:,}")

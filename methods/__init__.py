@@ -1,4 +1,4 @@
-"""Decoding methods, one file or folder each. To add one: write it, and add its line here.
+"""The table of decoding methods, one file or folder each. To add one: write it, and a line here.
 
 The table names modules instead of importing them, so that the workflow can read it without torch.
 """
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """Module whose ``METHOD`` it is, and whether it is trained and tuned before sessions.
+    """A method's line in the table.
 
-    ``tuning`` names the settings that its training does not read: a change of one trains nothing
-    anew. ``uses`` names the method whose training and tuning this one decodes with, ``parts_of``
-    one whose training alone: its parts are then tuned for this one. ``examined``: whether it writes
-    tables of what its training gave. ``greedy``: it cannot draw tokens, and is no arm where an
-    experiment does.
+    ``module``: where its ``METHOD`` is. ``trained``, ``tuned``: whether this is done before
+    sessions. ``tuning``: settings that its training does not read; changing one does not repeat the
+    training. ``uses``: the method whose training and tuning this one decodes with. ``parts_of``:
+    the method whose trained parts this one takes and tunes for itself. ``examined``: whether it
+    writes learnt.csv, what its training gave; ``pseudo_states``: whether cosine.csv too, how like
+    real states its own are. ``greedy``: it cannot sample, so experiments that do leave it out.
     """
 
     module: str
@@ -27,6 +28,7 @@ class Entry(NamedTuple):
     uses: str = ""
     parts_of: str = ""
     examined: bool = False
+    pseudo_states: bool = False
     greedy: bool = False
 
 
@@ -40,6 +42,7 @@ METHODS = {
         tuned=True,
         tuning=("drafts", "policies", "passes", "tuning_rounds"),
         examined=True,
+        pseudo_states=True,
     ),
     "width_matched": Entry("methods.firp.width_matched", uses="firp"),
     "medusa": Entry(
@@ -47,22 +50,34 @@ METHODS = {
         trained=True,
         tuned=True,
         tuning=("drafts", "policies", "templates", "tuning_rounds"),
+        examined=True,
     ),
     "medusa_template": Entry("methods.medusa.variants.template", uses="medusa"),
     "medusa_cartesian": Entry("methods.medusa.variants.cartesian", uses="medusa"),
     "medusa_llm": Entry("methods.medusa.variants.package", uses="medusa", greedy=True),
-    "medusa_typical": Entry("methods.medusa.variants.typical", uses="medusa"),
+    "medusa_typical": Entry(
+        "methods.medusa.variants.typical",
+        trained=True,
+        tuned=True,
+        tuning=(
+            *("temperature", "threshold", "alpha", "evaluation_batch"),
+            *("drafts", "policies", "templates", "tuning_rounds"),
+        ),
+        parts_of="medusa",
+    ),
     "hydra": Entry(
         "methods.hydra",
         trained=True,
         tuned=True,
         tuning=("drafts", "policies", "template", "tuning_rounds"),
+        examined=True,
     ),
     "eagle": Entry(
         "methods.eagle",
         trained=True,
         tuned=True,
         tuning=("drafts", "depth", "tuning_rounds"),
+        examined=True,
     ),
     "eagle2": Entry(
         "methods.eagle.dynamic",
@@ -76,6 +91,7 @@ METHODS = {
         trained=True,
         tuned=True,
         tuning=("drafts", "policies", "tuning_rounds"),
+        examined=True,
     ),
     "lookahead": Entry("methods.lookahead", tuned=True),
     "self_speculative": Entry(
@@ -101,6 +117,6 @@ METHODS = {
 
 
 def load_method(name: str) -> "Method":
-    """The method of that name; KeyError for a name that is not in the table."""
+    """The ``METHOD`` called ``name``; KeyError for a name that is not in the table."""
     method: Method = import_module(METHODS[name].module).METHOD
     return method

@@ -1,13 +1,13 @@
 """A small draft model in our own engine: it drafts a chain, the target verifies it.
 
 Source: Leviathan et al. (arXiv 2211.17192) and Chen et al. (arXiv 2302.01318). The draft model is
-that of ``hf_assisted``, trained on the target's answers or given; there transformers' loop decodes
-with it, here ours, with an arena of its own that keeps what was accepted of its drafts.
+that of ``hf_assisted``: trained on the target's answers, or a pretrained one. There it decodes in
+transformers' loop, here in our engine, with an arena of its own that keeps the K/V of accepted
+drafts.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,18 +28,18 @@ from harness.engine import (
 )
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.method import Job, Method
+from harness.method import Job, Method, Setting
 from methods.hf.assisted import load_assistant
 from methods.hf.assisted import train as train_assistant
 from methods.shared.choices import SETTING, read_values
 from methods.shared.trials import Trial, choose
 
-AUTHORS = 5  # drafts: of what Spec-Bench times, transformers' first guess
+AUTHORS = 5  # drafts: transformers' initial number in what Spec-Bench times
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``drafts``: lengths of the chain that tuning tries."""
+    """``drafts``: chain lengths that tuning tries."""
 
     drafts: tuple[int, ...] = (1, 2, 3, 4, 5, 8)
     tuning_rounds: int = 1
@@ -52,9 +52,9 @@ class Settings:
 
 
 class ModelDrafter(Drafter):
-    """Drafts a chain of ``drafts`` greedy tokens of ``model``, a second engine over a small model.
+    """Drafts a chain of ``drafts`` greedy tokens with ``model``, a small model as a second Target.
 
-    Its arena keeps the K/V of drafts that were accepted.
+    The arena of ``model`` keeps the K/V of accepted drafts.
     """
 
     def __init__(self, model: Target, drafts: int) -> None:
@@ -63,13 +63,13 @@ class ModelDrafter(Drafter):
         self.needs = Needs(max_rows=1 + drafts)
 
     def extra_bytes(self) -> int:
-        """The model, and its cache at the longest request."""
-        held = sum(parameter.nbytes for parameter in self._model.model.parameters())
+        """The draft model's weights, packed copies and masks, and its longest request's K/V."""
+        weights = sum(parameter.nbytes for parameter in self._model.model.parameters())
         cache = self._model.arena.bytes_per_slot * self._slots
-        return held + cache + self._model.packed_bytes + self._model.mask_bytes
+        return weights + cache + self._model.packed_bytes + self._model.mask_bytes
 
     def begin(self, context: Context) -> None:
-        """Run the prompt but its last token."""
+        """Run the prompt except its last token through the draft model."""
         slots = len(context.tokens) + context.cap + self._drafts
         self._slots = max(self._slots, slots)
         self._model.begin(slots)
@@ -77,21 +77,21 @@ class ModelDrafter(Drafter):
 
     def draft(self, context: Context) -> Tree:
         arena, text = self._model.arena, context.tokens
-        # What it ran of rejected drafts stands where the root is, or behind. After a step whose
-        # drafts were all accepted it lacks the last of them.
+        # K/V of rejected drafts begin in the root's slot: they are dropped. After a step whose
+        # drafts were all accepted, those of the last draft are still missing.
         arena.length = min(arena.length, len(text) - 1)
         ids = to_device(text[arena.length :], self._model.device)
-        # The bonus token takes one of those that may still be committed.
-        most = min(self._drafts, context.cap - 1)
+        # One of the tokens that may still be committed is the bonus token.
+        length = min(self._drafts, context.cap - 1)
         drafted: list[Tensor] = []
-        while len(drafted) < most:
+        while len(drafted) < length:
             ids = self._next(ids)
             drafted.append(ids)
         tokens = torch.cat(drafted).tolist() if drafted else []
         return Tree(chain(len(tokens)), [context.root, *tokens])
 
     def _next(self, ids: Tensor) -> Tensor:
-        """[1] the likeliest token after ``ids`` [T], which are run behind what the arena holds."""
+        """[1] the likeliest token after ``ids`` [T], which are run and committed in its arena."""
         model, rows = self._model, len(ids)
         group = RowGroup(0, rows, lambda _: model.embed_batch(ids[None]))
         hidden, _ = model.forward(Block((group,), causal_layout(rows, model.device)))
@@ -104,7 +104,7 @@ def _decoder(target: Target, model: Target, drafts: int) -> Decoder:
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """The draft model, with as many drafts as tuning chose."""
+    """The decoder with the draft model and the chain length that tuning chose."""
     if folder is None:
         raise HarnessError("draft_model: no draft model; expected the folder of its training")
     drafts = read_values(folder, ("drafts",))["drafts"]
@@ -112,7 +112,7 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 
 def tune(job: Job) -> None:
-    """Time every length of the chain on the tune split: what drafting takes cannot be foretold."""
+    """Time every chain length on the tune split: the time of drafting cannot be foretold."""
     settings: Settings = job.settings
     model = Target(load_assistant(job.target, job.folder))
     trials = [
@@ -123,8 +123,8 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, best.setting)
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
-    """As many drafts as are usual."""
+def plain(settings: Settings, folder: Path | None) -> Setting:
+    """The chain length that is usual elsewhere."""
     return {"drafts": AUTHORS}
 
 

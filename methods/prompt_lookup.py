@@ -1,13 +1,12 @@
 """Prompt lookup: the draft is what followed the last tokens when they occurred before.
 
 Source: Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding; transformers has it as
-``prompt_lookup_num_tokens``. No parameters, no forward: only text that repeats is drafted.
+``prompt_lookup_num_tokens``. It needs no parameters and no forward; it drafts only repeated text.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from harness.engine import (
     ROOT_ONLY,
@@ -22,7 +21,7 @@ from harness.engine import (
 )
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.method import Job, Method
+from harness.method import Job, Method, Setting
 from methods.shared.choices import SETTING, check_options, read_values
 from methods.shared.trials import Trial, choose, foretell_by_decoding
 
@@ -31,9 +30,9 @@ MATCHES = ("leftmost", "rightmost")
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """``longest``: tokens of the longest n-gram looked up, then shorter ones; ``drafts``: tokens
-    drafted at most; ``match``: the first or the last occurrence wins. The defaults are those of
-    transformers.
+    """``longest``: tokens of the longest n-gram that is looked up, before shorter ones; ``drafts``:
+    the most tokens drafted; ``match``: whether the first or the last occurrence wins. The defaults
+    are those of transformers.
     """
 
     drafts: int = 10
@@ -41,7 +40,7 @@ class Lookup:
     match: str = "leftmost"
 
     def find(self, tokens: Sequence[int]) -> list[int]:
-        """What followed the longest suffix of ``tokens`` that occurred before; may be empty."""
+        """The tokens after an earlier occurrence of the longest suffix that has one; maybe none."""
         end = len(tokens)
         for size in range(min(self.longest, end - 1), 0, -1):
             suffix = list(tokens[end - size :])
@@ -53,23 +52,23 @@ class Lookup:
 
 
 class PromptLookup(Drafter):
-    """A chain of what the prompt and the answer say so far."""
+    """Drafts a chain that is copied from the prompt and the answer so far."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self.needs = Needs(max_rows=1 + lookup.drafts)
 
     def draft(self, context: Context) -> Tree:
-        # The bonus token takes one of those that may still be committed.
-        found = self._lookup.find(context.tokens)[: max(0, context.cap - 1)]
-        if not found:
+        # One of the tokens that may still be committed is the bonus token.
+        drafts = self._lookup.find(context.tokens)[: max(0, context.cap - 1)]
+        if not drafts:
             return Tree(ROOT_ONLY, [context.root])
-        return Tree(chain(len(found)), [context.root, *found])
+        return Tree(chain(len(drafts)), [context.root, *drafts])
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Candidates of the tuning: every combination of them."""
+    """The candidates of the tuning are all combinations of these values."""
 
     drafts: tuple[int, ...] = (2, 3, 5, 10)
     longest: tuple[int, ...] = (2, 3)
@@ -86,15 +85,15 @@ class Settings:
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """The lookup that tuning chose."""
+    """The decoder with the lookup that tuning chose."""
     if folder is None:
         raise HarnessError("prompt_lookup: not tuned; expected the folder of its tuning")
-    found = read_values(folder, [f.name for f in fields(Lookup)])
-    return EngineDecoder(target, PromptLookup(Lookup(**found)))
+    values = read_values(folder, [f.name for f in fields(Lookup)])
+    return EngineDecoder(target, PromptLookup(Lookup(**values)))
 
 
 def tune(job: Job) -> None:
-    """Foretell every combination, time the best on the tune split; writes trials and setting."""
+    """Foretell all combinations, time the best on the tune split; write trials and setting."""
     settings: Settings = job.settings
     trials = []
     for drafts in settings.drafts:
@@ -109,8 +108,8 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, best.setting)
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
-    """transformers' own setting."""
+def plain(settings: Settings, folder: Path | None) -> Setting:
+    """The defaults of transformers."""
     return asdict(Lookup())
 
 

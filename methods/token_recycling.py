@@ -1,10 +1,10 @@
-"""Token Recycling: drafts are tokens that the target once nearly chose after the same token.
+"""Token Recycling: drafts are tokens that the target once found likely after the same token.
 
-Source: Luo et al. (arXiv 2408.08696) and the code of its authors in Spec-Bench. A table holds, for
-each token, the eight likeliest tokens after it when it was last verified, rejected drafts included;
-a fixed tree of 80 nodes is filled from it. There is no training. The table outlives answers, as
-the authors' does: it grows from prompt to prompt, so what an arm drafts depends on what it answered
-before. Nodes for which the table holds nothing yet are left out, where the authors draft token 0.
+Source: Luo et al. (arXiv 2408.08696) and the code of its authors in Spec-Bench. For each token a
+table holds the eight likeliest tokens after it when it was last verified, as a rejected draft too;
+a fixed tree of 80 nodes is filled from the table. There is no training. As in the authors' code the
+table is kept from prompt to prompt, so what an arm drafts depends on what it answered before. Nodes
+for which the table holds nothing yet are left out, where the authors draft token 0.
 """
 
 from collections import deque
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -31,15 +30,15 @@ from harness.engine import (
 )
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.method import Job, Method
+from harness.method import Job, Method, Setting
 from methods.shared.choices import SETTING, read_values
 from methods.shared.trees import RankPath
 from methods.shared.trials import Trial, choose, foretell_by_decoding
 
-LIKELIEST = 8  # tokens held for each token
-RUNS = 4  # of answers whose lessons are held until it is known which of them counts
-# Rank paths of the authors' tree "2.2.2" (Spec-Bench, commit 6d56ad2, model/recycling), a digit a
-# rank; a level a line.
+LIKELIEST = 8  # tokens in the table for each token
+RUNS = 4  # earlier answers whose lessons wait until it is known which answer counts
+# Rank paths of the authors' tree "2.2.2" (Spec-Bench, commit 6d56ad2, model/recycling): a digit is
+# a rank, a line holds the paths of one depth.
 _TEMPLATE = """
 0 1 2 3 4 5 6 7
 00 01 02 03 04 05 06 07 10 11 12 13 20 21 22 30 31 40 50 60 70
@@ -53,8 +52,8 @@ TEMPLATE: tuple[RankPath, ...] = tuple(tuple(map(int, word)) for word in _TEMPLA
 
 @lru_cache
 def likeliest(drafts: int) -> tuple[RankPath, ...]:
-    """The ``drafts`` nodes of the template with the smallest sums of ranks, each counted from 1, in
-    the template's order: the likeliest, were every rank half as likely as the one before.
+    """The ``drafts`` nodes of the template whose ranks, counted from 1, have the smallest sums, in
+    the template's order: the likeliest ones, if every rank were half as likely as the one before.
     """
     order = sorted(TEMPLATE, key=lambda path: (sum(path) + len(path), len(path), path))
     chosen = set(order[:drafts])
@@ -63,7 +62,7 @@ def likeliest(drafts: int) -> tuple[RankPath, ...]:
 
 @dataclass(slots=True)
 class _Lessons:
-    """What the steps of one answer taught, and the tokens that they committed."""
+    """What one answer's steps taught, as token -> likeliest next ones, and what they committed."""
 
     rows: dict[int, list[int]] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
@@ -72,7 +71,7 @@ class _Lessons:
 class Recycler(Drafter):
     """Fills the tree of rank ``paths`` from the table, and the table from every verified node.
 
-    Of nodes with the same token the deepest accepted one counts, else the last.
+    If several nodes of a step carry the same token, the deepest accepted one counts, else the last.
     """
 
     learns_from_logits = True
@@ -85,7 +84,7 @@ class Recycler(Drafter):
         self.needs = Needs(max_rows=1 + len(self._paths))
 
     def extra_bytes(self) -> int:
-        """The table, at eight bytes a token held."""
+        """The table's size, at eight bytes per token in it."""
         return 8 * (1 + LIKELIEST) * len(self._carried.keys() | self._lessons.rows.keys())
 
     def begin(self, context: Context) -> None:
@@ -93,7 +92,7 @@ class Recycler(Drafter):
         self._lessons = _Lessons()
 
     def after(self, token: int) -> list[int]:
-        """The tokens held for ``token``, the likeliest first; none before it was verified."""
+        """The likeliest tokens after ``token``, the best first; none before it was verified."""
         return self._lessons.rows.get(token) or self._carried.get(token, [])
 
     def draft(self, context: Context) -> Tree:
@@ -103,11 +102,11 @@ class Recycler(Drafter):
             parent = places.get(path[:-1])
             if parent is None:
                 continue
-            held = self.after(tokens[parent])
-            if path[-1] < len(held):
+            successors = self.after(tokens[parent])
+            if path[-1] < len(successors):
                 places[path] = len(tokens)
                 parents.append(parent)
-                tokens.append(held[path[-1]])
+                tokens.append(successors[path[-1]])
         return Tree(TreeShape(tuple(parents)), tokens)
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor:
@@ -123,8 +122,8 @@ class Recycler(Drafter):
         self._lessons.tokens += outcome.tokens
 
     def remember(self, records: Sequence[StepRecord]) -> None:
-        """Keep the lessons of that very answer, of the last few that were given."""
-        # an answer's last step is followed by no draft, and teaches nothing
+        """Put what this answer taught into the table, if it is one of the last few answers."""
+        # the last step of an answer is not observed, since no draft follows it
         tokens = [token for record in records[:-1] for token in record.tokens]
         for lessons in (self._lessons, *reversed(self._earlier)):
             if lessons.tokens == tokens:
@@ -134,7 +133,7 @@ class Recycler(Drafter):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``drafts``: nodes of the tree that tuning tries, all 80 of them the authors'."""
+    """``drafts``: tree sizes that tuning tries; the authors' tree has all 80 nodes."""
 
     drafts: tuple[int, ...] = (4, 8, 16, 32, len(TEMPLATE))
     tuning_rounds: int = 1
@@ -152,14 +151,14 @@ def _decoder(target: Target, drafts: int) -> EngineDecoder:
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """An empty table, and the tree that tuning chose."""
+    """The decoder with an empty table and the tree size that tuning chose."""
     if folder is None:
         raise HarnessError("token_recycling: not tuned; expected the folder of its tuning")
     return _decoder(target, int(read_values(folder, ("recycled",))["recycled"]))
 
 
 def tune(job: Job) -> None:
-    """Foretell every size of the tree, time the best on the tune split."""
+    """Foretell the speed of every tree size, and time the best on the tune split."""
     settings: Settings = job.settings
     trials = [
         Trial({"recycled": drafts}, _decoder(job.target, drafts), default=drafts == len(TEMPLATE))
@@ -170,7 +169,7 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, best.setting)
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+def plain(settings: Settings, folder: Path | None) -> Setting:
     """The authors' tree."""
     return {"recycled": len(TEMPLATE)}
 

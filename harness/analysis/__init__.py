@@ -1,1 +1,1 @@
-"""Rows -> tables. Pure functions of files; torch is never imported here."""
+"""Makes the tables from rows and the other files of a run; torch is never imported here."""

@@ -1,7 +1,7 @@
-"""How often drafts are accepted: by depth of the path and by node of the tree, with intervals.
+"""How often drafts are accepted, by depth of the path and by node of the tree, with intervals.
 
-Any drafter's steps will do, be they chains, trees or matches of a pool. Intervals are over
-questions, the unit that everything here is counted in; sessions only repeat them.
+This works for chains, trees and drafts from n-gram pools alike. Intervals are over questions: the
+steps of a question are counted over all its sessions, which only repeat it.
 """
 
 from collections import Counter, defaultdict
@@ -21,36 +21,36 @@ Line = dict[str, float]
 
 
 def by_depth(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per arm that drafts: share of decode steps whose accepted path reaches each depth, and of
-    those that reached the depth before it (conditional).
+    """For every arm that drafts: the share of decode steps whose accepted path reaches each depth,
+    of all steps and (conditional) of those that reached the depth before it.
     """
     return _per_arm(rows, "depth", _depths)
 
 
 def by_node(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per arm that drafts: how often each node of its tree is accepted when it is there, and when
-    its parent was accepted (conditional).
+    """For every arm that drafts: how often each node of its tree is accepted, of the steps in which
+    it was drafted and (conditional) of those in which its parent was accepted too.
 
-    Node n is the n-th draft token in the order of the method. The parent is read off the accepted
-    paths: where a node follows different ones (trees that change), or was never accepted, nothing
-    conditional can be told.
+    Node n is the n-th draft token in the method's own order. Its parent is inferred from the
+    accepted paths: a node that was never accepted, or whose parent differs between steps (trees
+    that change), has no conditional share.
     """
     return _per_arm(rows, "node", _nodes)
 
 
 def _per_arm(
-    rows: pd.DataFrame, what: str, lines: Callable[[pd.DataFrame], list[Line]]
+    rows: pd.DataFrame, column: str, lines: Callable[[pd.DataFrame], list[Line]]
 ) -> pd.DataFrame:
-    found = []
-    for keys, mine in rows[rows["draft_total"] > 0].groupby(list(KEYS)):
-        named = dict(zip(KEYS, keys, strict=True))
-        found += [{**named, **line} for line in lines(mine)]
-    return pd.DataFrame(found, columns=[*KEYS, what, *_SHARES, "steps"])
+    table = []
+    for keys, arm_rows in rows[rows["draft_total"] > 0].groupby(list(KEYS)):
+        labels = dict(zip(KEYS, keys, strict=True))
+        table += [{**labels, **line} for line in lines(arm_rows)]
+    return pd.DataFrame(table, columns=[*KEYS, column, *_SHARES, "steps"])
 
 
-def _depths(mine: pd.DataFrame) -> list[Line]:
+def _depths(rows: pd.DataFrame) -> list[Line]:
     steps, reached = _Tally(), _Tally()
-    for question, _, path in _decode_steps(mine):
+    for question, _, path in _decode_steps(rows):
         steps.add(question, 0)
         for depth in range(1, len(path) + 1):
             reached.add(question, depth)
@@ -64,18 +64,18 @@ def _depths(mine: pd.DataFrame) -> list[Line]:
     return lines
 
 
-def _nodes(mine: pd.DataFrame) -> list[Line]:
+def _nodes(rows: pd.DataFrame) -> list[Line]:
     offered, accepted, followed = _Tally(), _Tally(), _Tally()
     parents: dict[int, set[int]] = {}
-    for _, _, path in _decode_steps(mine):
+    for _, _, path in _decode_steps(rows):
         for parent, node in zip([0, *path], path, strict=False):
             parents.setdefault(node, set()).add(parent)
-    certain = {node: next(iter(found)) for node, found in parents.items() if len(found) == 1}
-    for question, drafts, path in _decode_steps(mine):
-        taken = {0, *path}
+    parent_of = {node: next(iter(seen)) for node, seen in parents.items() if len(seen) == 1}
+    for question, drafts, path in _decode_steps(rows):
+        accepted_nodes = {0, *path}
         for node in range(1, drafts + 1):
             offered.add(question, node)
-            if node in certain and certain[node] in taken:
+            if node in parent_of and parent_of[node] in accepted_nodes:
                 followed.add(question, node)
         for node in path:
             accepted.add(question, node)
@@ -85,7 +85,7 @@ def _nodes(mine: pd.DataFrame) -> list[Line]:
             **_shares(
                 accepted.of(node),
                 offered.of(node),
-                followed.of(node) if node in certain else None,
+                followed.of(node) if node in parent_of else None,
             ),
             "steps": int(offered.of(node).sum()),
         }
@@ -93,13 +93,13 @@ def _nodes(mine: pd.DataFrame) -> list[Line]:
     ]
 
 
-def _decode_steps(mine: pd.DataFrame) -> list[tuple[str, int, list[int]]]:
-    """(question, draft size, accepted nodes) of every step between an answer's first and last.
+def _decode_steps(rows: pd.DataFrame) -> list[tuple[str, int, list[int]]]:
+    """(question, draft size, accepted nodes) of every decode step but the last of each answer.
 
-    The first is the prefill's. The last is cut off by the stop or cap rule: what it would have
-    accepted beyond is not known.
+    The first entry of a row is the prefill and no decode step. The last step is cut off by the stop
+    token or the cap, so it is unknown how many drafts it would have accepted.
     """
-    columns = mine[["question_id", "step_draft_size", "step_path"]]
+    columns = rows[["question_id", "step_draft_size", "step_path"]]
     return [
         (question, drafts, path)
         for question, sizes, paths in columns.itertuples(index=False, name=None)
@@ -108,7 +108,7 @@ def _decode_steps(mine: pd.DataFrame) -> list[tuple[str, int, list[int]]]:
 
 
 class _Tally:
-    """Counts per question of something numbered."""
+    """Counts by number (a depth or a node) and by question."""
 
     def __init__(self) -> None:
         self._counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -117,7 +117,7 @@ class _Tally:
         self._counts[number][question] += 1
 
     def of(self, number: int) -> pd.Series:
-        """By question; without those that have none."""
+        """The counts of ``number`` by question; questions without any are left out."""
         return pd.Series(self._counts.get(number, {}), dtype=float)
 
     @property
@@ -140,8 +140,8 @@ def _shares(now: pd.Series, every: pd.Series, before: pd.Series | None) -> dict[
     )
 
 
-def _share(some: pd.Series, of: pd.Series) -> Interval:
-    """A share of the questions' counts; its bounds stay within 0 and 1."""
-    found = question_ratio(some.reindex(of.index).fillna(0.0), of)
-    low, high = np.clip([found.low, found.high], 0.0, 1.0)
-    return Interval(found.ratio, float(low), float(high))
+def _share(part: pd.Series, whole: pd.Series) -> Interval:
+    """``part`` over ``whole``, counts by question, with its interval clipped to [0, 1]."""
+    interval = question_ratio(part.reindex(whole.index).fillna(0.0), whole)
+    low, high = np.clip([interval.low, interval.high], 0.0, 1.0)
+    return Interval(interval.ratio, float(low), float(high))

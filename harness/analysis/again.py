@@ -1,4 +1,4 @@
-"""A/A: autoregressive decoding beside itself shows that no place in a session is favoured."""
+"""The A/A test: two identical autoregressive arms show whether the order of arms favours one."""
 
 import math
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ LEVEL = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The one test of a model: all its data sets' sessions together.
+    """The A/A test of a model: one test over the sessions of all its data sets.
 
-    ``ratio`` is the geometric mean of the sessions' own ratios, each data set counting alike;
-    ``p_value`` that of a t test against 1 whose variance is the sessions' about their own set's
-    mean. ``passes`` is None where nothing can be tested, and ``reason`` says why. ``sets`` has what
-    each data set shows by itself, which decides nothing.
+    ``ratio``: geometric mean of the sessions' ratios, where every data set has the same weight.
+    ``p_value``: of a t test of that mean against 1; its variance is that of sessions about the mean
+    of their own data set. ``passes`` is None where nothing can be tested; ``reason`` says why, or
+    why the test fails. ``sets``: the result of each data set alone, which decides nothing.
     """
 
     ratio: float | None
@@ -33,23 +33,23 @@ class Again:
     sets: dict[str, Alone]
 
     def as_dict(self) -> AgainFacts:
-        """For ``facts.json``."""
+        """The test as ``facts.json`` holds it."""
         return cast(AgainFacts, asdict(self))
 
 
 def again(cells: Mapping[str, Timed]) -> Again:
-    """The test of one model; ``cells`` holds what per_question has of each data set.
+    """The A/A test of one model; ``cells``: what ``per_question`` gives for each data set.
 
-    Data sets without the pair, or whose answers loop, are to be left out by the caller.
+    Data sets without both arms are ignored. The caller leaves out data sets whose answers loop.
     """
-    held = {name: cell for name, cell in cells.items() if {BASELINE, AGAIN} <= cell.keys()}
-    if not held:
+    paired = {name: cell for name, cell in cells.items() if {BASELINE, AGAIN} <= cell.keys()}
+    if not paired:
         return Again(None, None, 0, None, "no data set has such a pair", {})
-    sets = {name: _alone(log_ratio(cell, BASELINE, AGAIN)) for name, cell in held.items()}
-    found = [session_log_ratios(cell, BASELINE, AGAIN) for cell in held.values()]
-    sessions = sum(map(len, found))
-    mean = float(np.mean([ratios.mean() for ratios in found]))
-    p_value = _p_value(found, mean)
+    sets = {name: _alone(log_ratio(cell, BASELINE, AGAIN)) for name, cell in paired.items()}
+    by_set = [session_log_ratios(cell, BASELINE, AGAIN) for cell in paired.values()]
+    sessions = sum(map(len, by_set))
+    mean = float(np.mean([ratios.mean() for ratios in by_set]))
+    p_value = _p_value(by_set, mean)
     if p_value is None:
         reason = "one session a data set gives no test"
         return Again(math.exp(mean), None, sessions, None, reason, sets)
@@ -58,21 +58,21 @@ def again(cells: Mapping[str, Timed]) -> Again:
     return Again(math.exp(mean), p_value, sessions, passes, failed, sets)
 
 
-def _p_value(found: list[np.ndarray], mean: float) -> float | None:
-    """Two-sided t test of the mean of the sets' means against 0, one variance for all sets."""
-    degrees = sum(len(ratios) - 1 for ratios in found)
+def _p_value(by_set: list[np.ndarray], mean: float) -> float | None:
+    """Two-sided t test of the mean of the data sets' means against 0, with one pooled variance."""
+    degrees = sum(len(ratios) - 1 for ratios in by_set)
     if degrees < 1:
         return None
-    within = sum(((ratios - ratios.mean()) ** 2).sum() for ratios in found)
-    variance = within / degrees * sum(1 / len(ratios) for ratios in found) / len(found) ** 2
+    within = sum(((ratios - ratios.mean()) ** 2).sum() for ratios in by_set)
+    variance = within / degrees * sum(1 / len(ratios) for ratios in by_set) / len(by_set) ** 2
     if variance == 0:
         return 1.0 if mean == 0 else 0.0
     return float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), degrees))
 
 
-def _alone(found: LogRatio) -> Alone:
-    """One data set by itself; half-width and detectable difference as shares of the time."""
-    shares = (math.expm1(value) for value in (found.half_width, found.detectable))
-    figures = (*asdict(found.interval).values(), *shares)
-    ratio, low, high, half, least = (None if math.isnan(one) else one for one in figures)
+def _alone(comparison: LogRatio) -> Alone:
+    """The result of one data set; half-width and detectable difference as shares of the time."""
+    shares = (math.expm1(value) for value in (comparison.half_width, comparison.detectable))
+    figures = (*asdict(comparison.interval).values(), *shares)
+    ratio, low, high, half, least = (None if math.isnan(figure) else figure for figure in figures)
     return Alone(ratio=ratio, low=low, high=high, half_width=half, detectable=least)

@@ -1,4 +1,4 @@
-"""The number of drafts a step that should decode fastest, by what forwards and drafting cost."""
+"""The draft size that should decode fastest, predicted from the costs of forwards and drafting."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,11 +21,12 @@ COLUMNS = (
 def best_sizes(
     known: Mapping[str, ModelCost], prepared: Prepared, asked: Asked, curve: pd.DataFrame
 ) -> pd.DataFrame:
-    """One line per model and method of the draft size curve: the size with the best prediction.
+    """One line per model and method of the curve: the draft size with the best predicted speedup.
 
-    By the acceptance lengths that the curve predicts, at the mean context of the autoregressive
-    steps; for each size in its faster way. ``timed_draft_size`` is the fastest of those that were
-    timed, ``timed_speedup`` what was measured there.
+    A speedup is predicted from the curve's acceptance length and the cost of a step at the mean
+    context of the autoregressive steps, for each size in its faster way (one pass or two).
+    ``timed_draft_size`` is the fastest of the sizes that were timed, ``timed_speedup`` its measured
+    speedup.
     """
     lines = []
     rows = asked.rows
@@ -35,23 +36,27 @@ def best_sizes(
         cost = known[model]
         plain = rows[(rows["model"] == model) & (rows["arm"] == BASELINE)]
         context = float(decode_steps(plain, asked.prompts).context.mean())
-        mine = curve[(curve["model"] == model) & curve["method"].isin(cost.outside)]
+        model_curve = curve[(curve["model"] == model) & curve["method"].isin(cost.outside)]
         if BASELINE not in cost.outside:
             continue
         baseline = StepCost(cost.forward, context, cost.outside[BASELINE], [])
-        none = np.zeros(1, dtype=int)
-        baseline_ms = baseline.step_ms("", none, none)[0]
-        for name, sizes in mine.groupby("method", sort=False):
+        no_drafts = np.zeros(1, dtype=int)
+        baseline_ms = baseline.step_ms("", no_drafts, no_drafts)[0]
+        for name, sizes in model_curve.groupby("method", sort=False):
             method = _method(prepared, (model, name), cost, context)
-            found = _best(sizes.reset_index(drop=True), method, baseline_ms)
-            lines.append({"model": model, "method": name, **found})
+            best = _best(sizes.reset_index(drop=True), method, baseline_ms)
+            lines.append({"model": model, "method": name, **best})
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def _method(
     prepared: Prepared, place: tuple[str, str], cost: ModelCost, context: float
 ) -> StepCost:
-    """The arm of a (model, arm); a second pass that the profile saw as drafting is taken off."""
+    """The step costs of the arm ``place`` (model, arm).
+
+    The profile counts the second pass of a two-pass arm as drafting; here it is subtracted, since
+    ``StepCost`` adds the second pass itself.
+    """
     model, arm = place
     entries = entry_layers(prepared, model, arm)
     method = StepCost(cost.forward, context, cost.outside[arm], entries)
@@ -63,11 +68,11 @@ def _method(
 
 
 def _best(curve: pd.DataFrame, method: StepCost, baseline_ms: float) -> dict[str, object]:
-    """The line of one method; ``curve`` holds its sizes."""
+    """The columns of one method's line; ``curve`` holds its sizes."""
     sizes = curve["draft_size"].to_numpy()
-    # curves of older runs do not tell: then as deep as they can be
-    known = curve["depth"] if "depth" in curve else pd.Series(np.nan, curve.index)
-    depths = known.fillna(curve["draft_size"]).to_numpy()
+    # curves of older runs lack depths: take those of chains, the deepest trees there are
+    recorded = curve["depth"] if "depth" in curve else pd.Series(np.nan, curve.index)
+    depths = recorded.fillna(curve["draft_size"]).to_numpy()
     by_way = pd.DataFrame({way: method.step_ms(way, sizes, depths) for way in method.ways()})
     step = by_way.min(axis=1)
     speedup = curve["predicted_acceptance_length"] * baseline_ms / step

@@ -1,6 +1,6 @@
 """Speed and acceptance length by category of question, for data sets that have several.
 
-A category of MT-bench has few questions, so that its figures are hints: no interval is given.
+A category of MT-bench has few questions, so its figures are only hints: no interval is given.
 """
 
 import math
@@ -16,10 +16,10 @@ COLUMNS = "model dataset category method questions tokens acceptance_length spee
 def categories(
     rows: pd.DataFrame, prompts: dict[tuple[str, str], dict[str, object]], summary: pd.DataFrame
 ) -> pd.DataFrame:
-    """One line per model, data set, category and arm, by the estimators of the summary.
+    """One line per model, data set, category and arm, with the estimators of the summary.
 
-    ``prompts`` by (model, prompt id), as frozen. A speedup is empty where the ``summary`` shows
-    none for the arm, which is so where answers loop.
+    ``prompts``: the frozen prompts by (model, prompt id). The speedup is empty for an arm without
+    one in ``summary``, which is so where answers loop.
     """
     places = zip(rows["model"], rows["prompt_id"], strict=True)
     rows = rows.assign(category=[prompts[place].get("category") for place in places])
@@ -34,18 +34,18 @@ def categories(
 
 
 def _lines(cell: pd.DataFrame, shown: pd.Series) -> Iterator[dict[str, object]]:
-    """Those of a model and data set; ``shown`` says of each arm whether it has a speedup."""
+    """The lines of a model and data set; ``shown``: by arm, whether its speedup is shown."""
     keys = ["model", "dataset", "category"]
     for place, group in cell.groupby(keys, sort=False):
         baseline = _rate(group[group["arm"] == BASELINE])
-        for arm, mine in group.groupby("arm", sort=False):
+        for arm, arm_rows in group.groupby("arm", sort=False):
             yield {
                 **dict(zip(keys, place, strict=True)),
                 "method": arm,
-                "questions": mine["question_id"].nunique(),
-                "tokens": int(mine["tokens"].sum()),
-                "acceptance_length": _ratio(mine, "decode_tokens", "decode_steps"),
-                "speedup": _rate(mine) / baseline if shown[arm] else math.nan,
+                "questions": arm_rows["question_id"].nunique(),
+                "tokens": int(arm_rows["tokens"].sum()),
+                "acceptance_length": _ratio(arm_rows, "decode_tokens", "decode_steps"),
+                "speedup": _rate(arm_rows) / baseline if shown[arm] else math.nan,
             }
 
 
@@ -55,6 +55,6 @@ def _rate(rows: pd.DataFrame) -> float:
 
 
 def _ratio(rows: pd.DataFrame, above: str, below: str) -> float:
-    """Sum over sum; NaN where every answer ended with the token of its prefill."""
-    whole = rows[below].sum()
-    return float(rows[above].sum() / whole) if whole else math.nan
+    """Sum of ``above`` over sum of ``below``; NaN where no answer has a decode step."""
+    total = rows[below].sum()
+    return float(rows[above].sum() / total) if total else math.nan

@@ -1,7 +1,8 @@
-"""Does what a forward costs explain the speedups? Predictions of steps, beside what was measured.
+"""The cost model: do the costs of forwards explain the measured speedups?
 
-A step is predicted as the target's forward for the step's rows, timed once for all methods, and
-the milliseconds that the profile saw outside that forward. Nothing of an arm's own speed is in it.
+The time of a step is predicted as the target's forward for the step's rows, timed once for all
+methods, plus the milliseconds that the profile measured outside that forward. How fast an arm was
+in the sessions is not used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +27,9 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """A target's forwards, and the milliseconds of a step outside its forward.
+    """Costs of a target's forwards, and the milliseconds per step that arms spend outside them.
 
-    ``outside`` by arm, over all data sets; ``outside_in`` by (data set, arm).
+    ``outside``: by arm, over all data sets; ``outside_in``: by (data set, arm).
     """
 
     forward: ForwardCost
@@ -36,12 +37,12 @@ class ModelCost:
     outside_in: dict[tuple[str, str], float]
 
     def outside_of(self, dataset: str, arm: str) -> float:
-        """On that data set, or over all where it was not profiled."""
+        """Milliseconds outside on that data set; over all of them if it was not profiled."""
         return self.outside_in.get((dataset, arm), self.outside[arm])
 
 
 def costs(folder: Folder, models: Sequence[str]) -> dict[str, ModelCost]:
-    """What was timed and profiled of each model; empty where no forward was timed."""
+    """Timed forwards and profiled arms by model; models without timed forwards are left out."""
     files = {model: folder.cost(model) for model in models}
     timed = {
         model: forward_cost(folder.read_csv(file))
@@ -61,13 +62,13 @@ def costs(folder: Folder, models: Sequence[str]) -> dict[str, ModelCost]:
 
 
 def _outside(split: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], float]:
-    """Milliseconds of a step outside its forward, of the engine's arms."""
+    """Milliseconds of a step outside its forward by ``keys``, for the arms of the engine alone."""
     split = split.dropna(subset=["forward_ms"]).set_index(keys)
     return split[[f"{phase}_ms" for phase in OUTSIDE]].sum(axis=1).to_dict()
 
 
 def forwards(known: dict[str, ModelCost]) -> pd.DataFrame:
-    """The timed forwards of all models, one a line."""
+    """The timed forwards of all models, one per line."""
     lines = [
         (model, rows, context, cost.forward.grid[place, column])
         for model, cost in known.items()
@@ -86,28 +87,29 @@ class Asked:
 
 
 def copy_shares(folder: Folder, models: Sequence[str]) -> dict[str, float]:
-    """By model, the share of copy bandwidth at which a forward of one row reads the weights and the
-    cache, behind half of the longest context; none where it was not timed.
+    """By model, how fast a forward of one row reads the weights and the K/V cache, as a share of
+    the device's copy bandwidth, at the context nearest to half of the longest. Models for which no
+    copy was timed are left out.
     """
-    found = {}
+    shares = {}
     for model in models:
         file = folder.cost(model)
         table = folder.read_csv(file) if file.is_file() else pd.DataFrame()
         if "copy_rate" not in table:
             continue
-        one = table[table["rows"] == 1].sort_values("context")
-        line = one.iloc[(one["context"] - one["context"].max() / 2).abs().argmin()]
+        lines = table[table["rows"] == 1].sort_values("context")
+        line = lines.iloc[(lines["context"] - lines["context"].max() / 2).abs().argmin()]
         read = line["weight_bytes"] + line["context"] * line["token_bytes"]
-        found[model] = float(read / line["seconds"] / line["copy_rate"])
-    return found
+        shares[model] = float(read / line["seconds"] / line["copy_rate"])
+    return shares
 
 
 def decode_steps(rows: pd.DataFrame, prompts: Prompts) -> Steps:
-    """The decode steps of ``rows``, the prefill's left out; all but the root is in the arena."""
+    """Decode steps of ``rows``, without prefills; a step's context is what precedes its root."""
     keys = zip(rows["model"], rows["prompt_id"], strict=True)
-    begun = [len(prompts[key]["input_ids"]) - 1 for key in keys]
+    starts = [len(prompts[key]["input_ids"]) - 1 for key in keys]
     contexts = [
-        at + np.cumsum(counts)[:-1] for at, counts in zip(begun, rows["step_tokens"], strict=True)
+        at + np.cumsum(counts)[:-1] for at, counts in zip(starts, rows["step_tokens"], strict=True)
     ]
     nodes, width = (
         np.concatenate([sizes[1:] for sizes in rows[name]]).astype(int)
@@ -117,7 +119,7 @@ def decode_steps(rows: pd.DataFrame, prompts: Prompts) -> Steps:
 
 
 def entry_layers(prepared: Prepared, model: str, arm: str) -> list[int]:
-    """Layers at which an arm's pseudo rows enter, by its method's own record; empty without."""
+    """Layers at which an arm's pseudo rows enter, as its method's config says; empty without."""
     layout: dict[str, list[int]] = prepared.read(model, arm, CONFIG).get("layout", {})
     return layout.get("entry_layers", [])
 
@@ -125,16 +127,16 @@ def entry_layers(prepared: Prepared, model: str, arm: str) -> list[int]:
 def cost_model(
     known: Mapping[str, ModelCost], prepared: Prepared, asked: Asked, summary: pd.DataFrame
 ) -> pd.DataFrame:
-    """One line per model, dataset and arm of the engine, where a speedup is counted.
+    """One line per model, data set and arm of the engine that has a speedup in ``summary``.
 
     ``predicted_speedup``: acceptance length times the predicted autoregressive step, over the
-    arm's. ``ceiling_speedup``: the same steps at the same cost, had each committed all drafts of
-    its longest path and one token more. Rows do not hold the shape of a tree: its depth is taken to
-    be the longest path that the arm ever accepted on the model, and never more than the step's
-    drafts. So the ceiling is too low for an arm whose deepest drafts are never accepted.
+    arm's predicted step. ``ceiling_speedup``: the speedup at the same step costs if every step
+    committed its whole longest path and one token more. Rows do not record the shape of a tree: its
+    depth is taken to be the longest path that the arm ever accepted on the model, and at most the
+    step's draft size. So the ceiling is too low for an arm whose deepest drafts are never accepted.
 
-    ``rows`` of a step are those of the last layer, ``mean_rows`` a mean over layers: FIRP's pseudo
-    rows enter in the middle.
+    ``rows``: mean rows of a step in the last layer; ``mean_rows``: the mean over layers too, since
+    FIRP's pseudo rows enter in the middle.
     """
     rows = asked.rows
     deepest = rows["step_path"].map(lambda paths: max(map(len, paths)))
@@ -146,29 +148,29 @@ def cost_model(
         model, dataset, arm = place
         if arm not in (known[model].outside if model in known else {}):
             continue
-        mine = measured.get_group(place)
-        steps = decode_steps(mine, asked.prompts)
+        arm_rows = measured.get_group(place)
+        steps = decode_steps(arm_rows, asked.prompts)
         cost, entries = known[model].forward, entry_layers(prepared, model, arm)
         forward = cost.of_steps(steps, entries)
         # a mean over steps: the forward is not linear in its rows
         predicted = float(forward.mean()) + known[model].outside_of(dataset, arm)
-        reached = 1 + np.minimum(steps.nodes - 1, deepest[model, arm]).mean()
+        ceiling_length = 1 + np.minimum(steps.nodes - 1, deepest[model, arm]).mean()
         lines.append(
             {
                 **line[["model", "dataset", "method", "acceptance_length", "speedup"]],
                 "rows": steps.rows.mean(),
                 "mean_rows": np.mean(rows_by_layer(steps, entries, cost.layers)),
                 "predicted_step_ms": predicted,
-                "measured_step_ms": 1000 * mine["decode_seconds"].sum() / len(steps.rows),
+                "measured_step_ms": 1000 * arm_rows["decode_seconds"].sum() / len(steps.rows),
                 "predicted_speedup": line["acceptance_length"] / predicted,
-                "ceiling_speedup": reached / predicted,
+                "ceiling_speedup": ceiling_length / predicted,
             }
         )
     return _over_baseline(pd.DataFrame(lines, columns=COLUMNS))
 
 
 def _over_baseline(table: pd.DataFrame) -> pd.DataFrame:
-    """Rates, in tokens per predicted millisecond, become speedups over the baseline's."""
+    """Turn tokens per predicted millisecond into speedups: the baseline has one token per step."""
     baseline = table[table["method"] == BASELINE].set_index(["model", "dataset"])
     step = baseline["predicted_step_ms"].rename("baseline_ms").reset_index()
     table = table.merge(step, on=["model", "dataset"])

@@ -1,8 +1,9 @@
-"""The smallest slowdown, equal on every question, that a run can tell: from its A/A pair, and
-checked by planting one. Methods that gain more on some questions than on others need more.
+"""The smallest slowdown that a run can detect, from its A/A pair, and a check by planting one.
 
-The pair's own rows are drawn again, sessions and questions with replacement, with the pair made
-equal on the whole: once as it is, once with one of the two slowed by twice that difference.
+The slowdown is equal on all questions; a method whose gain varies among them needs a larger one.
+For the check, sessions and questions of the pair are resampled with replacement, after one of the
+two arms was scaled so that both are equally fast: once as they are, and once with that arm slowed
+by twice the detectable difference.
 """
 
 import math
@@ -19,42 +20,42 @@ COLUMNS = ("model dataset half_width detectable planted runs told_slowed told_un
 
 def detectable(rows: pd.DataFrame) -> pd.DataFrame:
     """Per model and data set with an A/A interval: half-width and detectable difference (as shares
-    of the time), the slowdown planted, and the share of re-sampled runs that tell the two apart.
+    of the time), the slowdown planted, and the shares of resampled runs that detect a difference.
     """
     lines = []
     for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False):
         timed = per_question(cell)
         if AGAIN not in set(cell["arm"]):
             continue
-        found = log_ratio(timed, BASELINE, AGAIN)
-        if math.isnan(found.half_width):
+        ratio = log_ratio(timed, BASELINE, AGAIN)
+        if math.isnan(ratio.half_width):
             continue
-        planted = 2 * found.detectable
-        told = [_share_told(timed, found, slowed) for slowed in (planted, 0.0)]
-        shares = (math.expm1(x) for x in (found.half_width, found.detectable, planted))
-        lines.append((model, dataset, *shares, RUNS, *told))
+        planted = 2 * ratio.detectable
+        shares_detected = [_share_detected(timed, ratio, slowed) for slowed in (planted, 0.0)]
+        shares = (math.expm1(value) for value in (ratio.half_width, ratio.detectable, planted))
+        lines.append((model, dataset, *shares, RUNS, *shares_detected))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _share_told(timed: Timed, found: LogRatio, slowed: float) -> float:
-    """Share of re-sampled runs in which the second of the pair is significantly slower, or, where
-    nothing was planted, differs at all.
+def _share_detected(timed: Timed, ratio: LogRatio, slowed: float) -> float:
+    """Share of resampled runs in which the second arm of the pair is significantly slower, or, with
+    nothing planted (``slowed`` is 0), significantly different.
     """
     rng = np.random.default_rng(0)
     pair = {arm: timed[arm].copy() for arm in (BASELINE, AGAIN)}
-    pair[AGAIN][0] *= math.exp(found.estimate + slowed)
-    told = 0
+    pair[AGAIN][0] *= math.exp(ratio.estimate + slowed)
+    count = 0
     for _ in range(RUNS):
-        drawn = log_ratio(_drawn_again(pair, rng), BASELINE, AGAIN)
-        differs = abs(drawn.estimate) > drawn.half_width
-        told += differs and (drawn.estimate < 0 or not slowed)
-    return told / RUNS
+        sample = log_ratio(_resampled(pair, rng), BASELINE, AGAIN)
+        differs = abs(sample.estimate) > sample.half_width
+        count += differs and (sample.estimate < 0 or not slowed)
+    return count / RUNS
 
 
-def _drawn_again(pair: Timed, rng: np.random.Generator) -> Timed:
-    """Sessions and questions with replacement, the same for both."""
+def _resampled(pair: Timed, rng: np.random.Generator) -> Timed:
+    """Sessions and questions drawn with replacement, the same ones for both arms."""
     _, sessions, questions = pair[BASELINE].shape
     place = np.ix_(
         np.arange(2), rng.integers(0, sessions, sessions), rng.integers(0, questions, questions)
     )
-    return {arm: both[place] for arm, both in pair.items()}
+    return {arm: values[place] for arm, values in pair.items()}

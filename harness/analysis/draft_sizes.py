@@ -1,6 +1,6 @@
-"""Draft size against acceptance length: which method needs fewer drafts for the same.
+"""Draft size against acceptance length: which method needs fewer drafts to accept as much.
 
-Lengths are predicted on the answers that the trees were grown from, for all methods alike.
+For every method, lengths are predicted on the same answers that its trees were grown from.
 """
 
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ REACH = ("model method other other_draft_size acceptance_length draft_size times
 
 
 def curves(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
-    """The curves of the models; empty without any."""
+    """The draft size curves of the models, as one table; empty without any."""
     files = {model: folder.curve(model) for model in models}
-    found = [
+    tables = [
         folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
     ]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def reach(curve: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
     """For each of ``sizes`` of one method, the fewest drafts with which another accepts as much.
 
-    By predicted acceptance lengths, which cover every size up to the largest; ``draft_size`` is
-    empty where even that one accepts less.
+    Predicted acceptance lengths are compared, which the curves have for every size up to the
+    largest; ``draft_size`` is empty where even the largest accepts less.
     """
     lines = []
     if not curve.empty:
-        for model, mine in curve.groupby("model"):
+        for model, model_curve in curve.groupby("model"):
             lengths = {
                 name: group.set_index("draft_size")["predicted_acceptance_length"]
-                for name, group in mine.groupby("method", sort=False)
+                for name, group in model_curve.groupby("method", sort=False)
             }
             lines += [
                 _reached(str(model), pair, lengths, size)
@@ -48,15 +48,15 @@ def _reached(
     model: str, pair: tuple[str, str], lengths: dict[str, pd.Series], size: int
 ) -> dict[str, object]:
     method, other = pair
-    wanted = lengths[other][size]
-    enough = lengths[method][lengths[method] >= wanted]
+    length = lengths[other][size]
+    enough = lengths[method][lengths[method] >= length]
     needed = enough.index.min() if len(enough) else None
     return {
         "model": model,
         "method": method,
         "other": other,
         "other_draft_size": size,
-        "acceptance_length": wanted,
+        "acceptance_length": length,
         "draft_size": needed,
         "times_smaller": size / needed if needed else None,
     }

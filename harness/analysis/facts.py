@@ -1,4 +1,4 @@
-"""What page 1 of a report says of an experiment; what ties its tables to rows and prompts."""
+"""Facts for page 1 of a report, and checks that tie its tables to rows, prompts and provenance."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,9 +25,9 @@ Prompts: TypeAlias = dict[tuple[str, str], dict[str, Any]]  # by (model, prompt 
 class Provenances:
     """The provenance of every row file, by model and data set; all agree in what must be equal.
 
-    Code, machine and dtype must not have changed between sessions; nor the weights and what methods
-    learnt between those of one model, nor the prompts between those of one data set. Raises
-    HarnessError, naming the key, where they do.
+    Code, machine and dtype must be the same in all sessions, the weights and what methods learnt in
+    all sessions of a model, the prompts in all sessions of a model and data set. Raises
+    HarnessError, naming the key, where they are not.
     """
 
     by_cell: dict[Cell, list[Provenance]]
@@ -39,30 +39,30 @@ class Provenances:
 
     @property
     def all(self) -> list[Provenance]:
-        """In the order of the row files."""
-        return [one for found in self.by_cell.values() for one in found]
+        """All provenances, in the order of the row files."""
+        return [record for records in self.by_cell.values() for record in records]
 
     @property
     def commit(self) -> str:
-        """All commits that sessions ran at."""
-        return ", ".join(dict.fromkeys(one["commit"] for one in self.all))
+        """The commits that sessions ran at, without repetitions."""
+        return ", ".join(dict.fromkeys(record["commit"] for record in self.all))
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Of each model's target."""
-        return {model: found[-1]["parameters"] for (model, _), found in self.by_cell.items()}
+        """Number of parameters of each model's target."""
+        return {model: records[-1]["parameters"] for (model, _), records in self.by_cell.items()}
 
     def held(self, cell: Cell, arm: str) -> int:
-        """The most bytes that an arm held beside the weights."""
-        return max(one["extra_bytes"][arm] for one in self.by_cell[cell])
+        """The most bytes that an arm held beside the target's weights in any session."""
+        return max(record["extra_bytes"][arm] for record in self.by_cell[cell])
 
     def _require_one(self, groups: Mapping[Cell, str], keys: tuple[str, ...]) -> None:
-        """Each of ``keys`` has one value in all sessions of a group."""
+        """Refuse sessions of one group that differ in any of ``keys``."""
         for key in keys:
             seen: dict[str, set[str]] = {}
             for cell, group in groups.items():
-                for one in self.by_cell[cell]:
-                    value = json.dumps(cast(Mapping[str, object], one).get(key), sort_keys=True)
+                for record in self.by_cell[cell]:
+                    value = json.dumps(cast(Mapping[str, object], record).get(key), sort_keys=True)
                     seen.setdefault(group, set()).add(value)
             for group, values in seen.items():
                 if len(values) > 1:
@@ -74,7 +74,7 @@ class Provenances:
 
 
 def read_provenances(folder: Folder, cells: Mapping[Cell, list[Path]]) -> Provenances:
-    """Those beside the row files of every model and data set."""
+    """The provenance beside every row file, by model and data set."""
     return Provenances(
         {
             cell: [folder.read_json(provenance_of(file)) for file in files]
@@ -84,7 +84,7 @@ def read_provenances(folder: Folder, cells: Mapping[Cell, list[Path]]) -> Proven
 
 
 def page_one(outline: Outline, folder: Folder, summary: pd.DataFrame) -> PageOne:
-    """What page 1 of a report says."""
+    """The facts that page 1 of a report shows."""
     baseline = summary[summary["method"] == BASELINE]
     cells = folder.cells(outline)
     return {
@@ -111,24 +111,24 @@ def _by_cell(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def frozen_prompts(folder: Folder, rows: pd.DataFrame) -> Prompts:
-    """(model, prompt_id) -> frozen prompt; every row's hash must be the prompt's."""
+    """Frozen prompts by (model, prompt id); refuses rows whose hash is not their prompt's."""
     keys = ["model", "prompt_id", "ids_sha256"]
-    found: Prompts = {}
+    frozen: Prompts = {}
     for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False):
         prompts = folder.read_jsonl(folder.prompts(model, dataset))
-        found |= {(model, prompt["prompt_id"]): prompt for prompt in prompts}
+        frozen |= {(model, prompt["prompt_id"]): prompt for prompt in prompts}
         _check_all_asked([prompt["prompt_id"] for prompt in prompts], cell)
     for model, prompt_id, digest in rows[keys].itertuples(index=False):
-        known = found.get((model, prompt_id))
-        if known is None or known["sha256"] != digest:
+        prompt = frozen.get((model, prompt_id))
+        if prompt is None or prompt["sha256"] != digest:
             raise HarnessError(f"prompt {prompt_id}: rows and frozen prompts hold different ids")
-    return found
+    return frozen
 
 
 def _check_all_asked(prompts: list[str], cell: pd.DataFrame) -> None:
-    """Every session holds every frozen prompt: a file of rows may have lost its end."""
-    for (model, dataset, session), mine in cell.groupby(["model", "dataset", "session"]):
-        asked = set(mine["prompt_id"])
+    """Refuse a session without rows of every frozen prompt: its row file may have lost its end."""
+    for (model, dataset, session), session_rows in cell.groupby(["model", "dataset", "session"]):
+        asked = set(session_rows["prompt_id"])
         missing = [prompt for prompt in prompts if prompt not in asked]
         if missing:
             raise HarnessError(

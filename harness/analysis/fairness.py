@@ -1,4 +1,4 @@
-"""What must hold for a comparison to be called fair, each checked on rows, settings or logs."""
+"""Conditions of a fair comparison, each checked on rows, settings or records of the run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from harness.experiment.folder import CONFIG, SPENT, Folder
 from harness.experiment.records import BASELINE
 from harness.experiment.steps import Outline
 
-MARGIN = 1.1  # of the budget: a request that was begun is ended
-LEAST_TRAINING = 0.9  # of its share that a training uses
-QUIET = 0.02  # of all cores' time in a session may go to others than the measured process
-PLACES = 0.15  # an arm's mean place in the order may be that far off the middle, in places' range
+MARGIN = 1.1  # times the budget: a request that was begun is also finished
+LEAST_TRAINING = 0.9  # share of its budget that a training must use at least
+QUIET = 0.02  # share of a session's core time that other processes and the hypervisor may take
+PLACES = 0.15  # how far an arm's mean place may be off the middle, as a share of the places' range
 
-# Shares of tokens that the heads of Medusa's authors get right, by target and by token ahead
+# Top-1 accuracies of the heads that Medusa's authors published, by target and by token ahead
 # (assets/medusa_acc.csv of FasterDecoding/Medusa); on their prompts, not on ours.
 PUBLISHED_HEADS = {"vicuna-7b": (0.560, 0.316, 0.201)}
 LENGTHS = 0.1  # an arm's answers may be that much longer or shorter than autoregressive ones
@@ -28,12 +28,12 @@ LENGTHS = 0.1  # an arm's answers may be that much longer or shorter than autore
 def checklist(
     outline: Outline, rows: pd.DataFrame, summary: pd.DataFrame, prepared: pd.DataFrame
 ) -> list[Check]:
-    """Checks with ``holds`` (True, False, or None where it cannot be told) and a detail.
+    """The checks, with ``holds`` (True, False, or None where it cannot be decided) and a detail.
 
-    Rows that fail in their ids, counts or machine never get here: reading them ends in an error.
+    Rows that differ in ids, counts or machine never get here: ``load_rows`` refuses them.
     """
     return [
-        # _check_pairing has refused everything else
+        # rows._check_pairing refuses everything else
         _check("every arm answered the same token ids, once a session, on one machine", True, ""),
         _within_cap(outline, rows),
         _ends(outline, rows),
@@ -52,33 +52,33 @@ def _check(what: str, holds: bool | None, detail: str) -> Check:
 
 
 def timed_together(prepared: Prepared, methods: Sequence[str], rows: pd.DataFrame) -> Check:
-    """Costs, profile, curve and tuning explain rows only if they were timed where the rows were."""
-    elsewhere, untold = [], []
+    """Costs, profile, curve and tuning explain rows only if timed on the machine of the rows."""
+    elsewhere, silent = [], []
     for model, cell in rows.groupby("model"):
         here = set(cell["fingerprint"])
         for file in _timed_files(prepared, str(model), methods):
-            found = _fingerprints(prepared.folder, file)
+            machines = _fingerprints(prepared.folder, file)
             name = f"{model}, {file.parent.name}"
-            untold += [] if found else [name]
-            elsewhere += [name] if found - here else []
+            silent += [] if machines else [name]
+            elsewhere += [name] if machines - here else []
     what = "tuning, costs, profile and curve were timed on the sessions' machine"
     if elsewhere:
         return _check(what, False, f"not so: {'; '.join(elsewhere)}")
-    return _check(what, None if untold else True, f"{len(untold)} do not tell" if untold else "")
+    return _check(what, None if silent else True, f"{len(silent)} do not tell" if silent else "")
 
 
 def as_published(prepared: Prepared, models: Sequence[str]) -> list[Check]:
-    """Medusa's heads beside those of its authors, for targets whose accuracies they tell."""
-    found = []
+    """Medusa's heads beside those of its authors, for targets whose accuracies they published."""
+    checks = []
     for model in models:
         ours = prepared.read(model, "medusa", CONFIG).get("top1")
         theirs = PUBLISHED_HEADS.get(model)
         if ours and theirs:
             pairs = list(zip(ours, theirs, strict=False))
-            told = ", ".join(f"{own:.3f} ({other:.3f})" for own, other in pairs)
+            detail = ", ".join(f"{own:.3f} ({other:.3f})" for own, other in pairs)
             what = f"Medusa's heads on {model} are as accurate as its authors'"
-            found.append(_check(what, all(own >= other for own, other in pairs), f"ours {told}"))
-    return found
+            checks.append(_check(what, all(own >= other for own, other in pairs), f"ours {detail}"))
+    return checks
 
 
 def _timed_files(prepared: Prepared, model: str, methods: Sequence[str]) -> list[Path]:
@@ -91,10 +91,10 @@ def _timed_files(prepared: Prepared, model: str, methods: Sequence[str]) -> list
 
 
 def _fingerprints(folder: Folder, file: Path) -> set[str]:
-    """Of the machines that a file's seconds are of; empty where it does not tell."""
+    """Fingerprints of the machines on which a file's seconds were measured; empty if unrecorded."""
     if file.suffix == ".json":
-        found = folder.read_json(file).get("fingerprint")
-        return {found} if found else set()
+        fingerprint = folder.read_json(file).get("fingerprint")
+        return {fingerprint} if fingerprint else set()
     table = folder.read_csv(file)
     return set(table["fingerprint"]) if "fingerprint" in table else set()
 
@@ -102,16 +102,16 @@ def _fingerprints(folder: Folder, file: Path) -> set[str]:
 def _within_cap(outline: Outline, rows: pd.DataFrame) -> Check:
     caps = {name: spec["max_new_tokens"] for name, spec in outline["datasets"].items()}
     over = rows[rows["tokens"] > rows["dataset"].map(caps)]
-    told = f"{len(over)} answers, of {', '.join(sorted(set(over['arm'])))}" if len(over) else ""
-    return _check("no arm's answer is longer than the one cap", over.empty, told)
+    text = f"{len(over)} answers, of {', '.join(sorted(set(over['arm'])))}" if len(over) else ""
+    return _check("no arm's answer is longer than the one cap", over.empty, text)
 
 
 def _ends(outline: Outline, rows: pd.DataFrame) -> Check:
-    """No answer goes on after a token that ended another; those that end at the cap reach it."""
+    """No answer goes on after a token that stopped another; others reach the cap exactly."""
     caps = rows["dataset"].map({n: d["max_new_tokens"] for n, d in outline["datasets"].items()})
     stopped = rows[rows["stop_reason"] == "stop"]
     stops = {
-        model: {ids[-1] for ids in mine["output_ids"]} for model, mine in stopped.groupby("model")
+        model: {ids[-1] for ids in group["output_ids"]} for model, group in stopped.groupby("model")
     }
     late = pd.Series(
         [
@@ -122,15 +122,15 @@ def _ends(outline: Outline, rows: pd.DataFrame) -> Check:
     )
     short = (rows["stop_reason"] != "stop") & (rows["tokens"] != caps)
     wrong = rows[late | short]
-    told = f"{len(wrong)} answers, of {', '.join(sorted(set(wrong['arm'])))}" if len(wrong) else ""
+    text = f"{len(wrong)} answers, of {', '.join(sorted(set(wrong['arm'])))}" if len(wrong) else ""
     return _check(
-        "one stop rule: answers end at the first stop token or at the cap", wrong.empty, told
+        "one stop rule: answers end at the first stop token or at the cap", wrong.empty, text
     )
 
 
 def _order(rows: pd.DataFrame) -> Check:
-    """Whole Williams squares balance exactly; what the end of a session cuts off need not."""
-    worst, told = 0.0, ""
+    """Whole Williams squares balance places exactly; one that a session's end cuts off may not."""
+    worst, detail = 0.0, ""
     for (model, dataset), cell in rows.groupby(["model", "dataset"]):
         arms = cell["arm"].nunique()
         means = cell.groupby("arm")["order"].mean()
@@ -138,8 +138,8 @@ def _order(rows: pd.DataFrame) -> Check:
         if off.max() >= worst:
             arm, worst = off.idxmax(), float(off.max())
             place = f"mean place {means[arm] + 1:.1f} of {arms}"
-            told = f"{arm} on {model}/{dataset}: {place}"
-    return _check("arms take turns: none is mostly first or last on a set", worst <= PLACES, told)
+            detail = f"{arm} on {model}/{dataset}: {place}"
+    return _check("arms take turns: none is mostly first or last on a set", worst <= PLACES, detail)
 
 
 def _warm(outline: Outline) -> Check:
@@ -149,40 +149,40 @@ def _warm(outline: Outline) -> Check:
 
 
 def _quiet(rows: pd.DataFrame) -> Check:
-    """While arms ran; the worst session counts."""
+    """Counts the time in which arms ran; the worst session decides."""
     what = f"the machine was quiet: others took at most {100 * QUIET:.0f} % of its cores' time"
-    all_of_them, others, stolen = (
+    cores, others, stolen = (
         rows["device_state"].map(lambda state, name=name: state.get(name, math.nan))
         for name in ("cores_seconds", "others_seconds", "stolen_seconds")
     )
-    if all_of_them.isna().any():
+    if cores.isna().any():
         return _check(what, None, "the system does not tell")
-    sums = pd.DataFrame({"taken": others + stolen, "all": all_of_them})
+    sums = pd.DataFrame({"taken": others + stolen, "all": cores})
     sums = sums.groupby([rows["model"], rows["dataset"], rows["session"]]).sum()
     shares = sums["taken"] / sums["all"].where(sums["all"] > 0)
     if shares.isna().all():
         return _check(what, None, "too short to tell")
     model, dataset, session = shares.idxmax()
-    told = f"{100 * max(0.0, shares.max()):.1f} % in session {session} of {model}/{dataset}"
-    return _check(what, bool(shares.max() <= QUIET), told)
+    detail = f"{100 * max(0.0, shares.max()):.1f} % in session {session} of {model}/{dataset}"
+    return _check(what, bool(shares.max() <= QUIET), detail)
 
 
 def no_favoured_place(tests: Mapping[str, Again]) -> Check:
-    """A/A: what is timed twice a session comes out alike, all data sets of a model together."""
+    """The A/A test of every model: the arm that is timed twice a session is equally fast."""
     what = "A/A: autoregressive decoding is as fast as itself (one t test over all sessions, 1 %)"
-    told = [
+    details = [
         f"{model}: {test.reason}"
         if test.p_value is None
         else f"{model}: ratio {test.ratio:.3f}, p = {test.p_value:.2g}, {test.sessions} sessions"
         for model, test in tests.items()
     ]
-    known = [test.passes for test in tests.values() if test.passes is not None]
-    return _check(what, all(known) if known else None, "; ".join(told))
+    passes = [test.passes for test in tests.values() if test.passes is not None]
+    return _check(what, all(passes) if passes else None, "; ".join(details))
 
 
 def _lossless(summary: pd.DataFrame) -> Check:
-    mine = summary[summary["lossless"].astype(bool)]
-    worst = mine["exact_match_rate"].min()
+    lines = summary[summary["lossless"].astype(bool)]
+    worst = lines["exact_match_rate"].min()
     return _check(
         "lossless arms give autoregressive decoding's own tokens",
         bool(worst == 1),
@@ -191,32 +191,32 @@ def _lossless(summary: pd.DataFrame) -> Check:
 
 
 def _budget(prepared: pd.DataFrame) -> Check:
-    """Training uses its share of the budget, no less and no more, and choosing the setting what is
-    left; ready-made parts were all trained for the same seconds.
+    """Training uses its share of the budget, no less and no more, and tuning the rest; ready-made
+    parts were all trained for the same number of seconds.
     """
-    mine = prepared.dropna(subset=["budget_seconds"]).copy()
-    seconds = [name for name in mine if name.endswith("_seconds")]
-    mine[seconds] = mine[seconds].apply(pd.to_numeric)
+    lines = prepared.dropna(subset=["budget_seconds"]).copy()
+    seconds = [name for name in lines if name.endswith("_seconds")]
+    lines[seconds] = lines[seconds].apply(pd.to_numeric)
     what = f"one budget of training and tuning for all, kept within {100 * (MARGIN - 1):.0f} %"
-    if mine.empty:
+    if lines.empty:
         return _check(what, None, "none is set")
-    shipped = mine["parts"] == "shipped"
-    here = mine["training_seconds"].where(~shipped, 0.0).fillna(0)
-    over = mine[here + mine["tuning_seconds"].fillna(0) > MARGIN * mine["budget_seconds"]]
-    under = mine[mine["training_seconds"] < LEAST_TRAINING * mine["training_budget_seconds"]]
-    made = mine["training_seconds"][shipped]
+    shipped = lines["parts"] == "shipped"
+    here = lines["training_seconds"].where(~shipped, 0.0).fillna(0)
+    over = lines[here + lines["tuning_seconds"].fillna(0) > MARGIN * lines["budget_seconds"]]
+    under = lines[lines["training_seconds"] < LEAST_TRAINING * lines["training_budget_seconds"]]
+    made = lines["training_seconds"][shipped]
     unequal = len(made) > 0 and made.max() > MARGIN * made.min()
-    told = [
+    details = [
         f"{name} took {word}"
         for frame, word in ((over, "more"), (under, "less"))
         for name in frame["method"]
     ]
     if len(made):
-        told.append(f"ready-made parts learnt for {made.min():.0f} to {made.max():.0f} s")
+        details.append(f"ready-made parts learnt for {made.min():.0f} to {made.max():.0f} s")
     free = prepared[prepared["budget_seconds"].isna()]["method"]
-    told += [f"outside it: {', '.join(free)}"] if len(free) else []
-    holds = mine["budget_seconds"].nunique() == 1 and over.empty and under.empty and not unequal
-    return _check(what, holds, "; ".join(told))
+    details += [f"outside it: {', '.join(free)}"] if len(free) else []
+    holds = lines["budget_seconds"].nunique() == 1 and over.empty and under.empty and not unequal
+    return _check(what, holds, "; ".join(details))
 
 
 def _loops(summary: pd.DataFrame) -> Check:
@@ -229,11 +229,11 @@ def _loops(summary: pd.DataFrame) -> Check:
 
 
 def _lengths(summary: pd.DataFrame) -> Check:
-    """Who ends early or rambles on has other steps to be fast at."""
+    """An arm whose answers are shorter or longer runs other steps, which may be faster ones."""
     shifted = summary[(summary["length_ratio"] - 1).abs() > LENGTHS]
-    told = [
+    details = [
         f"{line['method']} on {line['model']}/{line['dataset']}: {line['length_ratio']:.2f} times"
         for _, line in shifted.iterrows()
     ]
     what = f"no arm's answers are over {100 * LENGTHS:.0f} % longer or shorter than the others'"
-    return _check(what, not told, "; ".join(told))
+    return _check(what, not details, "; ".join(details))

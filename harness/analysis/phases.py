@@ -1,4 +1,4 @@
-"""Where decode time goes: milliseconds a step by phase, from the profile pass."""
+"""Where decode time goes: milliseconds per step by phase, from the profile pass."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,26 +14,27 @@ COLUMNS = (
 
 
 def phases(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
-    """One line per model and arm; per decode step, but the prefill per request.
+    """One line per model and arm: milliseconds per decode step, and for the prefill per request.
 
-    ``timed_ms`` without clocks inside; the phases with them, in a second run of the same request;
-    ``between_ms``: of that run's decode time, what no phase holds. Empty outside the engine.
+    ``timed_ms`` was measured without clocks inside the step, the phases with them in a second run
+    of the same request. ``between_ms`` is the part of that run's decode time that is in no phase.
+    Arms outside the engine have no phases.
     """
-    found = [
+    tables = [
         _table(raw.drop(columns="dataset"), ["model", "method"]) for raw in _read(folder, models)
     ]
-    return pd.concat(found)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
+    return pd.concat(tables)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
 
 def phases_by_dataset(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
-    """The same, one line per model, data set and arm: what is drafted may depend on the text."""
+    """Like ``phases``, per model, data set and arm: what is drafted may depend on the text."""
     columns = ["model", "dataset", *COLUMNS[1:]]
-    found = [_table(raw, columns[:3]) for raw in _read(folder, models)]
-    return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
+    tables = [_table(raw, columns[:3]) for raw in _read(folder, models)]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
 def _read(folder: Folder, models: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """The profile passes that there are."""
+    """The profiles of those models that have one."""
     for model in models:
         file = folder.profile(model)
         if file.is_file():
@@ -42,7 +43,7 @@ def _read(folder: Folder, models: Sequence[str]) -> Iterator[pd.DataFrame]:
 
 
 def _table(raw: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    # min_count: no phase was timed outside the engine, which is not zero seconds
+    # min_count: outside the engine no phase was timed, which is not the same as zero seconds
     raw = raw.groupby(keys, sort=False).sum(min_count=1).reset_index()
     per_step = 1000 / raw["decode_steps"].where(raw["decode_steps"] > 0)
     between = raw["decode_seconds"] - raw[list(PHASES)].sum(axis=1, min_count=1)

@@ -1,4 +1,4 @@
-"""What each method took before it could decode, and what that gave: training, search, settings."""
+"""Training and tuning of each method before it can decode: seconds, candidates, chosen settings."""
 
 import math
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ COLUMNS = (
     "candidates default "
     "default_speedup default_acceptance_length chosen chosen_speedup chosen_acceptance_length"
 ).split()
-Written: TypeAlias = dict[str, Any]  # JSON of a method's training or tuning
+Written: TypeAlias = dict[str, Any]  # a JSON file of a method's training or tuning
 _MEASURED = (
     "role requests speedup acceptance_length predicted_acceptance_length predicted_speedup"
 ).split()
 
 
-# What older provenance does not say of arms: kept runs are analysed as they were made.
+# What older provenance does not record about arms; kept runs are analysed as they were made.
 _USED = {"width_matched": "firp"} | dict.fromkeys(
     ("medusa_template", "medusa_cartesian", "medusa_llm", "medusa_typical"), "medusa"
 )
@@ -33,8 +33,8 @@ _UNTRAINED = (*_UNTUNED, "hf_generate", "lookahead", "prompt_lookup")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is behind the arms of an experiment: whose training and tuning each decodes with, and
-    whether there is any. An arm that is in none of the tables is prepared by itself.
+    """Whose training and tuning each arm of an experiment decodes with (``uses``), and whether it
+    was trained and tuned at all. An arm that is not in ``uses`` has its own.
     """
 
     folder: Folder
@@ -51,13 +51,13 @@ class Prepared:
         return self.folder.method(model, self.by(arm), name)
 
     def read(self, model: str, arm: str, name: str) -> Written:
-        """The same, parsed; empty where there is none."""
+        """That file, parsed; empty where there is none."""
         file = self.file(model, arm, name)
         return self.folder.read_json(file) if file.is_file() else {}
 
 
 def prepared_arms(folder: Folder, provenance: Provenance) -> Prepared:
-    """What a run's provenance says of its arms."""
+    """The preparation of a run's arms by its provenance, or by defaults where that is older."""
     uses = provenance.get("uses", _USED)
     older = dict.fromkeys(provenance["lossless"], True)
     trained = older | dict.fromkeys(_UNTRAINED, False)
@@ -68,14 +68,15 @@ def prepared_arms(folder: Folder, provenance: Provenance) -> Prepared:
 
 
 def prepared_as_told(folder: Folder, uses: Mapping[str, str] | None) -> Prepared:
-    """What the facts of a run say of its arms; older ones say nothing."""
+    """The preparation of arms by ``uses`` from a run's facts; older facts have none."""
     return Prepared(folder, _USED if uses is None else uses)
 
 
 def preparation(prepared: Prepared, outline: Outline) -> pd.DataFrame:
-    """One line per model and method that was trained or tuned; trials are of the tune split.
+    """One line per model and method that was trained or tuned; trials are on the tune split.
 
-    ``default`` is what the method's module calls so: its authors' setting where there is one.
+    ``default``: the candidate that the method itself marks so, its authors' setting if they have
+    one.
     """
     methods = dict.fromkeys(map(prepared.by, outline["methods"]))
     lines = [
@@ -88,9 +89,9 @@ def preparation(prepared: Prepared, outline: Outline) -> pd.DataFrame:
 
 
 def arm_costs(prepared: Prepared, model: str, arm: str) -> dict[str, float]:
-    """Training and search behind an arm.
+    """Trainable parameters, and seconds of the training and tuning behind an arm.
 
-    An arm that decodes with another method's parts has that method's seconds.
+    For an arm that decodes with another method's parts these are the other method's.
     """
     config, spent = (prepared.read(model, arm, name) for name in (CONFIG, SPENT))
     return {
@@ -103,10 +104,10 @@ def arm_costs(prepared: Prepared, model: str, arm: str) -> dict[str, float]:
 def break_even(
     prepared: Prepared, arm: str, line: Mapping[str, float], baseline_rate: float
 ) -> float:
-    """Decoded tokens after which the seconds spent are saved; NaN for nothing spent, for an unknown
-    cost, and where the speedup's interval reaches down to 1.
+    """Decoded tokens after which an arm has saved the seconds that its training and tuning took.
 
-    ``line`` is the arm's in the summary; ``baseline_rate`` in tokens per second.
+    NaN where nothing was spent, for an unknown cost, and where the speedup's interval is not all
+    above 1. ``line``: the arm's line of the summary; ``baseline_rate``: tokens per second.
     """
     spent = (line["training_seconds"] if prepared.trained[arm] else 0.0) + (
         line["tuning_seconds"] if prepared.tuned[arm] else 0.0
@@ -138,11 +139,11 @@ def _line(prepared: Prepared, model: str, method: str) -> dict[str, object]:
 
 
 def _trial(trials: pd.DataFrame, role: str) -> dict[str, object]:
-    """The trial of that role, its setting in words."""
-    found = trials[trials["role"].str.contains(role)]
-    if found.empty:
+    """The setting, in words, and the figures of the trial with that role; empty without one."""
+    matches = trials[trials["role"].str.contains(role)]
+    if matches.empty:
         return {}
-    trial = found.iloc[0]
+    trial = matches.iloc[0]
     keys = [key for key in trials if key not in _MEASURED and trial[key] != ""]
     setting = [f"{key.replace('_', ' ')} {trial[key]}" for key in keys]
     return {

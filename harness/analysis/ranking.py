@@ -1,8 +1,8 @@
-"""Who is faster than whom: every pair of arms, and the range of ranks that each arm may have.
+"""Which arm is faster than which: every pair of arms, and the range of ranks of each arm.
 
-A pair's interval holds the spread of its own sessions. Pooling that spread over all arms of a set
-would need fewer sessions, but where arms' spreads differ by a factor of two its intervals hold the
-truth too seldom (workflows/resources/ranking.csv); hence ``SESSIONS``.
+The interval of a pair uses the spread between sessions of that pair alone. Pooling the spread over
+all arms of a set would need fewer sessions, but where arms' spreads differ by a factor of four,
+such intervals contain the truth too seldom (workflows/resources/ranking.csv); hence ``SESSIONS``.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from harness.analysis.again import Again, again
 from harness.analysis.statistics import LogRatio, Timed, holm, log_ratio, per_question
 from harness.experiment.records import AGAIN, BASELINE
 
-SESSIONS = 5  # at least, for ranks
+SESSIONS = 5  # fewest sessions of a data set that is ranked
 LEVEL = 0.05
 COLUMNS = "model dataset faster slower ratio ci_low ci_high p_holm tie".split()
 
@@ -24,7 +24,7 @@ COLUMNS = "model dataset faster slower ratio ci_low ci_high p_holm tie".split()
 class Pair:
     """Two arms of a set, the faster one first.
 
-    ``found`` is the log of slower's decode seconds per token over faster's. ``p_holm`` is its
+    ``found``: the log ratio of decode seconds per token, slower over faster. ``p_holm``: its
     p-value against equal speed, Holm-adjusted over all pairs of ranked arms; None for other pairs.
     """
 
@@ -32,14 +32,14 @@ class Pair:
     slower: str
     found: LogRatio
     p_holm: float | None
-    tie: bool  # the two cannot be told apart
+    tie: bool  # neither is shown to be faster
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """``best``: one more than the arms that are significantly faster; ``worst``: the number of
-    ranked arms less those that are significantly slower. Being told apart is not transitive, so
-    that no single number says it.
+    """The range of an arm's rank. ``best``: one more than the number of significantly faster arms;
+    ``worst``: the number of ranked arms less that of significantly slower ones. Significance is not
+    transitive, so a single rank cannot express it.
     """
 
     best: int
@@ -48,10 +48,10 @@ class Rank:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who is faster than whom in an experiment.
+    """The comparison of all arms of an experiment.
 
-    ``pairs``: one line per pair of arms of a model and data set. ``again``: the A/A test of each
-    model. ``ranks`` by (model, data set, arm), and ``unranked``: why a ``model/data set`` has none.
+    ``pairs``: one line per pair of arms of a model and data set. ``again``: the A/A test by model.
+    ``ranks``: by (model, data set, arm). ``unranked``: why a ``model/data set`` has no ranks.
     """
 
     pairs: pd.DataFrame
@@ -61,30 +61,30 @@ class Order:
 
 
 def order(summary: pd.DataFrame, rows: pd.DataFrame, ranked: Sequence[str]) -> Order:
-    """Compare every two arms that have a speedup; rank those of ``ranked``.
+    """Compare every two arms that have a speedup, and rank those in ``ranked``.
 
-    ``rows`` of the models and data sets whose speedups are shown.
+    ``rows``: those of the models and data sets whose speedups are shown.
     """
-    found = Order(pd.DataFrame(columns=COLUMNS), {}, {}, {})
+    result = Order(pd.DataFrame(columns=COLUMNS), {}, {}, {})
     lines: list[dict[str, object]] = []
     for model, of_model in rows.groupby("model", sort=False):
         cells = {
             str(name): per_question(cell) for name, cell in of_model.groupby("dataset", sort=False)
         }
-        test = found.again[str(model)] = again(cells)
+        test = result.again[str(model)] = again(cells)
         for dataset, cell in cells.items():
-            mine = summary[(summary["model"] == model) & (summary["dataset"] == dataset)]
-            arms = list(mine.dropna(subset=["speedup"])["method"])
-            held = [arm for arm in arms if arm in ranked]
-            compared = pairs(cell, arms, held, _noise(cell))
+            cell_summary = summary[(summary["model"] == model) & (summary["dataset"] == dataset)]
+            arms = list(cell_summary.dropna(subset=["speedup"])["method"])
+            ranked_arms = [arm for arm in arms if arm in ranked]
+            compared = pairs(cell, arms, ranked_arms, _noise(cell))
             lines += pair_lines(str(model), dataset, compared)
-            reason = _unranked(test, int(mine["sessions"].max()))
+            reason = _unranked(test, int(cell_summary["sessions"].max()))
             if reason:
-                found.unranked[f"{model}/{dataset}"] = reason
+                result.unranked[f"{model}/{dataset}"] = reason
                 continue
-            for arm, rank in ranks(compared, held).items():
-                found.ranks[str(model), dataset, arm] = rank
-    return Order(pd.DataFrame(lines, columns=COLUMNS), found.again, found.ranks, found.unranked)
+            for arm, rank in ranks(compared, ranked_arms).items():
+                result.ranks[str(model), dataset, arm] = rank
+    return Order(pd.DataFrame(lines, columns=COLUMNS), result.again, result.ranks, result.unranked)
 
 
 def with_ranks(summary: pd.DataFrame, found: Order) -> pd.DataFrame:
@@ -98,15 +98,15 @@ def with_ranks(summary: pd.DataFrame, found: Order) -> pd.DataFrame:
 
 
 def _noise(timed: Timed) -> float:
-    """How far autoregressive decoding is from itself; 0 without such a pair."""
+    """How far the two autoregressive arms are apart, as a log ratio; 0 without the second."""
     return abs(log_ratio(timed, BASELINE, AGAIN).estimate) if AGAIN in timed else 0.0
 
 
 def _unranked(test: Again, sessions: int) -> str | None:
-    """Why a data set has no ranks, if it has none."""
+    """Why a data set has no ranks; None if it has them."""
     if sessions < SESSIONS:
-        told = "1 session" if sessions == 1 else f"{sessions} sessions"
-        return f"{told}, and ranks need {SESSIONS}"
+        count = "1 session" if sessions == 1 else f"{sessions} sessions"
+        return f"{count}, and ranks need {SESSIONS}"
     if test.passes is None:
         return f"A/A: {test.reason}"
     return None if test.passes else f"A/A fails: {test.reason}"
@@ -115,31 +115,31 @@ def _unranked(test: Again, sessions: int) -> str | None:
 def pairs(timed: Timed, arms: Sequence[str], ranked: Sequence[str], noise: float) -> list[Pair]:
     """Every pair of ``arms`` of one model and data set.
 
-    ``ranked``: the arms whose pairs are tested together, at 5 % for all of them. Other pairs are
-    told apart by their own 95 % interval. A pair that is no further apart than ``noise``, the
-    absolute log ratio of autoregressive decoding to itself, is a tie in any case; so is one whose
-    sessions give no interval.
+    ``ranked``: the arms whose pairs are tested together, with a familywise error of 5 %. Any other
+    pair is tested by its own 95 % interval. A pair no further apart than ``noise``, the absolute
+    log ratio of autoregressive decoding to itself, is a tie in any case; so is one whose sessions
+    give no interval.
     """
     ordered = {pair: _faster_first(timed, *pair) for pair in combinations(arms, 2)}
     tested = [pair for pair in ordered if set(pair) <= set(ranked)]
     adjusted = dict(zip(tested, holm([ordered[pair][2].p_value for pair in tested]), strict=True))
-    found = []
+    compared = []
     for pair, (faster, slower, ratio) in ordered.items():
         p = adjusted.get(pair)
         apart = (ratio.p_value if p is None else p) < LEVEL and ratio.estimate > noise
-        found.append(Pair(faster, slower, ratio, p, not apart))
-    return found
+        compared.append(Pair(faster, slower, ratio, p, not apart))
+    return compared
 
 
 def _faster_first(timed: Timed, arm: str, other: str) -> tuple[str, str, LogRatio]:
-    found = log_ratio(timed, arm, other)  # positive where the other needs less time
-    if found.estimate > 0:
-        return other, arm, found
+    ratio = log_ratio(timed, arm, other)  # positive where the other needs less time
+    if ratio.estimate > 0:
+        return other, arm, ratio
     return arm, other, log_ratio(timed, other, arm)
 
 
 def ranks(found: Sequence[Pair], ranked: Sequence[str]) -> dict[str, Rank]:
-    """The range of ranks of each ranked arm."""
+    """The range of ranks of every ranked arm, from all pairs of one model and data set."""
     best, worst = dict.fromkeys(ranked, 1), dict.fromkeys(ranked, len(ranked))
     for pair in found:
         if pair.p_holm is not None and not pair.tie:
@@ -149,7 +149,7 @@ def ranks(found: Sequence[Pair], ranked: Sequence[str]) -> dict[str, Rank]:
 
 
 def pair_lines(model: str, dataset: str, found: Sequence[Pair]) -> list[dict[str, object]]:
-    """Lines of ``pairs.csv``; ``ratio`` >= 1 with its 95 % interval, no interval adjusted."""
+    """Lines of ``pairs.csv``; ``ratio`` is at least 1, and its 95 % interval is not adjusted."""
     return [
         {
             "model": model,

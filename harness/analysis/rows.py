@@ -16,11 +16,10 @@ FAILURES = ("model", "dataset", "session", *Left.__annotations__)
 def load_rows(files: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All rows of ``files``, and the failures among their records, one line each.
 
-    Rows have the decode-phase counts that every table starts from. An arm that failed in any
-    session of a model and data set has no rows there: what it did before is on other prompts than
-    the rest.
-    Adds: tokens (all), decode_tokens, decode_steps, draft_total and rows_total (sums over the
-    decode phase, the first record left out).
+    Where an arm failed in any session of a model and data set, all its rows there are left out: the
+    prompts that it answered before are not those that the other arms answered.
+    Added columns, from which every table starts: tokens (all), decode_tokens, decode_steps,
+    draft_total and rows_total (sums over the decode phase, without the prefill's record).
     """
     records = [record for file in files for record in _read(file)]
     failures = [record for record in records if is_failure(record)]
@@ -78,7 +77,7 @@ def _checked(row: Row, where: str) -> Row:
 
 
 def _check_shards(frame: pd.DataFrame) -> None:
-    """Every session has all of its shards, and no prompt is in two of them."""
+    """Refuse sessions that lack one of their shards, and prompts that are in two of them."""
     for (model, dataset, session), rows in frame.groupby(["model", "dataset", "session"]):
         where = f"{model}/{dataset}, session {session}"
         counts = set(rows["shards"])
@@ -87,20 +86,20 @@ def _check_shards(frame: pd.DataFrame) -> None:
         missing = set(range(1, int(counts.pop()) + 1)) - set(rows["shard"])
         if missing:
             raise HarnessError(f"{where}: no rows of shard {min(missing)}")
-        for prompt, found in rows.groupby("prompt_id")["shard"]:
-            if found.nunique() > 1:
-                twice = " and ".join(str(shard) for shard in sorted(set(found)))
+        for prompt, shards in rows.groupby("prompt_id")["shard"]:
+            if shards.nunique() > 1:
+                twice = " and ".join(str(shard) for shard in sorted(set(shards)))
                 raise HarnessError(f"{where}: prompt {prompt} is in shards {twice}")
 
 
 def _check_shard(shard: object, file: Path) -> None:
     if file.stem.startswith("shard-") and file.stem != f"shard-{shard}":
-        found = "none" if shard is None else shard
-        raise HarnessError(f"{file}: a row of shard {found}, expected its own")
+        number = "none" if shard is None else shard
+        raise HarnessError(f"{file}: a row of shard {number}, expected its own")
 
 
 def _check_pairing(frame: pd.DataFrame) -> None:
-    """Every arm saw the same ids, on one machine, the same number of times."""
+    """Refuse arms that differ in token ids, machine, number of rows or prompts of a session."""
     for (_, prompt), hashes in frame.groupby(["model", "prompt_id"])["ids_sha256"]:
         if hashes.nunique() > 1:
             raise HarnessError(f"prompt {prompt}: arms saw different token ids")

@@ -1,8 +1,8 @@
-"""Speedup with an interval: sessions and questions both vary, and both count.
+"""Speedups with intervals that cover the variation of both sessions and questions.
 
 Estimand: the log ratio of decode seconds per token over the population of questions and sessions.
-Unit: the question (both turns together). A bootstrap over questions alone would call two runs of
-the same program different.
+Unit: the question (both turns together). A bootstrap over questions alone would find two runs of
+the same program to be significantly different.
 """
 
 import math
@@ -18,7 +18,7 @@ _LEAST_P = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A ratio and its 95 % interval; the bounds are NaN where one session gives none."""
+    """A ratio and its 95 % interval; the bounds are NaN where there is none, as for one session."""
 
     ratio: float
     low: float
@@ -26,7 +26,7 @@ class Interval:
 
     @classmethod
     def unknown(cls) -> "Interval":
-        """Where nothing can be told."""
+        """The interval of a ratio that cannot be computed: all NaN."""
         return cls(math.nan, math.nan, math.nan)
 
     def inside(self, low: float, high: float) -> bool:
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class LogRatio:
-    """log(baseline seconds per token / arm's), its two standard errors, sessions and questions."""
+    """log(baseline seconds per token / arm's), its standard errors, and the counts behind them."""
 
     estimate: float
     se_session: float
@@ -45,9 +45,9 @@ class LogRatio:
     questions: int
 
     def half(self, p: float) -> float:
-        """Half-width that chance alone exceeds with probability ``p``; NaN where nothing tells.
+        """Half-width that chance exceeds with probability ``p``; NaN if either count is below two.
 
-        t over sessions and t over questions, added in quadrature.
+        The t half-widths over sessions and over questions are added in quadrature.
         """
         if self.sessions < 2 or self.questions < 2:
             return math.nan
@@ -57,23 +57,23 @@ class LogRatio:
 
     @property
     def half_width(self) -> float:
-        """Of the 95 % interval."""
+        """Half-width of the 95 % interval."""
         return self.half(0.05)
 
     @property
     def detectable(self) -> float:
-        """Log ratio that a test at 5 % finds in four runs of five, at this spread."""
+        """Log ratio that a test at 5 % detects in four runs of five, at this spread."""
         return self.half(0.05) + self.half(0.4)
 
     @property
     def interval(self) -> Interval:
-        """As a ratio."""
+        """The ratio itself, not its log, with its 95 % interval."""
         half = self.half_width
         return Interval(*(math.exp(self.estimate + d) for d in (0.0, -half, half)))
 
     @property
     def p_value(self) -> float:
-        """Two-sided, against a ratio of 1: the p whose interval just reaches 1, 1e-12 at least."""
+        """Two-sided p-value against 1: the p whose interval just reaches 1; at least 1e-12."""
         gap = abs(self.estimate)
         if gap == 0 or math.isnan(self.half_width):
             return 1.0 if gap == 0 else math.nan
@@ -87,22 +87,22 @@ Timed = Mapping[str, np.ndarray]
 
 
 def per_question(rows: pd.DataFrame, seconds: str = "decode_seconds") -> Timed:
-    """Seconds and tokens of one model and data set, summed over the turns of a question, by arm."""
+    """Seconds and tokens by arm, of one model and data set, summed over a question's turns."""
     tokens = "decode_tokens" if seconds == "decode_seconds" else "tokens"
     summed = rows.groupby(["arm", "session", "question_id"])[[seconds, tokens]].sum()
     return {
         str(arm): np.stack(
-            [mine[name].unstack("question_id").to_numpy(float) for name in (seconds, tokens)]
+            [sums[name].unstack("question_id").to_numpy(float) for name in (seconds, tokens)]
         )
-        for arm, mine in ((arm, summed.xs(arm, level="arm")) for arm in dict.fromkeys(rows["arm"]))
+        for arm, sums in ((arm, summed.xs(arm, level="arm")) for arm in dict.fromkeys(rows["arm"]))
     }
 
 
 def log_ratio(timed: Timed, baseline: str, arm: str) -> LogRatio:
-    """Ratio of sums over one model and data set.
+    """Log of the ratio of sums over one model and data set.
 
-    The session term is the spread of the sessions' own ratios of sums; the question term
-    linearises the ratio of sums over questions, sessions summed.
+    ``se_session`` comes from the spread of the sessions' own log ratios; ``se_question`` linearises
+    the ratio of sums over questions, after summing over sessions.
     """
     per_session = session_log_ratios(timed, baseline, arm)
     sessions = len(per_session)
@@ -110,15 +110,12 @@ def log_ratio(timed: Timed, baseline: str, arm: str) -> LogRatio:
     totals = [timed[name].sum(1) for name in (baseline, arm)]  # [2, questions]
     estimate = float(_log_rates(totals[0].sum(1)) - _log_rates(totals[1].sum(1)))
     influence = _influences(totals[0]) - _influences(totals[1])
-    questions = len(influence)
-    se_question = math.nan  # one question says nothing about others
-    if questions > 1:
-        se_question = float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
-    return LogRatio(estimate, spread / math.sqrt(sessions), se_question, sessions, questions)
+    se_session, se_question = spread / math.sqrt(sessions), _standard_error(influence)
+    return LogRatio(estimate, se_session, se_question, sessions, len(influence))
 
 
 def session_log_ratios(timed: Timed, baseline: str, arm: str) -> np.ndarray:
-    """[S] the log ratio of sums of each session by itself."""
+    """[S] log ratio of sums of each session by itself."""
     return _log_rates(timed[baseline].sum(2)) - _log_rates(timed[arm].sum(2))
 
 
@@ -128,21 +125,34 @@ def _log_rates(totals: np.ndarray) -> np.ndarray:
 
 
 def _influences(totals: np.ndarray) -> np.ndarray:
-    """[Q] what each question moves log(sum of seconds / sum of tokens) by, to first order."""
+    """[Q] how much each question moves log(sum of seconds / sum of tokens), to first order."""
     shares = totals / totals.sum(1, keepdims=True)
     return shares[0] - shares[1]
 
 
+def _standard_error(influence: np.ndarray) -> float:
+    """Of an estimate, from how much each question moves it; one question says nothing of others."""
+    questions = len(influence)
+    if questions < 2:
+        return math.nan
+    return float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
+
+
+def _half(influence: np.ndarray) -> float:
+    """Half-width of the 95 % interval over questions."""
+    return _t(len(influence)) * _standard_error(influence)
+
+
 def _t(count: int, p: float = 0.05) -> float:
-    """Factor of a two-sided interval from ``count`` observations, 95 % by default."""
+    """Student's t for a two-sided interval from ``count`` observations, 95 % by default."""
     return float(stats.t.isf(p / 2, count - 1))
 
 
 def question_interval(base: pd.DataFrame, other: pd.DataFrame | None = None) -> Interval:
-    """Seconds per token of ``base`` (over those of ``other``), 95 % over questions alone.
+    """Seconds per token of ``base``, or their ratio to ``other``'s; a 95 % interval over questions.
 
-    Totals with columns seconds and tokens, indexed by question. For a single session, whose own
-    share of the spread nobody can know.
+    Both are totals with columns seconds and tokens, one row per question, in the same order. For a
+    single session, which does not show the spread between sessions: the interval leaves it out.
     """
     totals = [
         frame[["seconds", "tokens"]].to_numpy(float).T
@@ -153,28 +163,22 @@ def question_interval(base: pd.DataFrame, other: pd.DataFrame | None = None) -> 
     if len(totals) > 1:
         estimate -= float(_log_rates(totals[1].sum(1)))
         influence = influence - _influences(totals[1])
-    questions = len(influence)
-    half = math.nan
-    if questions > 1:
-        half = _t(questions) * float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
+    half = _half(influence)
     return Interval(*(math.exp(estimate + d) for d in (0.0, -half, half)))
 
 
 def question_ratio(above: pd.Series, below: pd.Series) -> Interval:
-    """Sum of ``above`` over sum of ``below``, both by question; 95 % over questions."""
-    whole, questions = below.sum(), len(below)
+    """Sum of ``above`` over sum of ``below``, by question; the 95 % interval is over questions."""
+    whole = below.sum()
     if not whole:
         return Interval.unknown()
     ratio = float(above.sum() / whole)
-    half = math.nan
-    if questions > 1:
-        influence = (above - ratio * below) / whole
-        half = _t(questions) * float(np.sqrt(questions / (questions - 1) * (influence**2).sum()))
+    half = _half(((above - ratio * below) / whole).to_numpy())
     return Interval(ratio, ratio - half, ratio + half)
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm-adjusted p-values, in the order given."""
+    """Holm-adjusted p-values, in the order of ``p_values``."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, running = [0.0] * len(p_values), 0.0
     for place, index in enumerate(order):

@@ -1,4 +1,4 @@
-"""One line per arm on a model and data set: speed, acceptance, quality, and what it took."""
+"""One line per arm on a model and data set: speed, acceptance, quality and costs."""
 
 import math
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ Line: TypeAlias = dict[str, Any]  # of the summary, by column
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an experiment left in its folder: ``rows`` of the arms that have figures, ``failures``
-    of the others; ``prompts`` by (model, prompt id).
+    """The results of an experiment, read from its folder. ``rows``: those of arms that did not fail
+    on the model and data set; ``failures``: why others did; ``prompts``: by (model, prompt id).
     """
 
     outline: Outline
@@ -35,12 +35,12 @@ class Run:
 
     @property
     def provenance(self) -> Provenance:
-        """Of the first session: what must be equal is in all of them."""
+        """Provenance of the first session; what must be equal is the same in all of them."""
         return self.provenances.all[0]
 
     @property
     def prepared(self) -> Prepared:
-        """What is behind the arms."""
+        """The training and tuning behind the arms."""
         return prepared_arms(self.folder, self.provenance)
 
     @property
@@ -56,16 +56,16 @@ class Run:
 
 
 def summarise(run: Run, place: Cell, cell: pd.DataFrame) -> list[Line]:
-    """One summary line per arm of a ``place``, whose rows are ``cell``."""
+    """One summary line per arm; ``cell``: the rows of the model and data set ``place``."""
     model, dataset = place
     files = run.folder.cells(run.outline)[place]
     rows_sha256 = " ".join(map(run.folder.sha256, files))
-    timed, whole = per_question(cell), per_question(_with_total(cell), "total_seconds")
+    timed, end_to_end = per_question(cell), per_question(_with_total(cell), "total_seconds")
     baseline = cell[cell["arm"] == BASELINE]
     asked = {name: run.prompts[model, name] for name in baseline["prompt_id"].unique()}
     looping, prepared = _looping(baseline), run.prepared
     lines = []
-    for arm, mine in cell.groupby("arm", sort=False):
+    for arm, arm_rows in cell.groupby("arm", sort=False):
         line: Line = {
             "experiment": run.outline["experiment"],
             "model": model,
@@ -73,14 +73,14 @@ def summarise(run: Run, place: Cell, cell: pd.DataFrame) -> list[Line]:
             "method": arm,
             "lossless": run.provenance["lossless"][arm],
             "failure": None,
-            "questions": mine["question_id"].nunique(),
-            "sessions": mine["session"].nunique(),
-            "tokens": int(mine["tokens"].sum()),
-            "tokens_per_second": _rate(mine),
-            **_speedups(timed, whole, arm, counted=not looping and not _looping(mine)),
-            **_per_step(mine, baseline),
-            **_quality(dataset, mine, baseline, asked),
-            **_memory(mine, run.provenances.held(place, arm)),
+            "questions": arm_rows["question_id"].nunique(),
+            "sessions": arm_rows["session"].nunique(),
+            "tokens": int(arm_rows["tokens"].sum()),
+            "tokens_per_second": _rate(arm_rows),
+            **_speedups(timed, end_to_end, arm, counted=not looping and not _looping(arm_rows)),
+            **_per_step(arm_rows, baseline),
+            **_quality(dataset, arm_rows, baseline, asked),
+            **_memory(arm_rows, run.provenances.held(place, arm)),
             **arm_costs(prepared, model, arm),
             "rows_sha256": rows_sha256,
         }
@@ -89,19 +89,19 @@ def summarise(run: Run, place: Cell, cell: pd.DataFrame) -> list[Line]:
     return lines
 
 
-def _memory(mine: pd.DataFrame, held: int) -> dict[str, float]:
-    """What an arm holds beside the target's weights, by computation, and on a GPU also with the
-    most that its runs took of the allocator beyond what was held when they began.
+def _memory(arm_rows: pd.DataFrame, held_bytes: int) -> dict[str, float]:
+    """MB that an arm holds beside the target's weights, by computation; the peak adds the most GPU
+    memory that its runs allocated beyond what was allocated as they began, and is NaN on a CPU.
     """
-    taken = mine["device_state"].map(lambda state: state.get("gpu_taken_mb", math.nan)).max()
-    extra = held / 2**20
+    taken = arm_rows["device_state"].map(lambda state: state.get("gpu_taken_mb", math.nan)).max()
+    extra = held_bytes / 2**20
     return {"extra_memory_mb": extra, "peak_memory_mb": extra + taken}
 
 
 def with_failures(
     summary: pd.DataFrame, failures: pd.DataFrame, lossless: dict[str, bool]
 ) -> pd.DataFrame:
-    """The summary and a line for each arm that failed: why, and no figures."""
+    """The summary with a line for each arm that failed: the reason, and no figures."""
     if failures.empty:
         return summary
     failed = failures.rename(columns={"arm": "method"})
@@ -114,28 +114,28 @@ def with_failures(
 
 
 def _looping(rows: pd.DataFrame) -> bool:
-    """Whether too many answers of an arm go in circles for its speed to mean anything."""
+    """Whether so many answers of an arm loop (``LOOP_LIMIT``) that its speed means nothing."""
     once = rows.drop_duplicates("prompt_id")
     return float(once["output_ids"].map(loops).mean()) > LOOP_LIMIT
 
 
-def _per_step(mine: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
-    """An arm's mean decode step; its cost in autoregressive ones."""
-    steps = mine["decode_steps"].sum()
+def _per_step(arm_rows: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, float]:
+    """Means over an arm's decode steps; ``step_cost`` is relative to an autoregressive step."""
+    steps = arm_rows["decode_steps"].sum()
     return {
-        "acceptance_length": mine["decode_tokens"].sum() / steps,
-        **_acceptance_interval(mine),
-        "draft_size": mine["draft_total"].sum() / steps,
-        "rows_per_step": mine["rows_total"].sum() / steps,
-        "step_cost": _step_seconds(mine) / _step_seconds(baseline),
+        "acceptance_length": arm_rows["decode_tokens"].sum() / steps,
+        **_acceptance_interval(arm_rows),
+        "draft_size": arm_rows["draft_total"].sum() / steps,
+        "rows_per_step": arm_rows["rows_total"].sum() / steps,
+        "step_cost": _step_seconds(arm_rows) / _step_seconds(baseline),
     }
 
 
-def _acceptance_interval(mine: pd.DataFrame) -> dict[str, float]:
-    """95 % over questions."""
-    counts = mine.groupby("question_id")[["decode_tokens", "decode_steps"]].sum()
-    found = question_ratio(counts["decode_tokens"], counts["decode_steps"])
-    return {"acceptance_length_low": found.low, "acceptance_length_high": found.high}
+def _acceptance_interval(arm_rows: pd.DataFrame) -> dict[str, float]:
+    """95 % interval of the acceptance length, over questions."""
+    counts = arm_rows.groupby("question_id")[["decode_tokens", "decode_steps"]].sum()
+    interval = question_ratio(counts["decode_tokens"], counts["decode_steps"])
+    return {"acceptance_length_low": interval.low, "acceptance_length_high": interval.high}
 
 
 def _rate(rows: pd.DataFrame) -> float:
@@ -152,46 +152,46 @@ def _with_total(cell: pd.DataFrame) -> pd.DataFrame:
 
 
 def _likeness(text: str, other: str) -> float:
-    """Rouge-2, but equal texts are alike even where they are too short to have two words."""
+    """Rouge-2, but 1 for equal texts, even where they have fewer than two words."""
     return 1.0 if text == other else rouge2(text, other)
 
 
-def _speedups(timed: Timed, whole: Timed, arm: str, *, counted: bool) -> dict[str, float]:
-    """Speedup with its interval, and end to end; NaN where looping answers do not count."""
+def _speedups(timed: Timed, end_to_end: Timed, arm: str, *, counted: bool) -> dict[str, float]:
+    """Speedup with its interval, and end-to-end speedup; all NaN unless ``counted`` (no loops)."""
     columns = ("speedup", "speedup_ci_low", "speedup_ci_high", "end_to_end_speedup")
     if not counted:
         return dict.fromkeys(columns, math.nan)
     if arm == BASELINE:
         return dict(zip(columns, (1.0, math.nan, math.nan, 1.0), strict=True))
-    found = log_ratio(timed, BASELINE, arm).interval
-    both = log_ratio(whole, BASELINE, arm).interval
-    return dict(zip(columns, (found.ratio, found.low, found.high, both.ratio), strict=True))
+    decode = log_ratio(timed, BASELINE, arm).interval
+    total = log_ratio(end_to_end, BASELINE, arm).interval
+    return dict(zip(columns, (decode.ratio, decode.low, decode.high, total.ratio), strict=True))
 
 
-def _same_answers(mine: pd.DataFrame, baseline: pd.DataFrame) -> float:
-    """Share of answers that are the baseline's of the same session."""
+def _same_answers(arm_rows: pd.DataFrame, baseline: pd.DataFrame) -> float:
+    """Share of answers that equal the baseline's in the same session."""
     keys = ["session", "prompt_id"]
     truth = baseline[[*keys, "output_ids"]]
-    both = mine.merge(truth, on=keys, suffixes=("", "_truth"), validate="one_to_one")
-    return float((both["output_ids"] == both["output_ids_truth"]).sum() / len(mine))
+    paired = arm_rows.merge(truth, on=keys, suffixes=("", "_truth"), validate="one_to_one")
+    return float((paired["output_ids"] == paired["output_ids_truth"]).sum() / len(arm_rows))
 
 
 def _quality(
-    dataset: str, mine: pd.DataFrame, baseline: pd.DataFrame, prompts: Mapping[str, Line]
+    dataset: str, arm_rows: pd.DataFrame, baseline: pd.DataFrame, prompts: Mapping[str, Line]
 ) -> Line:
-    """Scores of the timed answers, each prompt's first session; agreement of all."""
+    """Scores of the first answer to each prompt; ``exact_match_rate`` is over all sessions."""
     once, truth = (
-        table.drop_duplicates("prompt_id").set_index("prompt_id") for table in (mine, baseline)
+        table.drop_duplicates("prompt_id").set_index("prompt_id") for table in (arm_rows, baseline)
     )
     references = {p: prompts[p]["reference"] for p in once.index}
-    own, base = (scores(dataset, table["text"], references) for table in (once, truth))
+    arm_scores, base = (scores(dataset, table["text"], references) for table in (once, truth))
     score = find_dataset(dataset).score
     against = [_likeness(once.loc[p, "text"], truth.loc[p, "text"]) for p in once.index]
     return {
         **{"rouge2": math.nan, "rouge2_vs_ar": sum(against) / len(against), "accuracy": math.nan},
-        **({score.column: float(own.mean())} if score else {}),
-        **equivalence(dataset, own, base),
-        "exact_match_rate": _same_answers(mine, baseline),
+        **({score.column: float(arm_scores.mean())} if score else {}),
+        **equivalence(dataset, arm_scores, base),
+        "exact_match_rate": _same_answers(arm_rows, baseline),
         "length_ratio": float(once["tokens"].sum() / truth["tokens"].sum()),
         "loop_rate": float(once["output_ids"].map(loops).mean()),
     }

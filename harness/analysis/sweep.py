@@ -1,4 +1,4 @@
-"""What a sweep over a method's settings gave: one line per variant, best first."""
+"""The table of a sweep over a method's settings: one line per variant, fastest first."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from harness.files import read_json, replacing
 def write_sweep(
     place: tuple[str, str], variants: list[dict[str, object]], settings: list[Path], out: Path
 ) -> None:
-    """Collect each variant's training result and its best trial; ``settings`` in variant order.
+    """Write each variant's training result and best trial; ``settings``: their files, in order.
 
     ``place``: model and method, the first columns.
     """
@@ -26,22 +26,22 @@ def write_sweep(
 
 
 def _line(variant: dict[str, object], setting: Path) -> dict[str, object]:
-    """A variant, what its training reached, and the trial that was timed longest and fastest.
+    """A variant, the result of its training, and the fastest trial among those timed longest.
 
-    ``step_cost``: of a decode step, in autoregressive ones, as foretold from forwards' costs.
+    ``step_cost``: cost of a decode step in autoregressive steps, as predicted from forwards' costs.
     """
     trained = read_json(setting.with_name("config.json"))
     trials = pd.read_csv(setting.with_name("trials.csv"))
     final = trials[trials["requests"] == trials["requests"].max()]
     best = final.sort_values("speedup", ascending=False).iloc[0]
     tops = {f"top1_step{i}": value for i, value in enumerate(trained["top1"], start=1)}
-    kept = (
+    columns = (
         *("policy", "passes", "drafts", "acceptance_length", "speedup"),
         *("predicted_acceptance_length", "predicted_speedup"),
     )
     return {
         **{key: _plain(value) for key, value in variant.items()},
-        **{key: best[key] for key in kept if key in best},
+        **{key: best[key] for key in columns if key in best},
         "step_cost": best["predicted_acceptance_length"] / best["predicted_speedup"],
         "tune_loss": trained["tune_loss"],
         "training_seconds": trained["training_seconds"],
@@ -50,7 +50,7 @@ def _line(variant: dict[str, object], setting: Path) -> dict[str, object]:
 
 
 def _plain(value: object) -> str:
-    """A value as a cell; a list of words as words."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    """A value as the text of a cell; a list of strings is joined by spaces."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return " ".join(value)
     return str(value)

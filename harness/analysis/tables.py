@@ -21,6 +21,7 @@ from harness.analysis.fairness import (
     no_favoured_place,
     timed_together,
 )
+from harness.analysis.lossy import distances
 from harness.analysis.phases import phases
 from harness.analysis.preparation import preparation
 from harness.analysis.ranking import Order, order, with_ranks
@@ -47,21 +48,23 @@ OPTIONAL = {
 
 
 def write_tables(outline: Outline, root: Path) -> None:
-    """Read rows, prompts and provenance under ``root``; write ``<root>/tables/``."""
+    """Read rows, prompts and provenance under ``root``; write the tables and facts to
+    ``<root>/tables/``. Raises HarnessError, after that, where a method bug is found.
+    """
     folder = Folder(root)
     run = _read(outline, folder)
-    lossy = [arm for arm, kept in run.provenance["lossless"].items() if not kept]
+    lossy = [arm for arm, lossless in run.provenance["lossless"].items() if not lossless]
     differing = divergences(run.rows[~run.rows["arm"].isin(lossy)])
-    # first: what follows may stumble over a bug's rows
+    # written first: the rows of a method bug may make the tables below fail
     _write(folder.table("divergences"), differing)
-    spent = phases(folder, outline["models"])
-    summary = _summary(run, spent)
-    compared = order(summary, _shown(run, summary), run.ranked)
-    summary = with_ranks(summary, compared)
+    profile = phases(folder, outline["models"])
+    summary = _summary(run, profile)
+    comparison = order(summary, _shown(run, summary), run.ranked)
+    summary = with_ranks(summary, comparison)
     tables = {
-        "phases": spent,
+        "phases": profile,
         "summary": summary,
-        "pairs": compared.pairs,
+        "pairs": comparison.pairs,
         **{name: _paper_table(summary, name, outline["methods"]) for name in PAPER_TABLES},
         **_row_tables(run, summary),
         **_size_tables(run, summary),
@@ -70,11 +73,11 @@ def write_tables(outline: Outline, root: Path) -> None:
     whole = uncut(folder, outline["models"])
     if len(whole):
         tables["uncut"] = whole
-    for name in OPTIONAL - tables.keys():  # of an earlier config
+    for name in OPTIONAL - tables.keys():  # tables of an earlier config
         folder.table(name).unlink(missing_ok=True)
     for name, table in tables.items():
         _write(folder.table(name), table)
-    write_json(folder.facts, _facts(run, tables, differing, compared))
+    write_json(folder.facts, _facts(run, tables, differing, comparison))
     _refuse_bugs(differing, folder.table("divergences"))
 
 
@@ -84,20 +87,20 @@ def _read(outline: Outline, folder: Folder) -> Run:
     return Run(outline, folder, rows, failures, provenances, frozen_prompts(folder, rows))
 
 
-def _summary(run: Run, spent: pd.DataFrame) -> pd.DataFrame:
-    """One line per model, data set and method, with all that is known of it."""
+def _summary(run: Run, profile: pd.DataFrame) -> pd.DataFrame:
+    """One line per model, data set and method, those of arms that failed included."""
     lines = [
         line
         for place, cell in run.rows.groupby(["model", "dataset"], sort=False)
         for line in summarise(run, place, cell)
     ]
     summary = with_failures(pd.DataFrame(lines), run.failures, run.provenance["lossless"])
-    summary = summary.merge(spent[["model", "method", "draft_share"]], how="left")
+    summary = summary.merge(profile[["model", "method", "draft_share"]], how="left")
     return summary.sort_values(["model", "dataset", "method"], key=run.place)
 
 
 def _row_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What rows alone show."""
+    """Tables made from rows and prompts, without profile or costs of forwards."""
     shown = _shown(run, summary)
     cells = set(shown[["model", "dataset"]].itertuples(index=False, name=None))
     defined = definitions(run.rows, cells)
@@ -107,6 +110,7 @@ def _row_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "acceptance_by_depth": by_depth(run.rows),
         "acceptance_by_node": by_node(run.rows),
         "detectable": detectable(shown),
+        "lossy": distances(run.rows),
         "categories": categories(shown, run.prompts, summary).sort_values(
             ["model", "dataset", "category", "method"], key=run.place, kind="stable"
         ),
@@ -120,27 +124,27 @@ def _shown(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _size_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Acceptance and speed by draft size, where the experiment asks for it, and what forwards cost
-    and what that predicts, where they were timed.
+    """Acceptance and speed by draft size, where the experiment asks for them; costs of forwards and
+    what they predict, where forwards were timed.
     """
     tables, asked = {}, run.outline["draft_sizes"]
     curve = curves(run.folder, run.outline["models"]) if asked["methods"] else None
     if curve is not None:
         tables = {"draft_size_curve": curve, "draft_size_reach": reach(curve, asked["sizes"])}
-    known = costs(run.folder, run.outline["models"])
-    if known:
+    model_costs = costs(run.folder, run.outline["models"])
+    if model_costs:
         answered = Asked(run.rows, run.prompts)
-        tables["cost"] = forwards(known)
-        tables["cost_model"] = cost_model(known, run.prepared, answered, summary)
+        tables["cost"] = forwards(model_costs)
+        tables["cost_model"] = cost_model(model_costs, run.prepared, answered, summary)
         if curve is not None:
-            tables["best_draft_size"] = best_sizes(known, run.prepared, answered, curve)
+            tables["best_draft_size"] = best_sizes(model_costs, run.prepared, answered, curve)
     return tables
 
 
 def _facts(
-    run: Run, tables: dict[str, pd.DataFrame], differing: pd.DataFrame, compared: Order
+    run: Run, tables: dict[str, pd.DataFrame], differing: pd.DataFrame, comparison: Order
 ) -> Facts:
-    """What reports say in words."""
+    """The facts that reports put into words."""
     outline, summary = run.outline, tables["summary"]
     facts = {
         **page_one(outline, run.folder, summary),
@@ -150,8 +154,8 @@ def _facts(
         "parameters": run.provenances.parameters,
         "rows": len(run.rows),
         "failures": run.failures.to_dict("records"),
-        "a_a": {model: test.as_dict() for model, test in compared.again.items()},
-        "unranked": compared.unranked,
+        "a_a": {model: test.as_dict() for model, test in comparison.again.items()},
+        "unranked": comparison.unranked,
         "twins": twins(_shown(run, summary)),
         "detectable": {
             f"{line['model']}/{line['dataset']}": float(line["detectable"])
@@ -159,7 +163,7 @@ def _facts(
         },
         "checklist": [
             *checklist(outline, run.rows, summary, tables["preparation"]),
-            no_favoured_place(compared.again),
+            no_favoured_place(comparison.again),
             timed_together(run.prepared, outline["methods"], run.rows),
             *as_published(run.prepared, outline["models"]),
         ],
@@ -172,34 +176,34 @@ def _facts(
     return cast(Facts, facts)
 
 
-def _refuse_bugs(differing: pd.DataFrame, listed: Path) -> None:
-    """Fail where a lossless arm's answer differs for no numerical reason."""
+def _refuse_bugs(differing: pd.DataFrame, file: Path) -> None:
+    """Fail where the answer of a lossless arm differs for no numerical reason."""
     bugs = differing[differing["cause"] == "METHOD BUG"]
     if len(bugs):
         first = bugs.iloc[0]
         raise HarnessError(
             f"{first['arm']}: {len(bugs)} answers differ from {BASELINE} for no numerical reason, "
             f"first prompt {first['prompt_id']} token {first['index']} (logit gap "
-            f"{first['margin']:.2g}); see {listed}"
+            f"{first['margin']:.2g}); see {file}"
         )
 
 
 def _paper_table(summary: pd.DataFrame, value: str, methods: Iterable[str]) -> pd.DataFrame:
-    """Methods x (model, dataset): the paper's shape. Rouge-2: against the reference, xsum only.
+    """Methods x (model, data set), the paper's shape. Rouge-2 is against the reference, xsum only.
 
-    Where an arm failed, the cell says so.
+    Where an arm failed, the cell holds the reason.
     """
-    table, failed = summary.assign(told=summary[value]), summary["failure"].notna()
+    table, failed = summary.assign(shown=summary[value]), summary["failure"].notna()
     if failed.any():
         words = summary[value].map("{:.6g}".format, na_action="ignore").astype(object)
-        table["told"] = words.mask(failed, "failed: " + summary["failure"].astype(str))
-    wide = table.pivot(index="method", columns=["model", "dataset"], values="told")
+        table["shown"] = words.mask(failed, "failed: " + summary["failure"].astype(str))
+    wide = table.pivot(index="method", columns=["model", "dataset"], values="shown")
     wide.columns = [f"{model}/{dataset}" for model, dataset in wide.columns]
     return wide.reindex([m for m in methods if m in wide.index]).reset_index()
 
 
 def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
-    """Speedup of every arm on every question, sessions summed; none where answers loop."""
+    """Speedup of every arm on every question of ``rows``, summed over sessions and turns first."""
     keys = ["model", "dataset", "question_id", "arm"]
     if rows.empty:
         return pd.DataFrame(columns=[*keys, "speedup"])

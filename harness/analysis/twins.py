@@ -1,4 +1,4 @@
-"""The upstream package beside its twin in our engine: same heads, same tree, two loops."""
+"""The medusa-llm package beside its twin in our engine: same heads, same tree, two loops."""
 
 import pandas as pd
 
@@ -9,8 +9,9 @@ PACKAGE, TWIN = "medusa_llm", "medusa_cartesian"
 
 
 def twins(rows: pd.DataFrame) -> dict[str, Twins]:
-    """Per model/dataset with both arms and one tree: prompts, how many are equal token by token and
-    step by step, and how many times as fast the engine's decode phase is, with its 95 % interval.
+    """By ``model/dataset`` with both arms and equal draft sizes: how many answers are the same by
+    tokens and by steps, and how many times as fast the engine's decode phase is, with its 95 %
+    interval.
     """
     return {
         f"{model}/{dataset}": _compare(cell)
@@ -21,7 +22,7 @@ def twins(rows: pd.DataFrame) -> dict[str, Twins]:
 
 
 def _draft_sizes(cell: pd.DataFrame, arm: str) -> set[int]:
-    """All that occur in decode steps."""
+    """All draft sizes of an arm's decode steps."""
     return {size for sizes in cell[cell["arm"] == arm]["step_draft_size"] for size in sizes[1:]}
 
 
@@ -34,18 +35,18 @@ def _compare(cell: pd.DataFrame) -> Twins:
         theirs["step_path"].map(_decoded) == ours["step_path"].map(_decoded)
     )
     first = theirs.index.get_level_values("session").min()
-    found = log_ratio(per_question(cell), PACKAGE, TWIN).interval
+    ratio = log_ratio(per_question(cell), PACKAGE, TWIN).interval
     return {
         "prompts": len(theirs.loc[first]),
         "runs": len(theirs),
         "same_answers": int((theirs["output_ids"] == ours["output_ids"]).sum()),
         "same_steps": int(steps.sum()),
-        "times_as_fast": found.ratio,
-        "low": None if pd.isna(found.low) else found.low,
-        "high": None if pd.isna(found.high) else found.high,
+        "times_as_fast": ratio.ratio,
+        "low": None if pd.isna(ratio.low) else ratio.low,
+        "high": None if pd.isna(ratio.high) else ratio.high,
     }
 
 
 def _decoded(paths: list[list[int]]) -> list[list[int]]:
-    """Accepted paths of the decode phase."""
+    """The accepted paths of the decode phase."""
     return paths[1:]

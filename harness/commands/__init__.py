@@ -1,3 +1,3 @@
-"""The subcommands, a module each: its arguments and what it does. ``harness/__main__.py`` names
-them; ``options``, ``parts`` and ``prompts`` are what several of them share.
+"""The subcommands, one module each, with its arguments and its ``run``. ``harness/__main__.py``
+lists them; ``options``, ``parts`` and ``prompts`` hold what several subcommands share.
 """

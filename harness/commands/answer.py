@@ -1,4 +1,4 @@
-"""The target's greedy answers, untimed."""
+"""Write the target's greedy answers to frozen prompts, untimed."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.prompts import answer_prompts
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="JSON: where the model is")
     add("--prompts", required=True, nargs="+", type=Path)
     add("--first-turns", nargs="*", default=[], type=Path, help="answers that are known already")

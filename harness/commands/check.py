@@ -1,4 +1,4 @@
-"""Parsing every method's settings, before any long job."""
+"""Parse every method's settings before any long job starts."""
 
 import argparse
 from pathlib import Path
@@ -8,8 +8,8 @@ from harness.measure.prepare import check_methods
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
-    add("--methods", required=True, nargs="+", help="JSON: arm -> settings; one a model")
+    """Add the subcommand's arguments."""
+    add("--methods", required=True, nargs="+", help="JSON: arm -> settings; one per model")
     add("--out", required=True, type=Path)
 
 

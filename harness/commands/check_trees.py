@@ -1,4 +1,4 @@
-"""Tree attention on random and published trees, held against plain forwards of their paths."""
+"""Check tree attention on random and published trees against plain forwards of their paths."""
 
 import argparse
 from dataclasses import asdict
@@ -13,12 +13,12 @@ from harness.models import load_target, load_tokenizer
 from methods.medusa.templates import TEMPLATES
 from methods.shared.trees import StaticTree
 
-# Behind which trees are checked: any text will do.
+# The prompt in front of the checked trees; any text will do.
 TEXT = "A farmer has seventeen sheep and all but nine run away. How many are left? Let us count: "
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="a model's folder, mini, or JSON: where the model is")
     add("--out", type=Path, help="a CSV of what is printed")
 

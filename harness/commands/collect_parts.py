@@ -1,4 +1,4 @@
-"""Collecting what was trained, as parts to ship."""
+"""Collect trained parts into a folder that can be shipped."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.parts import collect_parts
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--methods", required=True, help="JSON: arm -> settings")
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
     add("--out", required=True, type=Path)

@@ -1,7 +1,6 @@
-"""What a forward of the target costs, by rows and context, once for all methods."""
+"""Time the target's verify forward by rows and context, once for all methods."""
 
 import argparse
-import csv
 import itertools
 import statistics
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from harness.decoder import Request
 from harness.engine.target import Target
 from harness.enginebench.bandwidth import copy_rates, weight_bytes
 from harness.errors import HarnessError
-from harness.files import replacing
+from harness.files import write_csv
 from harness.measure.cost import ROWS, VerifyForward, time_forwards
 from harness.measure.machine import fingerprint, machine
 from harness.measure.prepare import tune_requests
@@ -26,37 +25,35 @@ CONTEXTS, REPEATS = 4, 15
 
 
 def write_cost(spec: ModelSpec, prompts: Sequence[Path], caps: dict[str, int], out: Path) -> None:
-    """One line per number of rows and context: median seconds of a verify forward.
+    """Write one line per number of rows and context: median seconds of a verify forward.
 
-    Contexts span what the tune prompts and their answers reach. ``layers`` of the target: rows
-    that enter in the middle of the stack cost only the layers above. ``copy_rate``: bytes a second
-    that the device copies, beside what a forward reads: ``weight_bytes``, and ``token_bytes`` for
-    each token in the cache.
+    Contexts span the lengths that the tune prompts and their answers reach. ``layers`` is the
+    target's number of layers: rows that enter in the middle of the stack cost only the layers
+    above. ``copy_rate`` is the copy speed of the device in bytes per second, to compare with what
+    a forward reads: ``weight_bytes``, and ``token_bytes`` for each token in the cache.
     """
     target = load_target(spec)
     requests = tune_requests(spec, target, prompts, caps)
     contexts = _contexts(requests, _longest(target))
     text = itertools.cycle(itertools.chain.from_iterable(r.prompt_ids for r in requests))
     forward = VerifyForward(target, list(itertools.islice(text, contexts[-1] + 1)))
-    found = time_forwards(forward, contexts, REPEATS)
+    medians = time_forwards(forward, contexts, REPEATS)
     rate = statistics.median(copy_rates(target.device))
     reads = (weight_bytes(target.model), target.arena.bytes_per_slot, round(rate))
-    here = fingerprint(machine(target.devices, target.product_kind))
-    same = (REPEATS, len(target.layers), *reads, here)
-    with replacing(out) as temporary, temporary.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(COLUMNS)
-        rows.writerows([*cell, seconds, *same] for cell, seconds in found.items())
+    machine_hash = fingerprint(machine(target.devices, target.product_kind))
+    constants = (REPEATS, len(target.layers), *reads, machine_hash)
+    lines = ([*cell, seconds, *constants] for cell, seconds in medians.items())
+    write_csv(out, COLUMNS, lines)
 
 
 def _longest(target: Target) -> int | None:
-    """Committed tokens behind which the widest forward still fits the model's context, if any."""
+    """The longest context that leaves room for the widest forward; None without a limit."""
     limit = getattr(target.config, "max_position_embeddings", None)
     return None if limit is None else limit - max(ROWS)
 
 
 def _contexts(requests: Sequence[Request], longest: int | None) -> list[int]:
-    """Evenly from the shortest prompt to the end of the longest answer, roots left out."""
+    """Even steps from the shortest prompt to the longest answer's end, each without the root."""
     if not requests:
         raise HarnessError("cost: no prompts, expected at least one")
     first = min(len(r.prompt_ids) for r in requests) - 1
@@ -68,7 +65,7 @@ def _contexts(requests: Sequence[Request], longest: int | None) -> list[int]:
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="JSON: where the model is")
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
     add("--caps", required=True, help="JSON: dataset -> new tokens at most")

@@ -1,4 +1,4 @@
-"""Simulating how often intervals hold the truth."""
+"""Simulate how often confidence intervals contain the true value."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.options import Argument
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--repeats", default=500, type=int, help="synthetic experiments of each kind")
     add("--out", required=True, type=Path)
 

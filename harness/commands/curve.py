@@ -1,7 +1,6 @@
-"""Draft size against acceptance and speed, for methods with calibrated trees of any size."""
+"""Measure acceptance and speed by draft size, for methods with calibrated trees of any size."""
 
 import argparse
-import csv
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from harness.commands.options import (
     use_threads,
 )
 from harness.errors import HarnessError
-from harness.files import replacing
+from harness.files import write_csv
 from harness.measure.machine import fingerprint, machine
 from harness.measure.prepare import MethodStep, TuneData, method_job
 from harness.models import ModelSpec
@@ -30,7 +29,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Numbers of draft tokens: all up to ``largest`` are predicted, those in ``timed`` measured."""
+    """Draft sizes in tokens: all up to ``largest`` are predicted, those in ``timed`` also timed."""
 
     largest: int
     timed: Sequence[int]
@@ -39,11 +38,11 @@ class Sizes:
 def write_curve(
     spec: ModelSpec, steps: Sequence[MethodStep], data: TuneData, sizes: Sizes, out: Path
 ) -> None:
-    """One line per method and size from 1 to ``sizes.largest``.
+    """Write one line per method and size from 1 to ``sizes.largest``.
 
     Trees are grown from the rank traces of the tune answers, which also predict the acceptance
-    length. The sizes to time decode the same prompts, all methods side by side; a method that can
-    run a tree in several ways is shown in its fastest.
+    length. The timed sizes decode the same prompts, all methods side by side. A method that can
+    run a tree in several ways is shown with its fastest.
     """
     trials: list[tuple[str, Trial]] = []
     job = None
@@ -51,37 +50,35 @@ def write_curve(
         sized = step.arm.method.sized
         if sized is None:
             raise HarnessError(f"method '{step.arm.name}': has no trees of a given size")
-        # All methods share one target, or the later ones would wait for a colder cache.
+        # All methods share one target: a later method's own copy would find a colder cache.
         job = method_job(spec, step, data, target=job.target if job else None)
-        every = sized(job, range(1, sizes.largest + 1))
-        trials += [(step.arm.name, trial) for trial in every]
+        candidates = sized(job, range(1, sizes.largest + 1))
+        trials += [(step.arm.name, trial) for trial in candidates]
     if job is None:
         raise HarnessError("curve: no methods, expected at least one")
     rng = random.Random(job.seed)
     timed = [trial for _, trial in trials if trial.setting["drafts"] in sizes.timed]
     if timed:
         time_trials(job, "draft sizes", timed, job.requests, rng)
-    shown: dict[tuple[str, int], Trial] = {}
+    fastest: dict[tuple[str, int], Trial] = {}
     for name, trial in trials:
-        place = (name, trial.setting["drafts"])
-        shown[place] = max(shown.get(place, trial), trial, key=lambda t: t.speedup)
-    with replacing(out) as temporary, temporary.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(COLUMNS)
-        here = fingerprint(machine(job.target.devices, job.target.product_kind))
-        rows.writerows(
-            [*place, *_figures(trial), trial.setting["depth"], here]
-            for place, trial in shown.items()
-        )
+        cell = (name, trial.setting["drafts"])
+        fastest[cell] = max(fastest.get(cell, trial), trial, key=lambda t: t.speedup)
+    machine_hash = fingerprint(machine(job.target.devices, job.target.product_kind))
+    lines = (
+        [*cell, *_figures(trial), trial.setting["depth"], machine_hash]
+        for cell, trial in fastest.items()
+    )
+    write_csv(out, COLUMNS, lines)
 
 
 def _figures(trial: Trial) -> list[object]:
-    """What was predicted, and what was measured if the size was timed."""
-    foretold = round(trial.predicted or 0.0, 4)
+    """The predicted acceptance length, and what was measured if the size was timed."""
+    predicted = round(trial.predicted or 0.0, 4)
     if not trial.requests:
-        return [foretold, "", "", "", "", ""]
+        return [predicted, "", "", "", "", ""]
     return [
-        foretold,
+        predicted,
         trial.requests,
         round(trial.acceptance_length, 4),
         round(trial.speedup, 4),
@@ -91,7 +88,7 @@ def _figures(trial: Trial) -> list[object]:
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--methods", required=True, help="JSON: arm -> settings")
     add("--largest", required=True, type=int, help="draft tokens a step, at most")
     add("--timed", nargs="*", default=[], type=int, help="sizes that are timed")
@@ -114,8 +111,8 @@ def run(options: argparse.Namespace) -> None:
         for name, arm in parse_arms(options.methods).items()
     ]
     caps = parse_caps(options.caps)
-    drawn = parse_sampling(options.sampling)
+    sampling = parse_sampling(options.sampling)
     answers = options.train_answers, options.tune_answers
-    data = TuneData(*answers, options.prompts, caps, sampling=drawn)
+    data = TuneData(*answers, options.prompts, caps, sampling=sampling)
     sizes = Sizes(options.largest, options.timed)
     write_curve(parse_spec(options.model), steps, data, sizes, options.out)

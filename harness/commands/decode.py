@@ -1,4 +1,4 @@
-"""Decoding one prompt with one method in front of a person, beside autoregressive decoding."""
+"""Decode one prompt with one method on the terminal, beside autoregressive decoding."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ _UNFINISHED = "\ufffd"  # what a character decodes to while some of its bytes ar
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is decoded, and how; ``model`` a folder or ``mini``, ``folder`` of trained parts."""
+    """The command's request: ``model`` is a folder or ``mini``, ``folder`` holds trained parts."""
 
     model: str
     method: str
@@ -36,7 +36,7 @@ class Asked:
 
 
 class Writer:
-    """Writes committed tokens as text, those that were drafted and accepted in colour."""
+    """Writes committed tokens as text, with accepted draft tokens in colour."""
 
     def __init__(self, tokenizer: Any, out: TextIO, *, coloured: bool) -> None:
         self._tokenizer, self._out, self._coloured = tokenizer, out, coloured
@@ -44,7 +44,7 @@ class Writer:
         self._written = ""
 
     def step(self, record: StepRecord) -> None:
-        """Write a step: accepted drafts first, then the token that the target chose itself."""
+        """Write a step's tokens: accepted drafts first, then the token that the target chose."""
         for place, token in enumerate(record.tokens):
             self._ids.append(token)
             self._write(accepted=place < len(record.path))
@@ -59,7 +59,7 @@ class Writer:
 
 
 def decode(asked: Asked) -> None:
-    """Stream the answer, then time it and autoregressive decoding of the same prompt silently."""
+    """Stream the answer, then time the method and autoregressive decoding on the same prompt."""
     mini = asked.model == "mini"
     folder, parts = (mini_folder(), MINI[1]) if mini else (Path(asked.model), None)
     if not asked.prompt.strip():
@@ -70,14 +70,14 @@ def decode(asked: Asked) -> None:
     writer = Writer(model.tokenizer, sys.stdout, coloured=_coloured())
     emit = (lambda _: None) if asked.as_json else writer.step
     model.stream(decoder, asked.prompt, asked.max_new_tokens, emit)
-    # The first decodes of both pay for masks and buffers.
+    # The first decode of each also builds masks and buffers, so only the second one is timed.
     model.stream(plain, asked.prompt, asked.max_new_tokens, lambda _: None)
-    answers = [model.decode(way, asked.prompt, asked.max_new_tokens) for way in (decoder, plain)]
-    _tell(asked, *answers)
+    answers = [model.decode(each, asked.prompt, asked.max_new_tokens) for each in (decoder, plain)]
+    _print_result(asked, *answers)
 
 
 def _shipped(parts: Path | None, asked: Asked) -> Path | None:
-    """The folder of the method's ready-made part, where the model has one."""
+    """The folder of the method's ready-made part; None where there is none."""
     if parts is None:
         return None
     folder = parts / parse_arm(asked.method, None).folder
@@ -88,7 +88,7 @@ def _coloured() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def _tell(asked: Asked, answer: Answer, plain: Answer) -> None:
+def _print_result(asked: Asked, answer: Answer, plain: Answer) -> None:
     figures = {
         "method": asked.method,
         "tokens": len(answer.ids),
@@ -103,18 +103,18 @@ def _tell(asked: Asked, answer: Answer, plain: Answer) -> None:
     if asked.as_json:
         print(json.dumps({"text": answer.text, "ids": answer.ids, **figures}))
         return
-    same = "the same text" if answer.ids == plain.ids else "ANOTHER TEXT"
+    verdict = "the same text" if answer.ids == plain.ids else "ANOTHER TEXT"
     print(
         f"\n\n{asked.method}: {len(answer.ids)} tokens in {answer.steps} steps after the first, "
         f"{answer.acceptance_length:.2f} a step, {answer.seconds:.3f} s, "
         f"{answer.tokens_per_second:.1f} tokens/s\n"
         f"autoregressive: {plain.steps} steps, {plain.seconds:.3f} s, "
-        f"{plain.tokens_per_second:.1f} tokens/s, {same}"
+        f"{plain.tokens_per_second:.1f} tokens/s, {verdict}"
     )
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="a model's folder, or mini")
     add("--method", required=True)
     add("--folder", type=Path, help="what the method's training and tuning wrote")
@@ -151,7 +151,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _prompt(options: argparse.Namespace) -> str:
-    """The text that is given, in one of three ways."""
+    """The prompt text, from --prompt, --prompt-file or stdin."""
     if options.prompt is not None:
         return str(options.prompt)
     if options.prompt_file is not None:

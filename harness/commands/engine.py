@@ -1,4 +1,4 @@
-"""Timing the engine itself, beside bandwidth and generate."""
+"""Time the engine by itself, beside memory bandwidth and transformers' ``generate``."""
 
 import argparse
 from dataclasses import replace
@@ -12,7 +12,7 @@ from harness.models import ModelSpec
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--shape", help="tiny, 135m, small, medium, 7b or 13b: random weights")
     add("--layers", type=int, help="of a shape, all by default")
     add("--model", type=Path, help="a model's folder instead of a shape")
@@ -37,9 +37,9 @@ def run(options: argparse.Namespace) -> None:
     if options.model is not None and options.layers is not None:
         raise HarnessError(f"layers: {options.layers} of a model, expected --layers with --shape")
     for name in ("weights", "device_map"):
-        found = getattr(options, name)
-        if options.shape is not None and found not in ("full", None):
-            raise HarnessError(f"{name}: {found} of a shape, expected it with --model")
+        value = getattr(options, name)
+        if options.shape is not None and value not in ("full", None):
+            raise HarnessError(f"{name}: {value} of a shape, expected it with --model")
     grid = Grid(
         rows=_numbers(options.rows, "--rows"),
         contexts=_numbers(options.contexts, "--contexts"),
@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> None:
         subject = random_subject(options.shape, options.layers, *where)
     else:
         spec = ModelSpec(path=str(options.model), dtype=options.dtype, device=options.device)
-        how = {name: getattr(options, name) for name in ("attention", "weights", "device_map")}
-        subject = model_subject(replace(spec, **how))
+        loading = {name: getattr(options, name) for name in ("attention", "weights", "device_map")}
+        subject = model_subject(replace(spec, **loading))
     bench_engine(subject, grid, options.out, compiled=not options.no_compile)
 
 

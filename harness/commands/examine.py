@@ -1,4 +1,4 @@
-"""What a method's training gave, in tables for reports; no budget counts it."""
+"""Write tables of what a method's training produced; no budget counts the time."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from harness.measure.prepare import examine_method
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     of_tuning(add)
 
 

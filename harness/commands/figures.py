@@ -1,4 +1,4 @@
-"""Drawing figures of tables."""
+"""Draw figures from tables."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.presentation.figures import write_figures
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--root", required=True, type=Path, help="results/<experiment>")
 
 

@@ -1,4 +1,4 @@
-"""Freezing the prompts of splits, one after the other."""
+"""Freeze the prompts of splits, one split after the other."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from harness.files import parsed
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="JSON: where the model is")
     add("--splits", required=True, help="JSON: a list of splits, each with the file it goes to")
 
@@ -17,5 +17,5 @@ def arguments(add: Argument) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
-    given = parsed(list[Freeze], parse_json(options.splits, "--splits"), "--splits")
-    freeze_splits(parse_spec(options.model), given)
+    freezes = parsed(list[Freeze], parse_json(options.splits, "--splits"), "--splits")
+    freeze_splits(parse_spec(options.model), freezes)

@@ -1,4 +1,4 @@
-"""Analysing published answer files again."""
+"""Analyse published answer files again."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.published.command import import_runs
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add(
         "--answers",
         required=True,

@@ -1,4 +1,4 @@
-"""Keeping what an experiment measured: small enough to commit, enough to analyse again."""
+"""Keep what an experiment measured: small enough to commit, enough to analyse it again."""
 
 import argparse
 import gzip
@@ -15,8 +15,8 @@ from harness.files import replacing
 def keep(root: Path, out: Path, *, prompts: bool) -> None:
     """Copy tables, settings and provenance of ``root`` to ``out``, and the rows compressed.
 
-    ``prompts``: frozen test prompts too, without which tables cannot be made again; only for data
-    that may be passed on.
+    ``prompts``: also copy the frozen test prompts, without which tables cannot be made again; only
+    for data that may be redistributed.
     """
     folder = Folder(root)
     packed = folder.found(*ROWS)
@@ -28,20 +28,20 @@ def keep(root: Path, out: Path, *, prompts: bool) -> None:
     if out.exists():
         raise HarnessError(f"{out}: exists, expected a new folder")
     partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # a killed one's
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
     for file in plain:
         with replacing(partial / file.relative_to(root)) as temporary:
             temporary.write_bytes(file.read_bytes())
     for file in packed:
         name = partial / file.relative_to(root)
         with replacing(name.with_name(name.name + ".gz")) as temporary:
-            # No time in the header: equal rows give equal bytes.
+            # No time in the header, so that equal rows give equal bytes.
             temporary.write_bytes(gzip.compress(file.read_bytes(), mtime=0))
     partial.rename(out)
 
 
 def unpack(kept: Path, root: Path) -> None:
-    """The reverse, for analysing kept rows again."""
+    """Reverse :func:`keep`, so that kept rows can be analysed again."""
     for file in kept.rglob("*"):
         if file.is_file():
             packed = file.suffix == ".gz"
@@ -61,7 +61,7 @@ def _unpacked(file: Path) -> bytes:
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--root", required=True, type=Path, help="results/<experiment>")
     add("--out", required=True, type=Path, help="a new folder")
     add("--prompts", action="store_true", help="the frozen test prompts too")

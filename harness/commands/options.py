@@ -1,4 +1,4 @@
-"""What the subcommands share: reading their JSON arguments."""
+"""Parse the JSON arguments that the subcommands share."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ MINI = Path("workflows/resources/mini-target"), Path("workflows/resources/mini-p
 
 
 def use_threads(count: int) -> None:
-    """Set torch's thread count; recorded with every row's fingerprint."""
+    """Set torch's thread count, which is part of every row's fingerprint."""
     import torch
 
     torch.set_num_threads(count)
@@ -29,36 +29,36 @@ def parse_json(text: str, what: str) -> Any:
 
 
 def parse_caps(text: str) -> dict[str, int]:
-    """New tokens at most, by data set, of a JSON argument."""
+    """The most new tokens per data set, from a JSON argument."""
     return checked(dict[str, int], parse_json(text, "--caps"), "--caps")
 
 
 def parse_arms(text: str) -> Arms:
-    """Arms of a JSON argument: name -> settings, with ``of`` and ``uses`` of a variant."""
-    given = checked(dict[str, dict[str, Any] | None], parse_json(text, "--methods"), "--methods")
-    return {name: parse_arm(name, settings) for name, settings in given.items()}
+    """Arms from a JSON argument: name -> settings; a variant's include ``of`` and ``uses``."""
+    arms = checked(dict[str, dict[str, Any] | None], parse_json(text, "--methods"), "--methods")
+    return {name: parse_arm(name, settings) for name, settings in arms.items()}
 
 
 def parse_spec(text: str) -> Any:
-    """Where the model of a JSON argument is."""
+    """A ``ModelSpec`` from a JSON argument."""
     from harness.models import ModelSpec
 
-    given = checked(dict[str, str | None], parse_json(text, "--model"), "model")
+    fields = checked(dict[str, str | None], parse_json(text, "--model"), "model")
     try:
-        return ModelSpec(**given)  # type: ignore[arg-type]
+        return ModelSpec(**fields)  # type: ignore[arg-type]
     except TypeError as error:
         raise HarnessError(f"model: {error}") from None
 
 
 def parse_sampling(text: str | None) -> Any:
-    """How tokens are drawn, of a JSON argument; the likeliest ones without it."""
+    """How tokens are drawn, a ``Sampling``, from a JSON argument; greedy without one."""
     from harness.decoder import Sampling
 
     return parsed(Sampling, parse_json(text, "--sampling") if text else {}, "--sampling")
 
 
 def parse_target(text: str) -> Any:
-    """Where a model is, as a person says it: a folder, ``mini``, or JSON as rules give it."""
+    """A ``ModelSpec`` from what a person types, a folder or ``mini``, or from a rule's JSON."""
     from harness.models import ModelSpec
 
     if text.startswith("{"):

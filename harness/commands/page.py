@@ -1,4 +1,4 @@
-"""Laying tables and figures out as one HTML page."""
+"""Lay tables and figures out as one HTML page."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.presentation.page import write_page
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--root", required=True, type=Path, help="results/<experiment>")
     add("--out", required=True, type=Path)
 

@@ -1,7 +1,7 @@
-"""Ready-made parts: what training wrote, collected with a record, and put in place of a training.
+"""Ready-made parts: collect what training wrote, with a record, or put it in place of a training.
 
-A folder of parts holds a folder for each method, as its training left it, and ``record.json``:
-the settings it was trained with, its seconds, data and loss, and the SHA-256 of every file.
+A folder of parts holds each method's folder, as its training left it, and ``record.json``: for each
+method its settings, seconds, steps, data and loss of training, and the SHA-256 of every file.
 """
 
 import os
@@ -16,14 +16,14 @@ from typing_extensions import TypedDict
 from harness.engine.products import kind
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm, Arms, Settings
-from harness.files import checked, read_json, replacing, sha256_file, write_json
+from harness.files import checked, read_json, read_object, replacing, sha256_file, write_json
 from harness.measure.machine import machine
 from harness.method import parse_settings
 from harness.models import ModelSpec, weights_hash
 
-CPU = torch.device("cpu")  # which parts are trained on
+CPU = torch.device("cpu")  # the device on which parts are trained
 RECORD, CONFIG = "record.json", "config.json"
-# What tuning writes, and what is of the machine that trained.
+# What tuning and examining write, and what holds only for the machine that trained.
 _NOT_PARTS = (
     *("setting.json", "spent.json", "trials.csv", "rank_accuracy.csv", "learnt.csv"),
     *("cosine.csv", "calibration.json"),
@@ -31,7 +31,7 @@ _NOT_PARTS = (
 
 
 class Part(TypedDict):
-    """What the record says of one method's part; seconds of training, nats of loss."""
+    """The record of one method's part: training in seconds, loss in nats."""
 
     settings: Settings
     target_hash: str
@@ -44,7 +44,7 @@ class Part(TypedDict):
 
 
 def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
-    """Copy what the trainings in ``folders`` wrote to ``out``, and write the record of it."""
+    """Copy what the trainings in ``folders`` wrote to ``out``, and write their record."""
     parts = {}
     for name, arm in arms.items():
         files = _files(folders / name)
@@ -61,8 +61,8 @@ def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
             tune_loss=facts.get("tune_loss"),
             files={file: sha256_file(out / name / file) for file in files},
         )
-    where = machine([CPU], kind(CPU, torch.float32))
-    write_json(out / RECORD, {"parts": parts, "machine": where})
+    hardware = machine([CPU], kind(CPU, torch.float32))
+    write_json(out / RECORD, {"parts": parts, "machine": hardware})
 
 
 def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
@@ -72,77 +72,77 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
     other settings than the config's.
     """
     file = parts / RECORD
-    record = checked(dict[str, Any], read_json(file), str(file))
-    known = checked(dict[str, Part], record.get("parts"), f"{file}: parts")
-    own = weights_hash(spec)
+    record = read_object(file)
+    records = checked(dict[str, Part], record.get("parts"), f"{file}: parts")
+    target_hash = weights_hash(spec)
     for name, arm in arms.items():
-        if name not in known:
-            held = ", ".join(known) or "none"
-            raise HarnessError(f"{parts}: no part of '{name}', expected one; it holds {held}")
-        where, part = parts / name, known[name]
-        if part["target_hash"] != own:
-            raise HarnessError(f"{where}: of target {part['target_hash']}, expected {own}")
-        # A setting that a part's record does not know came later: its default is what was meant.
+        if name not in records:
+            names = ", ".join(records) or "none"
+            raise HarnessError(f"{parts}: no part of '{name}', expected one; it holds {names}")
+        where, part = parts / name, records[name]
+        if part["target_hash"] != target_hash:
+            raise HarnessError(f"{where}: of target {part['target_hash']}, expected {target_hash}")
+        # A setting that the record lacks was added later: the part was trained with its default.
         trained = _trained_with(replace(arm, settings={})) | part["settings"]
         _require_settings(where, trained, _trained_with(arm))
         _require_files(where, part["files"])
-        for held in part["files"]:
-            if held != CONFIG:
-                _copy(where / held, folders / name / held)
-        # The last: it is what says that a training is done.
+        for path in part["files"]:
+            if path != CONFIG:
+                _copy(where / path, folders / name / path)
+        # Written last: this file marks a finished training.
         write_json(folders / name / CONFIG, {**read_json(where / CONFIG), "shipped": True})
 
 
 def share_parts(trained: Path, folder: Path) -> None:
     """Put what a training wrote into the folder of an arm that uses it, to be tuned there.
 
-    Files are linked where the disk can: a draft model or heads may take gigabytes.
+    Files are hard-linked where possible: a draft model or heads may take gigabytes.
     """
     for file in _files(trained):
         if file != CONFIG:
             _link(trained / file, folder / file)
-    # The last: it is what says that the parts are there.
+    # Copied last: this file marks that the parts are there.
     _copy(trained / CONFIG, folder / CONFIG)
 
 
 def _trained_with(arm: Arm) -> Settings:
-    """The settings that a training reads, as JSON has them."""
+    """The settings that an arm's training reads, defaults included, as JSON values."""
     settings = asdict(parse_settings(arm.name, arm.method, arm.settings))
     return {key: _plain(value) for key, value in settings.items() if key not in arm.entry.tuning}
 
 
 def _plain(value: Any) -> Any:
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _require_settings(where: Path, trained: Settings, asked: Settings) -> None:
-    for key in sorted(trained.keys() | asked.keys()):
-        if trained.get(key) != asked.get(key):
+def _require_settings(where: Path, trained: Settings, configured: Settings) -> None:
+    for key in sorted(trained.keys() | configured.keys()):
+        if trained.get(key) != configured.get(key):
             raise HarnessError(
                 f"{where}: trained with {key} {trained.get(key)!r}, the config asks for "
-                f"{asked.get(key)!r}; expected the same, or parts: trained"
+                f"{configured.get(key)!r}; expected the same, or parts: trained"
             )
 
 
 def _require_files(where: Path, files: dict[str, str]) -> None:
     for name, digest in files.items():
-        found = sha256_file(where / name)
-        if found != digest:
-            raise HarnessError(f"{where / name}: SHA-256 is {found}, expected {digest}")
+        actual = sha256_file(where / name)
+        if actual != digest:
+            raise HarnessError(f"{where / name}: SHA-256 is {actual}, expected {digest}")
 
 
 def _files(folder: Path) -> list[str]:
-    """Paths of the files that make a part, inside its folder."""
-    found = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file())
+    """Paths of a part's files, relative to its folder."""
+    paths = (file.relative_to(folder) for file in sorted(folder.rglob("*")) if file.is_file())
     return [
         path.as_posix()
-        for path in found
+        for path in paths
         if path.name not in _NOT_PARTS and not any(part.startswith(".") for part in path.parts)
     ]
 
 
 def _link(source: Path, place: Path) -> None:
-    """A second name of a file; a copy on disks that know no such names, and across two disks."""
+    """Hard-link ``source`` as ``place``; copy it where the disk has no links, or across disks."""
     with replacing(place) as temporary:
         try:
             os.link(source, temporary)

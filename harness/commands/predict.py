@@ -1,4 +1,4 @@
-"""Predicting speedups from acceptance and what forwards cost."""
+"""Predict speedups from acceptance and the cost of forwards."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.enginebench.predict import write_predictions
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--measured", required=True, type=Path, help="engine.json of the engine benchmark")
     add("--acceptance", required=True, nargs="+", type=Path, help="YAML: figures and sources")
     add("--out", required=True, type=Path, help="a CSV; Markdown beside it")

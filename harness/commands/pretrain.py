@@ -1,4 +1,4 @@
-"""Training a target on question sets."""
+"""Train a target on question sets."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.pretrain.corpus import build
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--recipe", required=True, help="JSON: sources, shape, recipe")
     add("--out", required=True, type=Path)
 

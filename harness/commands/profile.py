@@ -1,7 +1,6 @@
-"""Where each arm's decode time goes, phase by phase, on a few tune prompts of each data set."""
+"""Profile each arm's decode time by phase, on a few tune prompts of each data set."""
 
 import argparse
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from harness.engine.loop import EngineDecoder
 from harness.errors import first_line, named, out_of_memory
 from harness.experiment.arms import Arms
 from harness.experiment.records import PHASES, PREFILL
-from harness.files import replacing
+from harness.files import write_csv
 from harness.measure.arms import build_decoders
 from harness.measure.machine import fingerprint, machine
 from harness.measure.prepare import mixed_prompts
@@ -45,7 +44,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is watched: ``count`` tune prompts, the data sets in turn, and the arms' parts."""
+    """What is profiled: ``count`` tune prompts, the data sets in turn, and the arms' folders."""
 
     prompts: Sequence[Path]
     caps: dict[str, int]
@@ -55,16 +54,16 @@ class Watched:
 
 
 def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> None:
-    """One line per data set and arm: decode seconds without clocks inside, with them, by phase.
+    """Write one line per data set and arm: decode seconds without and with clocks, and by phase.
 
-    Arms outside the engine have no phases, only the first; one that runs out of memory no line.
+    An arm outside the engine has only the first; an arm that runs out of memory has no line.
     """
     target = load_target(spec)
     decoders = build_decoders(target, arms, watched.folders)
     tokenizer = load_tokenizer(spec)
     watched = replace(watched, sampling=drawn_by(watched.sampling, tokenizer))
     sets = _requests(watched, stop_ids(target, tokenizer))
-    here = fingerprint(machine(target.devices, target.product_kind))
+    machine_hash = fingerprint(machine(target.devices, target.product_kind))
     lines = []
     for name, decoder in tqdm(decoders.items(), desc="profile", unit="arm"):
         with named(f"profile of {name}"):
@@ -73,7 +72,7 @@ def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> N
                     [
                         *(dataset, name, len(requests)),
                         *_profile(decoder, requests, target.device),
-                        here,
+                        machine_hash,
                     ]
                     for dataset, requests in sets.items()
                 ]
@@ -81,14 +80,11 @@ def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> N
                 if not out_of_memory(error):
                     raise
                 print(f"profile: {name} is left out, out of memory ({first_line(error)})")
-    with replacing(out) as temporary, temporary.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(COLUMNS)
-        rows.writerows(lines)
+    write_csv(out, COLUMNS, lines)
 
 
 def _requests(watched: Watched, stops: frozenset[int]) -> dict[str, list[Request]]:
-    """By data set."""
+    """The first ``count`` tune prompts as requests, by data set."""
     sets: dict[str, list[Request]] = {}
     for prompt in mixed_prompts(watched.prompts)[: watched.count]:
         sampling = watched.sampling.of(prompt.sha256)
@@ -100,28 +96,28 @@ def _requests(watched: Watched, stops: frozenset[int]) -> dict[str, list[Request
 def _profile(
     decoder: Decoder, requests: Sequence[Request], device: torch.device
 ) -> list[float | str]:
-    """Each request plainly and under the clock, one after the other, after a warm-up of both."""
+    """Decode each request without and then with phase clocks, after a warm-up of both."""
     clock, watched = PhaseClock(device), None
     if isinstance(decoder, EngineDecoder):
         watched = WatchedDecoder(decoder, clock)
-    steps, timed, whole = 0, 0.0, 0.0
-    for place, request in enumerate([requests[0], *requests]):
-        if place == 1:  # masks and allocators are paid for
+    steps, timed, clocked = 0, 0.0, 0.0
+    for number, request in enumerate([requests[0], *requests]):
+        if number == 1:  # the warm-up has built masks and filled allocators
             clock.seconds = dict.fromkeys(clock.seconds, 0.0)
-            steps, timed, whole = 0, 0.0, 0.0
+            steps, timed, clocked = 0, 0.0, 0.0
         run = run_timed(decoder, request, device)
         steps, timed = steps + len(run.records) - 1, timed + run.decode_seconds
         if watched:
-            whole += run_timed(watched, request, device).decode_seconds
-        if place:
+            clocked += run_timed(watched, request, device).decode_seconds
+        if number:
             decoder.remember(run.records)
     if not watched:
         return [steps, timed, *[""] * (2 + len(PHASES))]
-    return [steps, timed, whole, *clock.seconds.values()]
+    return [steps, timed, clocked, *clock.seconds.values()]
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="JSON: where the model is")
     add("--methods", required=True, help="JSON: arm -> settings")
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
@@ -136,6 +132,6 @@ def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
     caps = parse_caps(options.caps)
-    drawn = parse_sampling(options.sampling)
-    watched = Watched(options.prompts, caps, options.folders, options.count, drawn)
+    sampling = parse_sampling(options.sampling)
+    watched = Watched(options.prompts, caps, options.folders, options.count, sampling)
     write_profile(parse_spec(options.model), parse_arms(options.methods), watched, options.out)

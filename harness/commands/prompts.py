@@ -1,4 +1,4 @@
-"""Freezing prompts, and the target's own answers to them."""
+"""Freeze prompts, and write the target's own answers to them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from harness.data.prompts import (
 )
 from harness.data.questions import load_questions
 from harness.engine.target import Target
+from harness.errors import HarnessError
 from harness.experiment.steps import Freeze, Split
 from harness.files import TokenId, checked, read_json, write_json
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids, vocabulary
@@ -32,20 +33,22 @@ def _format(spec: ModelSpec, split: Split) -> Format:
     shots: tuple[tuple[str, str], ...] = ()
     if split.few_shot:
         questions = load_questions(split.dataset, split.few_shot)
+        if not all(q.references for q in questions):
+            raise HarnessError(f"few_shot of {split.dataset}: questions without reference answers")
         shots = tuple((q.turns[0], q.references[0]) for q in questions)
     return Format(load_tokenizer(spec), spec.chat, shots)
 
 
-def freeze_splits(spec: ModelSpec, given: Sequence[Freeze]) -> None:
-    """Freeze the prompts of several splits; the target is loaded if one has second turns."""
+def freeze_splits(spec: ModelSpec, freezes: Sequence[Freeze]) -> None:
+    """Freeze the prompts of several splits; the target is loaded only if one has second turns."""
     loaded: list[Target] = []
-    for one in given:
-        answers = _first_turns(spec, one, loaded) if one.first_turns else {}
-        freeze_prompts(spec, one.split, answers, Path(one.out))
+    for freeze in freezes:
+        answers = _first_turns(spec, freeze, loaded) if freeze.first_turns else {}
+        freeze_prompts(spec, freeze.split, answers, Path(freeze.out))
 
 
 def freeze_prompts(spec: ModelSpec, split: Split, answers: dict[str, str], out: Path) -> None:
-    """Freeze a split's prompts; ``answers`` are those to first turns, by prompt id."""
+    """Freeze a split's prompts; ``answers`` are the frozen ones to first turns, by prompt id."""
     form = _format(spec, split)
     questions = load_questions(split.dataset, split.source)
     prompts = make_prompts(split.dataset, questions, form, answers)
@@ -54,12 +57,12 @@ def freeze_prompts(spec: ModelSpec, split: Split, answers: dict[str, str], out: 
     write_prompts(out, kept, dropped)
 
 
-def _first_turns(spec: ModelSpec, one: Freeze, loaded: list[Target]) -> dict[str, str]:
-    """The target's greedy answers to the first turns that a second one follows; writes them.
+def _first_turns(spec: ModelSpec, freeze: Freeze, loaded: list[Target]) -> dict[str, str]:
+    """Write and return the target's greedy answers to first turns that a second one follows.
 
-    ``loaded`` keeps the target for the splits to come.
+    ``loaded`` keeps the target for later splits.
     """
-    split, form = one.split, _format(spec, one.split)
+    split, form = freeze.split, _format(spec, freeze.split)
     questions = [q for q in load_questions(split.dataset, split.source) if q.turns[1:]]
     first = make_prompts(split.dataset, questions, form, {})
     require_known_ids(first, vocabulary(spec))
@@ -69,12 +72,12 @@ def _first_turns(spec: ModelSpec, one: Freeze, loaded: list[Target]) -> dict[str
         if not loaded:
             loaded.append(load_target(spec))
         stops = stop_ids(loaded[0], form.tokenizer)
-        found = greedy_answers(loaded[0], prompts, {split.dataset: one.cap}, stops)
-        for prompt, ids in zip(prompts, found, strict=True):
+        outputs = greedy_answers(loaded[0], prompts, {split.dataset: freeze.cap}, stops)
+        for prompt, ids in zip(prompts, outputs, strict=True):
             text = str(form.tokenizer.decode(ids, skip_special_tokens=True))
             answers[prompt.prompt_id] = {"text": text, "ids": ids}
-    assert one.first_turns is not None
-    write_json(Path(one.first_turns), answers)
+    assert freeze.first_turns is not None
+    write_json(Path(freeze.first_turns), answers)
     return {name: answer["text"] for name, answer in answers.items()}
 
 
@@ -85,18 +88,18 @@ def answer_prompts(
     caps: dict[str, int],
     out: Path,
 ) -> None:
-    """The target's greedy answers to all prompts of a split: what methods learn from.
+    """Write the target's greedy answers to all prompts of a split, which methods learn from.
 
     Those in ``first_turns`` were decoded when second turns were frozen, and are taken from there.
     """
     prompts = [prompt for file in files for prompt in read_prompts(file)]
-    known = {name: answer["ids"] for file in first_turns for name, answer in _read(file).items()}
-    others = [prompt for prompt in prompts if prompt.prompt_id not in known]
+    answers = {name: answer["ids"] for file in first_turns for name, answer in _read(file).items()}
+    unanswered = [prompt for prompt in prompts if prompt.prompt_id not in answers]
     target = load_target(spec)
     stops = stop_ids(target, load_tokenizer(spec))
-    found = greedy_answers(target, others, caps, stops)
-    known |= {prompt.prompt_id: ids for prompt, ids in zip(others, found, strict=True)}
-    write_answers(out, prompts, [known[prompt.prompt_id] for prompt in prompts])
+    outputs = greedy_answers(target, unanswered, caps, stops)
+    answers |= {prompt.prompt_id: ids for prompt, ids in zip(unanswered, outputs, strict=True)}
+    write_answers(out, prompts, [answers[prompt.prompt_id] for prompt in prompts])
 
 
 def _read(file: Path) -> dict[str, _FirstTurn]:

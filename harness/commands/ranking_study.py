@@ -1,4 +1,4 @@
-"""Simulating what ranks mean."""
+"""Simulate whether ranks can be trusted, on experiments whose truth is known."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.options import Argument
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--repeats", default=1000, type=int, help="synthetic experiments of each kind")
     add("--out", required=True, type=Path)
 

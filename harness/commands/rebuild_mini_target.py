@@ -1,4 +1,4 @@
-"""Training mini's target again."""
+"""Train mini's target again."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.mini.target import build, phases
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--seed", default=0, type=int)
     add("--tokens", default=None, type=int, help="positions per phase, the recipe's by default")
     add("--out", required=True, type=Path)

@@ -1,4 +1,4 @@
-"""Laying tables and figures out as a PDF."""
+"""Lay tables and figures out as a PDF."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.presentation.report import write_report
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--root", required=True, type=Path, help="results/<experiment>")
     add("--name", required=True, help="a data set, or paper")
     add("--out", required=True, type=Path)

@@ -1,4 +1,4 @@
-"""Printing the JSON schema of a config."""
+"""Print the JSON schema of a config."""
 
 import argparse
 import json
@@ -8,8 +8,8 @@ from harness.experiment.config import Experiment
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
-    del add  # nothing
+    """Add the subcommand's arguments."""
+    del add  # no arguments
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Timing all arms on one data set."""
+"""Time all arms on one data set."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from harness.measure.setup import SessionFiles, measure_session
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="JSON: where the model is")
     add("--methods", required=True, help="JSON: arm -> settings")
     add("--options", required=True, help="JSON: labels, seed, max_new_tokens, warmup")

@@ -1,4 +1,4 @@
-"""Putting an arm's trained parts beside a variant that uses them."""
+"""Put an arm's trained parts into the folder of a variant that uses them."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.parts import share_parts
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--trained", required=True, type=Path, help="folder that a training wrote")
     add("--folder", required=True, type=Path, help="folder of the arm that uses it")
 

@@ -1,4 +1,4 @@
-"""Generated question sets."""
+"""Generate a stand-in question set."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ def make_stand_in(dataset: str, split: str, count: int, seed: int, out: Path) ->
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--dataset", required=True)
     add("--split", required=True)
     add("--count", required=True, type=int)

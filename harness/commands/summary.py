@@ -1,4 +1,4 @@
-"""Printing the main tables."""
+"""Print the main tables."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.presentation.terminal import print_summary
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--root", required=True, type=Path, help="results/<experiment>")
     add("--reports", default=Path("reports"), type=Path, help="where the reports are")
 

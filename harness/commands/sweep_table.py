@@ -1,4 +1,4 @@
-"""Collecting a sweep's variants."""
+"""Collect the results of a sweep's variants."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.options import Argument, parse_json
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="its name")
     add("--method", required=True)
     add("--variants", required=True, help="JSON: settings of each variant")

@@ -1,4 +1,4 @@
-"""Making tables of rows."""
+"""Make tables from rows."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from harness.files import checked
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--experiment", required=True, help="JSON: what the reports need to know")
     add("--root", required=True, type=Path, help="results/<experiment>")
 

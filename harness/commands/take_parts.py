@@ -1,4 +1,4 @@
-"""Checking ready-made parts, and putting them in place."""
+"""Check ready-made parts and put them in place of a training."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.parts import take_parts
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--methods", required=True, help="JSON: arm -> settings")
     add("--model", required=True, help="JSON: where the model is")
     add("--parts", required=True, type=Path, help="folder of parts with their record")

@@ -1,4 +1,4 @@
-"""Training an arm's own parameters."""
+"""Train an arm's own parameters."""
 
 import argparse
 
@@ -10,7 +10,7 @@ from harness.measure.prepare import train_method
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     of_tuning(add)
     add("--seconds", type=float, help="wall seconds for training alone, where there is no budget")
 

@@ -1,4 +1,4 @@
-"""Choosing an arm's setting on the tune split."""
+"""Choose an arm's setting on the tune split."""
 
 import argparse
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from harness.models import ModelSpec
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--method", required=True, help="name of the arm")
-    add("--settings", required=True, help="JSON: its settings; of and uses of a variant")
+    add("--settings", required=True, help="JSON: its settings; a variant's include of and uses")
     add("--model", required=True, help="JSON: where the model is")
-    add("--train-answers", type=Path, help="the target's, to learn from")
+    add("--train-answers", type=Path, help="the target's answers to learn from")
     add("--tune-answers", required=True, type=Path)
     add("--prompts", nargs="*", default=[], type=Path, help="tune prompts")
     add("--caps", default="{}", help="JSON: dataset -> new tokens at most")
-    add("--forwards", type=Path, help="what `cost` wrote, to foretell candidates by")
+    add("--forwards", type=Path, help="CSV that `cost` wrote, to predict candidates' speed")
     add("--sampling", help="JSON: temperature, top_p, seed; greedy without")
     add("--seed", default=0, type=int)
     add("--budget", type=float, help="wall seconds for training and tuning together")
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
 def run_step(
     options: argparse.Namespace, step: Callable[[ModelSpec, MethodStep, TuneData], None]
 ) -> None:
-    """Train or tune what the arguments name."""
+    """Run one step (training, tuning or examining) for the arm that the arguments name."""
     use_threads(options.threads)
     settings = checked(Settings, parse_json(options.settings, "--settings"), "--settings")
     arm = parse_arm(options.method, settings)
@@ -54,6 +54,6 @@ def run_step(
         options.forwards,
         parse_sampling(options.sampling),
     )
-    seconds = vars(options).get("seconds")  # a training's alone
-    given = MethodStep(arm, options.folder, options.seed, options.budget, seconds)
-    step(parse_spec(options.model), given, data)
+    seconds = vars(options).get("seconds")  # only ``train`` has this argument
+    method_step = MethodStep(arm, options.folder, options.seed, options.budget, seconds)
+    step(parse_spec(options.model), method_step, data)

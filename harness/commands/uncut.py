@@ -1,4 +1,4 @@
-"""The target's answers to test questions under a cap of their own, untimed: for their quality."""
+"""Answer test questions untimed and under a cap of their own, to score whole answers."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from harness.models import load_target, load_tokenizer, stop_ids
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--model", required=True, help="JSON: where the model is")
     add("--prompts", required=True, nargs="+", type=Path)
     add("--caps", required=True, help="JSON: dataset -> new tokens at most")
@@ -19,13 +19,13 @@ def arguments(add: Argument) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """One line a prompt: id, data set, reference, the answer's ids and text, whether it ended."""
+    """Write one line per prompt: id, data set, reference, answer ids and text, whether it ended."""
     use_threads(options.threads)
     spec, caps = parse_spec(options.model), parse_caps(options.caps)
     prompts = [prompt for file in options.prompts for prompt in read_prompts(file)]
     target, tokenizer = load_target(spec), load_tokenizer(spec)
     stops = stop_ids(target, tokenizer)
-    found = greedy_answers(target, prompts, caps, stops)
+    outputs = greedy_answers(target, prompts, caps, stops)
     lines = [
         {
             "prompt_id": prompt.prompt_id,
@@ -35,6 +35,6 @@ def run(options: argparse.Namespace) -> None:
             "output_ids": ids,
             "ended": bool(ids) and ids[-1] in stops,
         }
-        for prompt, ids in zip(prompts, found, strict=True)
+        for prompt, ids in zip(prompts, outputs, strict=True)
     ]
     write_jsonl(options.out, lines)

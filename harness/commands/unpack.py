@@ -1,4 +1,4 @@
-"""Laying kept rows out for analysing them again."""
+"""Unpack kept rows so that they can be analysed again."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.commands.options import Argument
 
 
 def arguments(add: Argument) -> None:
-    """What the subcommand is given."""
+    """Add the subcommand's arguments."""
     add("--kept", required=True, type=Path)
     add("--root", required=True, type=Path)
 

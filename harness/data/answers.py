@@ -1,4 +1,4 @@
-"""The target's own greedy answers, untimed and in batches: first turns and training data."""
+"""The target's own greedy answers, untimed and in batches: for first turns and to learn from."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,17 +21,17 @@ CACHE_SHARE = 0.6  # of a GPU's free memory, for the K/V of a batch
 
 @contextmanager
 def plain_generation(model: Any) -> Iterator[None]:
-    """Without the model's own generation settings.
+    """Set the model's own generation settings aside inside the block.
 
     A repetition penalty or a list of suppressed tokens in generation_config.json would make
-    ``generate`` say something else than the model's argmax, which is what every arm decodes.
+    ``generate`` differ from the model's argmax, which is what every arm decodes.
     """
-    own = model.generation_config
+    original = model.generation_config
     model.generation_config = GenerationConfig()
     try:
         yield
     finally:
-        model.generation_config = own
+        model.generation_config = original
 
 
 @torch.inference_mode()
@@ -41,7 +41,7 @@ def greedy_answers(
     """Greedy token ids after each prompt, cut after the first stop id and at its dataset's cap."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
     answers: list[list[int]] = [[] for _ in prompts]
-    size = _size(target, prompts, caps)
+    size = _batch_size(target, prompts, caps)
     for start in tqdm(range(0, len(order), size), desc="answers", unit="batch"):
         chosen = order[start : start + size]
         cap = max(caps[prompts[i].dataset] for i in chosen)
@@ -50,8 +50,8 @@ def greedy_answers(
     return answers
 
 
-def _size(target: Target, prompts: Sequence[Prompt], caps: dict[str, int]) -> int:
-    """Answers at a time: on a GPU no more than its free memory has room for."""
+def _batch_size(target: Target, prompts: Sequence[Prompt], caps: dict[str, int]) -> int:
+    """Prompts per batch: on a GPU no more than its free memory has room for."""
     if target.device.type != "cuda" or not prompts:
         return BATCH
     slots = max(len(p.input_ids) for p in prompts) + max(caps[p.dataset] for p in prompts)
@@ -60,14 +60,14 @@ def _size(target: Target, prompts: Sequence[Prompt], caps: dict[str, int]) -> in
 
 
 def fitting(free: int, each: int) -> int:
-    """How many caches of ``each`` bytes a batch may have with ``free`` bytes of memory."""
+    """How many caches of ``each`` bytes fit a batch where ``free`` bytes of memory are free."""
     return max(1, min(BATCH, int(CACHE_SHARE * free) // each))
 
 
 def _generate(
     target: Target, prompts: Sequence[Prompt], chosen: list[int], cap: int, stops: frozenset[int]
 ) -> list[list[int]]:
-    """Left-padded batch through stock ``generate``."""
+    """Answers to the ``chosen`` prompts: one left-padded batch through stock ``generate``."""
     width = max(len(prompts[i].input_ids) for i in chosen)
     pad = min(stops, default=0)
     ids = torch.full((len(chosen), width), pad, dtype=torch.long)
@@ -103,7 +103,7 @@ class _Line(TypedDict):
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], answers: Sequence[list[int]]) -> None:
-    """One line a prompt: prompt_id, prompt and answer token ids."""
+    """Write one line per prompt: prompt_id, prompt and answer token ids."""
     write_jsonl(
         path,
         (
@@ -114,7 +114,7 @@ def write_answers(path: Path, prompts: Sequence[Prompt], answers: Sequence[list[
 
 
 def read_answers(path: Path) -> list[Answer]:
-    """Answers of at least two tokens: shorter ones hold nothing to draft."""
+    """Read answers of at least two tokens: shorter ones hold nothing to draft."""
     rows = [checked(_Line, row, f"{path} line {n}") for n, row in enumerate(read_jsonl(path), 1)]
     answers = [Answer(tuple(row["prompt_ids"]), tuple(row["answer_ids"])) for row in rows]
     return [answer for answer in answers if len(answer.answer) >= 2]

@@ -1,4 +1,4 @@
-"""Messages -> prompt token ids, by the template that belongs to the model."""
+"""Turn messages into prompt token ids, by the template that belongs to the model."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ Message = dict[str, str]
 def prompt_ids(tokenizer: Any, chat: str, messages: list[Message]) -> list[int]:
     """Token ids of a conversation that ends with a user turn, ready for the assistant's answer.
 
-    ``chat``: ``tokenizer`` (the tokenizer's own chat template), ``plain`` (the turns' text, one a
+    ``chat``: ``tokenizer`` (the tokenizer's own chat template), ``plain`` (the turns' text, one per
     line), or ``fschat:<name>`` (a FastChat conversation, for Vicuna and LLaMA-2). A conversation is
-    taken as the installed FastChat has it: ``llama-2`` has no system message, which is what its own
-    MT-bench script then asks; EAGLE's scripts set Meta's long one and end in a further space.
+    used as the installed FastChat defines it: ``llama-2`` has no system message, as in FastChat's
+    own MT-bench script; EAGLE's scripts set Meta's long one and end in a further space.
     """
     if chat == "plain":
         return _open(tokenizer, "\n".join(message["content"] for message in messages) + "\n")
@@ -32,7 +32,7 @@ def prompt_ids(tokenizer: Any, chat: str, messages: list[Message]) -> list[int]:
 
 
 def _open(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a text that an answer follows: without the end mark that some tokenizers add."""
+    """Ids of a text that an answer follows, without the end token that some tokenizers add."""
     ids = list(tokenizer(text)["input_ids"])
     end = getattr(tokenizer, "eos_token_id", None)
     return ids[:-1] if end is not None and ids[-1:] == [end] else ids

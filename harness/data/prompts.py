@@ -1,7 +1,7 @@
 """Frozen prompts: the token ids that every arm gets, made once and hashed.
 
-A second turn holds one frozen answer to the first, so that all arms see the same ids whatever
-they answer themselves.
+The prompt of a second turn holds one frozen answer to the first turn, so that all arms see the same
+ids, whatever they answer themselves.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How questions become ids: tokenizer, chat template, few-shot examples from train."""
+    """How questions become ids: tokenizer, chat template, few-shot examples."""
 
     tokenizer: Any
     chat: str
@@ -51,10 +51,10 @@ def hash_ids(ids: Sequence[int]) -> str:
 def make_prompts(
     dataset: str, questions: Sequence[Question], form: Format, answers: dict[str, str]
 ) -> list[Prompt]:
-    """Prompts of every turn; ``answers`` maps a prompt_id to the frozen answer it got.
+    """Prompts of every turn; ``answers`` maps a prompt_id to its frozen answer.
 
-    Turns whose preceding turn has no answer yet are left out: freezing the first turns is a call
-    without answers.
+    A turn is left out while the turn before it has no answer, so a call without answers gives the
+    first turns alone.
     """
     prompts = []
     for question in questions:
@@ -65,7 +65,7 @@ def make_prompts(
             prompts.append(prompt)
             if prompt.prompt_id not in answers:
                 break
-            # stripped, as FastChat's own evaluation keeps answers
+            # stripped, as FastChat's own evaluation does
             answer = answers[prompt.prompt_id].strip()
             messages.append({"role": "assistant", "content": answer})
     return prompts
@@ -98,7 +98,7 @@ def _prompt(
 
 
 def require_known_ids(prompts: Sequence[Prompt], vocabulary: int) -> None:
-    """Refuse a tokenizer that gives ids which the model, of ``vocabulary`` tokens, has not."""
+    """Refuse prompts with ids that a model of ``vocabulary`` tokens does not have."""
     for prompt in prompts:
         highest = max(prompt.input_ids, default=0)
         if highest >= vocabulary:
@@ -117,19 +117,19 @@ def drop_long(prompts: Sequence[Prompt], longest: int) -> tuple[list[Prompt], in
 def shard_of(prompts: Sequence[Prompt], shard: int, shards: int) -> list[Prompt]:
     """The prompts of every ``shards``-th question, from number ``shard`` on; turns stay together.
 
-    Taken in turn and not in blocks: sets are often sorted by category.
+    Questions are dealt out in turn and not in blocks, since sets are often sorted by category.
     """
     questions = list(dict.fromkeys(prompt.question_id for prompt in prompts))
     if not 1 <= shards <= len(questions):
         raise HarnessError(f"shards: {shards}, expected 1 to {len(questions)}, a question each")
     if not 1 <= shard <= shards:
         raise HarnessError(f"shard: {shard}, expected 1 to {shards}")
-    mine = set(questions[shard - 1 :: shards])
-    return [prompt for prompt in prompts if prompt.question_id in mine]
+    chosen = set(questions[shard - 1 :: shards])
+    return [prompt for prompt in prompts if prompt.question_id in chosen]
 
 
 def write_prompts(path: Path, prompts: Sequence[Prompt], dropped: int) -> None:
-    """Write the prompts, and beside them how many questions were dropped as too long."""
+    """Write the prompts, and in a file beside them how many questions were dropped as too long."""
     if not prompts:
         raise HarnessError(f"{path}: no prompt is left, {dropped} dropped as too long")
     write_json(path.with_suffix(".dropped.json"), {"dropped_questions": dropped})

@@ -1,4 +1,4 @@
-"""Question sets through ``datasets``: local JSONL / Parquet files or the hub, by their columns."""
+"""Load question sets through ``datasets``: local JSON lines, JSON or Parquet files, or the hub."""
 
 import tempfile
 from collections import Counter
@@ -11,7 +11,7 @@ from harness.datasets.base import Layout, Question
 from harness.errors import HarnessError, first_line
 from harness.experiment.steps import Source
 
-# Reading a question file takes a moment; a bar for it only hides what matters in the logs.
+# Reading a question file takes a moment; its progress bar would only hide what matters in logs.
 datasets.disable_progress_bars()
 
 
@@ -35,15 +35,17 @@ def load_questions(dataset: str, source: Source) -> list[Question]:
     return questions
 
 
-def _fitting(dataset: str, layouts: tuple[Layout, ...], found: list[str], where: str) -> Layout:
-    """What reads records of the columns ``found``; the first layout is told where none fits."""
+def _fitting(dataset: str, layouts: tuple[Layout, ...], present: list[str], where: str) -> Layout:
+    """The first layout whose columns are all ``present``; without one, the error names a column
+    that the first layout lacks.
+    """
     for layout in layouts:
-        if set(layout.columns) <= set(found):
+        if set(layout.columns) <= set(present):
             return layout
     columns = layouts[0].columns
-    missing = next(column for column in columns if column not in found)
+    missing = next(column for column in columns if column not in present)
     raise HarnessError(
-        f"{where}: no column '{missing}', found {found}; {dataset} needs {', '.join(columns)}"
+        f"{where}: no column '{missing}', found {present}; {dataset} needs {', '.join(columns)}"
     )
 
 
@@ -54,7 +56,7 @@ def _load(source: Source) -> datasets.Dataset:
         return datasets.load_dataset(
             source.hub, source.name, revision=source.revision, split=source.split
         )
-    except Exception as error:  # the hub fails in many ways; all of them mean: not loaded
+    except Exception as error:  # the hub fails in many ways, which all mean: not loaded
         raise HarnessError(
             f"hub data set '{source.hub}' (revision {source.revision}, split {source.split}): "
             f"could not be loaded: {_root(error)}{_instead(source)}"
@@ -62,7 +64,7 @@ def _load(source: Source) -> datasets.Dataset:
 
 
 def _instead(source: Source) -> str:
-    """What to do without the hub."""
+    """A hint on how to go on without the hub."""
     if source.file is None:
         return ""
     return f"; put its records at FOLDER/{source.file} and add `--config data=FOLDER`"
@@ -74,7 +76,7 @@ def _load_local(path: Path) -> datasets.Dataset:
         raise HarnessError(f"{path}: expected a .jsonl, .json or .parquet file")
     if not path.is_file():
         raise HarnessError(f"{path}: no such file")
-    # A cache of its own: the shared one would serve yesterday's version of a changed file.
+    # A cache of its own: the shared one would serve the old version of a file that has changed.
     with tempfile.TemporaryDirectory() as cache:
         try:
             return datasets.load_dataset(
@@ -91,7 +93,7 @@ def _load_local(path: Path) -> datasets.Dataset:
 
 
 def _root(error: BaseException) -> str:
-    """First line of the innermost cause."""
+    """Type and first line of the innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""The question sets. Adding one is a file beside these and a line in the table."""
+"""The question sets. To add one, write a module beside these and a line in the table."""
 
 from functools import lru_cache
 from importlib import import_module
@@ -21,11 +21,11 @@ def find_dataset(name: str) -> Dataset:
     """The question set of that name."""
     if name not in DATASETS:
         raise HarnessError(f"dataset '{name}': expected one of {', '.join(DATASETS)}")
-    found = import_module(DATASETS[name]).DATASET
-    assert isinstance(found, Dataset)
-    return found
+    dataset = import_module(DATASETS[name]).DATASET
+    assert isinstance(dataset, Dataset)
+    return dataset
 
 
 def shown_name(name: str) -> str:
-    """What people call a set; the name itself where it is no longer in the table."""
+    """A set's name in reports; ``name`` itself where it is no longer in the table."""
     return find_dataset(name).shown if name in DATASETS else name

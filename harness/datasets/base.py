@@ -1,11 +1,11 @@
-"""What a question set says of itself: its columns, how answers are scored, how it is shown."""
+"""What a question set declares: its columns, how answers are scored, and its name in reports."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-MOST_TURNS = 2  # one answer is frozen, the target's to the first
+MOST_TURNS = 2  # only one answer is frozen: the target's to the first turn
 Record = dict[str, Any]
 
 
@@ -21,7 +21,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Columns that a file of the set has, and what makes a question of a record and its index.
+    """The columns of a file of the set, and how a record and its index become a question.
 
     ``read`` raises ValueError, naming the column, for a record that does not fit.
     """
@@ -34,7 +34,7 @@ class Layout:
 class Score:
     """How an answer is scored against a reference, from 0 to 1.
 
-    ``column`` of the summary that holds the mean score, ``shown`` above it in reports. Answers of
+    ``column`` is the summary's column of mean scores, ``shown`` its heading in reports. Answers of
     two methods are as good as each other where the mean scores differ by less than ``margin``.
     """
 
@@ -59,14 +59,14 @@ class Dataset:
 
 
 def text(value: Any, column: str) -> str:
-    """A text that is not blank."""
+    """Return ``value``; raise ValueError where it is no text or blank."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{column} is {value!r}, expected text")
     return value
 
 
 def reference_text(value: Any) -> str:
-    """A reference as text; some sets have lists of them, or numbers."""
+    """A reference answer as text; some sets have lists of them, or numbers."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,7 +1,7 @@
 """HumanEval as text: 164 beginnings of Python functions (Chen et al., arXiv 2107.03374).
 
 openai/openai_humaneval. The beginning is the prompt, the answer its continuation. Nothing is
-executed, so that the quality of answers is not measured.
+executed, so the quality of answers is not measured.
 """
 
 from harness.datasets.base import Dataset, Layout, Question, Record, text

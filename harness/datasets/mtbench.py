@@ -1,7 +1,7 @@
 """MT-bench: 80 questions of two turns in eight categories (Zheng et al., arXiv 2306.05685).
 
 FastChat's question.jsonl, or HuggingFaceH4/mt_bench_prompts. It has no train split; conversations
-(HuggingFaceH4/ultrachat_200k) may stand in for one, of which the first two user turns are asked.
+(HuggingFaceH4/ultrachat_200k), of which the first two user turns are asked, may replace it.
 """
 
 from harness.datasets.base import (
@@ -16,7 +16,7 @@ from harness.datasets.base import (
 
 
 def read_turns(record: Record, index: int) -> Question:
-    """A question of FastChat's form, whose references are to its turns, in order."""
+    """A question in FastChat's form; its references answer its turns, in order."""
     turns = tuple(text(turn, "turns") for turn in record["turns"])
     if not 1 <= len(turns) <= MOST_TURNS:
         raise ValueError(f"{len(turns)} turns, expected 1 to {MOST_TURNS}")
@@ -28,13 +28,13 @@ def read_turns(record: Record, index: int) -> Question:
 
 
 def _of_h4(record: Record, index: int) -> Question:
-    named = {"question_id": record["prompt_id"], "turns": record["prompt"]}
-    return read_turns({**record, **named}, index)
+    columns = {"question_id": record["prompt_id"], "turns": record["prompt"]}
+    return read_turns({**record, **columns}, index)
 
 
 def _conversation(record: Record, index: int) -> Question:
-    asked = [message["content"] for message in record["messages"] if message["role"] == "user"]
-    turns = tuple(text(turn, "messages") for turn in asked[:MOST_TURNS])
+    contents = [message["content"] for message in record["messages"] if message["role"] == "user"]
+    turns = tuple(text(turn, "messages") for turn in contents[:MOST_TURNS])
     if not turns:
         raise ValueError("messages without a user's")
     return Question(str(index), "conversation", turns)

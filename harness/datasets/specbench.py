@@ -1,7 +1,8 @@
 """Spec-Bench: 480 questions of six tasks (Xia et al., arXiv 2401.07851; its question.jsonl).
 
-The categories of its board: MT-bench's eight are one, multi-turn conversation. References are of
-several kinds, and its board scores none of them: the quality of answers is not measured.
+Categories are those of its leaderboard, which counts MT-bench's eight as one, multi-turn
+conversation. References are of several kinds, and the leaderboard scores none of them, so the
+quality of answers is not measured.
 """
 
 from dataclasses import replace

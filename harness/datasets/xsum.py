@@ -9,12 +9,12 @@ from typing import Any
 
 from harness.datasets.base import Dataset, Layout, Question, Record, Score, text
 
-SUMMARISE = "Summarise the article in one sentence."  # the instruction, ours
+SUMMARISE = "Summarise the article in one sentence."  # our own instruction
 
 
 @lru_cache
 def _scorer() -> Any:
-    # here, since what it imports takes over the logging of Snakemake, which reads this file too
+    # imported late: it takes over the logging of Snakemake, which imports this module too
     from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(["rouge2"], use_stemmer=True)

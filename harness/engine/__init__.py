@@ -1,7 +1,7 @@
 """One decoding engine over stock transformers models: arena, masks, trees, token choice, loop.
 
-The hot loop is :meth:`harness.engine.loop.EngineDecoder.steps`. What methods are made of can be
-imported from here, the one interface of all decoders (``harness.decoder``) among it.
+The hot loop is :meth:`harness.engine.loop.EngineDecoder.steps`. Methods can import all their
+building blocks from here, including the interface of all decoders (``harness.decoder``).
 """
 
 from harness.decoder import Decoder, Request, StepRecord, collect

@@ -1,8 +1,9 @@
-"""Keys and values of one sequence, written at an explicit offset.
+"""The K/V cache of one sequence, in which every forward writes its rows at an explicit offset.
 
 Layout: committed token i sits in slot i, in every layer. Rows in flight are written behind the
-committed ones and are either compacted into place or abandoned; nothing past ``length`` is ever
-attended to unless the running forward has just written it: it is not given, or it is masked.
+committed ones, and are then either compacted into place or abandoned. Of the slots past ``length``,
+attention sees only those that the running forward, or one that it continues, has written: all
+others are left out of the views that it gets, or they are masked.
 """
 
 import itertools
@@ -18,12 +19,12 @@ from harness.errors import HarnessError
 
 
 class Arena:
-    """A preallocated K/V store that attention layers take for their cache.
+    """A preallocated K/V store that attention layers use as their cache.
 
-    ``devices`` of the layers, in order. ``stores``: for each device the layers that it holds, in
-    order, [layers, 2, 1, Hkv, capacity, D] in the model's dtype. ``length`` counts committed
-    tokens; ``offset`` is the slot where the first row of the running forward goes, ``span`` how
-    many slots its attention is given, 0 for those up to its last row.
+    ``devices``: the device of each layer, in order. ``stores``: for each device, the keys and
+    values of its layers, in order, [layers, 2, 1, Hkv, capacity, D] in the model's dtype.
+    ``length`` counts committed tokens. ``offset`` is the slot of the running forward's first row;
+    its attention reads the first ``span`` slots, or with 0 all slots up to its last row.
     """
 
     def __init__(
@@ -38,36 +39,36 @@ class Arena:
 
     @property
     def bytes_per_slot(self) -> int:
-        """Keys and values of one token in all layers."""
+        """Bytes of the keys and values of one token in all layers."""
         return len(self.devices) * 2 * self._heads * self._head_dim * self._dtype.itemsize
 
     def reserve(self, slots: int) -> None:
-        """Forget everything and make room for at least ``slots`` rows."""
+        """Drop all committed tokens and make room for at least ``slots`` rows."""
         self.length = self.offset = 0
         if slots <= self.capacity:
             return
-        # The old stores are freed first; where the memory holds no new ones, there are none.
+        # Freed before new ones are made; where there is no memory for these, there are no stores.
         self.capacity, self.stores, self._slices, self._slots = 0, {}, [], {}
         for device, layers in Counter(self.devices).items():
             shape = (layers, 2, 1, self._heads, slots, self._head_dim)
             self.stores[device] = torch.zeros(shape, dtype=self._dtype, device=device)
             self._slots[device] = torch.zeros(slots, dtype=torch.int64, device=device)
-        left = {device: iter(store) for device, store in self.stores.items()}
-        self._slices = [(*next(left[device]),) for device in self.devices]
+        per_layer = {device: iter(store) for device, store in self.stores.items()}
+        self._slices = [(*next(per_layer[device]),) for device in self.devices]
         self.capacity = slots
 
     def pin(self) -> None:
-        """Tell torch.compile that the store stays where it is: it makes no CUDA graphs of forwards
-        that write to what may move.
+        """Tell torch.compile that the store keeps its address: it captures no CUDA graph of a
+        forward that writes to a tensor which may move.
         """
         for tensor in itertools.chain(*self._slices):
             torch._dynamo.mark_static_address(tensor)
 
     def place(self, offset: int, rows: int, span: int = 0) -> None:
-        """Where the next forward goes: ``rows`` slots from ``offset`` on.
+        """Set where the next forward writes: ``rows`` slots from ``offset`` on.
 
-        With a ``span`` its attention is given that many slots whatever they hold, so that shapes do
-        not follow the length, and the mask has to hide what is behind the rows.
+        With a ``span`` its attention reads that many slots, whatever they hold, so that shapes do
+        not depend on the length; the mask then has to hide the slots behind the rows.
         """
         end_of_rows = offset + rows
         end = max(end_of_rows, span)
@@ -77,7 +78,7 @@ class Arena:
                 "rows than it said (max_rows)"
             )
         self.offset, self.span = offset, span
-        if span:  # always in the same place, which graphs read
+        if span:  # written in place, since CUDA graphs read this very tensor
             for slots in self._slots.values():
                 torch.arange(offset, end_of_rows, out=slots[:rows])
 
@@ -91,7 +92,7 @@ class Arena:
         rows, span = key.shape[2], self.span
         keys, values = self._slices[layer_idx]
         if span:
-            # By a tensor of slots: the same operation wherever the rows go.
+            # Indexed by a tensor of slots, so that the operation is the same at every offset.
             slots = self._slots[self.devices[layer_idx]][:rows]
             keys.index_copy_(2, slots, key)
             values.index_copy_(2, slots, value)
@@ -109,8 +110,8 @@ class Arena:
     def commit(self, path: list[int]) -> None:
         """Keep the in-flight rows ``path`` (ascending, root first), dropping all others.
 
-        The rows are gathered before they are written, so overlapping sources are safe; a chain that
-        was accepted in place needs no copy.
+        The rows are gathered before they are written, so sources and destinations may overlap. A
+        path of the leading rows, such as an accepted chain, is in place and needs no copy.
         """
         if path != list(range(len(path))):
             for device, store in self.stores.items():

@@ -1,4 +1,4 @@
-"""What one forward of the target runs: rows, where they enter, and who sees whom."""
+"""What one forward of the target runs: its rows, where each enters, and which rows see which."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.engine.masks import BlockLayout
 
-# By layer, what is made of the states [1, T, H] that are about to enter it.
+# By layer, a function that changes the states [1, T, H] about to enter it.
 Between = Mapping[int, Callable[[Tensor], Tensor]]
 
 
@@ -15,8 +15,8 @@ Between = Mapping[int, Callable[[Tensor], Tensor]]
 class RowGroup:
     """``count`` rows that enter at layer ``entry`` (0-based).
 
-    ``make(hidden)`` gets the states [1, T, H] of all rows entered before, as they enter that layer
-    (None for the first group), and returns the new rows [1, count, H].
+    ``make(hidden)`` gets the states [1, T, H] in which all earlier rows enter that layer (None for
+    the first group), and returns the new rows [1, count, H].
     """
 
     entry: int
@@ -26,10 +26,11 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One forward: row groups in order of entry, and who sees whom among all their rows.
+    """One forward: row groups in order of entry, and which of all their rows see which.
 
-    ``once``: its shape will not come again, as a prompt's: nothing is kept for it. ``between``:
-    what is made of the states that are about to enter a layer, before new rows do.
+    ``once``: its shape is not expected again, as a prompt's, so no mask is kept for it, and its
+    forward is not static. ``between`` changes the states that are about to enter a layer, before
+    new rows join them there.
     """
 
     groups: tuple[RowGroup, ...]
@@ -39,5 +40,5 @@ class Block:
 
     @property
     def rows(self) -> int:
-        """Rows in flight at the last layer."""
+        """Rows that run through the last layer: those of all groups."""
         return sum(group.count for group in self.groups)

@@ -1,11 +1,12 @@
 """The one rule by which a token is chosen from the target's logits.
 
-At temperature T > 0 a token is ``argmax(warped logits + Gumbel(seed, position))``: a draw from
-softmax(warped logits). All nodes that predict the same position share the noise, so speculative
-output is token-identical to plain sampling with the same seed, which is what the losslessness test
-for sampling rests on. Warped are logits by the temperature, then by top-p (Holtzman et al., arXiv
-1904.09751), in transformers' order. A temperature may depend on the two tokens before (AdapT): it
-is a function of the text, the same for a draft as for the answer that it becomes.
+At temperature 0 the token is the argmax, at T > 0 ``argmax(warped logits + Gumbel(seed,
+position))``: a draw from softmax(warped logits). All nodes that predict the same position share the
+noise, so speculative output is token-identical to plain sampling with the same seed, which is what
+the losslessness test for sampling rests on. Logits are warped as in transformers: divided by the
+temperature, then cut to top-p (Holtzman et al., arXiv 1904.09751). The temperature may depend on
+the two tokens before (AdapT): as a function of the text, it is the same for a draft and for the
+answer that the draft becomes part of.
 """
 
 import hashlib
@@ -17,8 +18,8 @@ from torch import Tensor
 from harness.decoder import Sampling
 from harness.engine.host import to_device
 
-KEPT = 256  # positions whose noise is held at the most, beside those in use
-LIKELY = 512  # tokens among which a CPU looks for the end of a nucleus before it sorts them all
+KEPT = 256  # positions with noise in memory before that of past positions is dropped
+LIKELY = 512  # likeliest tokens in which a CPU looks for the end of a nucleus before it sorts all
 
 
 class TokenChoice:
@@ -35,73 +36,83 @@ class TokenChoice:
     def __call__(
         self, logits: Tensor, positions: Sequence[int], ends: Sequence[tuple[int, int]] = ()
     ) -> Tensor:
-        """[N] int64 tokens chosen from ``logits`` [N, V]; ``positions[n]`` is where it will be,
-        ``ends[n]`` the two tokens before, needed where the choice is ``by_text``.
+        """[N] int64 tokens chosen from ``logits`` [N, V]; ``positions[n]`` is token n's position in
+        the sequence, ``ends[n]`` the two tokens before it, needed only where the choice is
+        ``by_text``.
         """
         return self.scores(logits, positions, ends).argmax(-1)
 
     def scores(
         self, logits: Tensor, positions: Sequence[int], ends: Sequence[tuple[int, int]] = ()
     ) -> Tensor:
-        """[N, V] of which the largest is chosen: the logits, or warped and with noise, float32."""
+        """[N, V] scores whose argmax is chosen: the logits at temperature 0, else the warped logits
+        plus noise, float32.
+        """
         if self._temperature == 0:
             return logits
         distinct = sorted(set(positions))
         noise = torch.stack([self._gumbel(position, logits) for position in distinct])
         self._forget(distinct[0])
         rows = to_device([distinct.index(position) for position in positions], logits.device)
-        own = noise.index_select(0, rows)
+        row_noise = noise.index_select(0, rows)
+        if self._top_p >= 1 and not self.by_text:  # without an array of warped logits: faster
+            return row_noise.add_(logits.float(), alpha=1 / self._temperature)
+        return row_noise.add_(self.warped(logits, ends))
+
+    def warped(self, logits: Tensor, ends: Sequence[tuple[int, int]] = ()) -> Tensor:
+        """[N, V] float32 logits of the distributions that tokens are drawn from, at a temperature
+        above 0; ``ends`` as for a choice.
+        """
         if self.by_text:
-            each = [[self._sampling.after(tokens)] for tokens in ends]
-            warped = logits.float() / torch.tensor(each, device=logits.device)
-            return own.add_(warped if self._top_p >= 1 else nucleus(warped, self._top_p))
-        if self._top_p >= 1:
-            return own.add_(logits.float(), alpha=1 / self._temperature)
-        return own.add_(nucleus(logits.float() / self._temperature, self._top_p))
+            temperatures = [[self._sampling.after(tokens)] for tokens in ends]
+            warped = logits.float() / torch.tensor(temperatures, device=logits.device)
+        else:
+            warped = logits.float() / self._temperature
+        return warped if self._top_p >= 1 else nucleus(warped, self._top_p)
 
     def _gumbel(self, position: int, like: Tensor) -> Tensor:
-        """Standard Gumbel noise [V], float32 on the device of ``like`` [N, V]; a function of (seed,
-        position) alone on one kind of device.
+        """Standard Gumbel noise [V], float32 on the device of ``like`` [N, V]; on one kind of
+        device it is a function of (seed, position) alone.
         """
         if position not in self._noise:
             if self._generator is None:
                 self._generator = torch.Generator(like.device)
-            # Hashed: the first numbers of a CPU's generator from neighbouring seeds are alike.
-            place = f"{self._seed}/{position}".encode()
-            mixed = hashlib.blake2b(place, digest_size=4).digest()  # as many bits as it takes
-            self._generator.manual_seed(int.from_bytes(mixed))
-            waiting = torch.empty(like.shape[-1], dtype=torch.float64, device=like.device)
-            waiting.exponential_(generator=self._generator)
-            self._noise[position] = -waiting.clamp_min_(1e-300).log_().float()
+            # Hashed, since a CPU's generator gives similar first numbers for neighbouring seeds.
+            key = f"{self._seed}/{position}".encode()
+            digest = hashlib.blake2b(key, digest_size=4).digest()  # all the seed bits that it uses
+            self._generator.manual_seed(int.from_bytes(digest))
+            exponential = torch.empty(like.shape[-1], dtype=torch.float64, device=like.device)
+            exponential.exponential_(generator=self._generator)
+            self._noise[position] = -exponential.clamp_min_(1e-300).log_().float()
         return self._noise[position]
 
     def _forget(self, first: int) -> None:
-        """Drop noise of positions before ``first`` once there is much of it."""
+        """Drop the noise of positions before ``first``, once more than ``KEPT`` have noise."""
         if len(self._noise) > KEPT:
             self._noise = {at: noise for at, noise in self._noise.items() if at >= first}
 
 
 def nucleus(scores: Tensor, top_p: float) -> Tensor:
-    """``scores`` [N, V] with -inf for all tokens outside the smallest set of likeliest ones that
-    holds ``top_p`` of the probability; tokens as likely as the set's last one are inside. In place.
+    """``scores`` [N, V], in place, with -inf for all tokens outside the nucleus: the smallest set
+    of likeliest tokens that holds ``top_p`` of the probability, ties with its last one included.
 
-    What a row gets depends on that row alone.
+    Each row of the result depends on the same row of ``scores`` alone.
     """
-    whole = scores.double().logsumexp(-1, keepdim=True)
-    if scores.device.type == "cuda":  # sorts fast, and is not asked whether a part would do
-        last = _last_inside(scores.sort(descending=True).values, whole, top_p)
+    log_sum = scores.double().logsumexp(-1, keepdim=True)
+    if scores.device.type == "cuda":  # sorts fast, and the check below would make the host wait
+        lowest = _lowest_inside(scores.sort(descending=True).values, log_sum, top_p)
     else:
         best = scores.topk(min(LIKELY, scores.shape[-1])).values
-        last = _last_inside(best, whole, top_p)
-        held = (best.double() - whole).exp().sum(-1) >= top_p
-        for row in (~held).nonzero()[:, 0].tolist():
+        lowest = _lowest_inside(best, log_sum, top_p)
+        complete = (best.double() - log_sum).exp().sum(-1) >= top_p
+        for row in (~complete).nonzero()[:, 0].tolist():
             ordered = scores[row : row + 1].sort(descending=True).values
-            last[row] = _last_inside(ordered, whole[row : row + 1], top_p)[0]
-    return scores.masked_fill_(scores < last, float("-inf"))
+            lowest[row] = _lowest_inside(ordered, log_sum[row : row + 1], top_p)[0]
+    return scores.masked_fill_(scores < lowest, float("-inf"))
 
 
-def _last_inside(ordered: Tensor, whole: Tensor, top_p: float) -> Tensor:
-    """[N, 1] the lowest score inside; ``ordered`` [N, M] descending, ``whole`` [N, 1] log-sum."""
-    mass = (ordered.double() - whole).exp()
+def _lowest_inside(ordered: Tensor, log_sum: Tensor, top_p: float) -> Tensor:
+    """[N, 1] lowest score in the nucleus; ``ordered`` [N, M] descending, ``log_sum`` [N, 1]."""
+    mass = (ordered.double() - log_sum).exp()
     inside = mass.cumsum(-1) - mass < top_p
     return ordered.masked_fill(~inside, float("inf")).amin(-1, keepdim=True)

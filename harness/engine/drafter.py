@@ -4,9 +4,10 @@ One step, in the engine's loop:
 
     draft -> verify -> choose -> accept -> commit -> observe
 
-Up to the acceptance all is queued on the device, which is waited for there, once: the host then
-reads which nodes were accepted. A drafter decides what is drafted and may learn from what was
-verified; it cannot change what is committed. Whatever it does, the output is the target's own.
+Everything up to the acceptance is queued on the device. There the host waits for it, once per step,
+to read which nodes were accepted. A drafter decides what is drafted and may learn from what was
+verified, but it cannot change what is committed: under a lossless rule of acceptance the output is
+the target's own, whatever is drafted.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,7 +25,7 @@ from harness.engine.tree import ROOT_ONLY, Tree
 
 @dataclass(frozen=True, slots=True)
 class ExtraRows:
-    """Rows beside the tree in a verify forward; the tree never sees them.
+    """Rows that run beside the tree in a verify forward; no tree row ever sees them.
 
     ``groups`` in order of entry layer. ``visible`` [R, N + R] bool says which tree nodes and which
     extra rows each extra row sees; ``positions`` [R] int64 are relative to the root's; both lie on
@@ -43,8 +44,9 @@ class ExtraRows:
 class Needs:
     """What a drafter asks of the engine.
 
-    ``max_rows``: rows it may send in one forward, tree included. ``states``: layers whose entering
-    states it wants for the rows of each verify forward; ``prompt_states``: of the prompt too.
+    ``max_rows``: the most rows that it sends in one forward, tree included. ``states``: the layers
+    whose entering states it wants, for all rows of each verify forward; ``prompt_states``: whether
+    it also wants those of the prompt.
     """
 
     max_rows: int = 1
@@ -71,8 +73,9 @@ class Context:
     ) -> Tensor:
         """Final states [1, T, H] of draft ``ids`` run in order behind the committed tokens.
 
-        They go to the slots past the committed length, after ``ahead`` draft tokens run before,
-        and are overwritten by the next verify forward. ``keep`` names the sublayers to run.
+        Their keys and values go behind the committed tokens and ``ahead`` draft tokens that were
+        run before, and the next verify forward overwrites them. ``keep`` names the sublayers to
+        run, all by default.
         """
         layout = causal_layout(len(ids), self.target.device)
         group = RowGroup(0, len(ids), lambda _: self.target.embed(ids))
@@ -81,7 +84,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verify forward of N nodes gave, on the device: reading it here would wait for that.
+    """Tensors of a verify forward of N nodes, on the device: reading them makes the host wait.
 
     ``hidden`` as in :class:`Outcome`; ``logits`` [N, V] and the target's token ``chosen`` [N] int64
     after each node; ``last`` [] int64, the last node accepted.
@@ -95,34 +98,34 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one verify forward showed. The arena already holds the accepted path."""
+    """The result of one step's verify forward. The arena already holds the accepted path."""
 
     tree: Tree
     path: list[int]  # nodes accepted and kept, root first
     tokens: list[int]  # tokens committed, bonus last
     hidden: Tensor  # [1, T, H] final states, before the norm; tree rows first, then extra rows
     states: dict[int, Tensor]  # layer -> [1, rows entering it, H], for the layers asked for
-    read: list[float]  # the numbers of ``wanted``, flat
+    read: list[float]  # the numbers that :meth:`Drafter.wanted` asked for, flat
 
 
 class Drafter:
-    """Base of every method that runs in the engine. As it stands it drafts nothing.
+    """Base class of every method that runs in the engine. It drafts nothing itself.
 
-    ``learns_from_logits``: what it carries to the next answers is not in the steps' records, so
-    that a resumed session has it answer again what it had answered.
+    ``learns_from_logits``: what the drafter carries over to later answers cannot be learnt from
+    step records alone, so a resumed session decodes the earlier answers again.
     """
 
     needs = Needs()
     learns_from_logits = False
 
     def extra_bytes(self) -> int:
-        """Bytes of own parameters and buffers."""
+        """Bytes of the drafter's own parameters and buffers."""
         return 0
 
     def begin(self, context: Context) -> None:
-        """A new prompt is in the arena, all but its last token: forget the previous one.
+        """Start on a new prompt, in the arena but for its last token, and forget the previous one.
 
-        The same prompt again is answered in the same steps, unless :meth:`remember` is called
+        Decoding the same prompt again takes the same steps, unless :meth:`remember` is called in
         between.
         """
 
@@ -131,15 +134,15 @@ class Drafter:
         return Tree(ROOT_ONLY, [context.root])
 
     def extra_rows(self, tree: Tree) -> ExtraRows | None:
-        """Rows to run beside ``tree``."""
+        """Rows to run beside ``tree`` in its verify forward; None for no such rows."""
         return None
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
-        """What the next draft needs of a verify forward on the host, to be read with the tokens."""
+        """Device tensor of what the next draft needs on the host, or None; read with the tokens."""
         return None
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """Learn from a verify forward for this answer's next drafts, whose ``context`` it is."""
+        """Learn from a verify forward; ``context`` already holds the tokens that it committed."""
 
     def remember(self, records: Sequence[StepRecord]) -> None:
-        """Carry what the steps of an answer that counts taught over to the next ones."""
+        """Carry over to later answers what the steps of a measured answer have taught."""

@@ -1,5 +1,5 @@
-"""Runs of layers captured as CUDA graphs: the device goes through all kernels of a run by itself,
-where the host would take longer to queue each than the device to run it.
+"""Runs of layers captured as CUDA graphs, so that the device starts all kernels of a run by itself:
+queueing a kernel takes the host longer than running it takes the device.
 """
 
 from collections.abc import Callable, Collection
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from harness.engine.masks import recall, remember
 
-_WARM_UPS = 2  # libraries set up workspaces when first used, which a graph must not hold
+_WARM_UPS = 2  # libraries set up workspaces at first use, which must not be captured
 _GRAPHS = 1024  # kept at the most
 
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """What was captured: it reads ``inputs`` and writes ``output``, always in the same place."""
+    """A captured graph: it reads ``inputs`` and writes ``output``, always at the same addresses."""
 
     graph: Any
     inputs: list[Tensor]
@@ -27,7 +27,7 @@ class _Graph:
 class Graphs:
     """Calls ``run`` through graphs, one for each shape of its arguments.
 
-    ``captured`` counts them: a timed answer in which one was captured is timed again.
+    ``captured`` counts the graphs of all instances: a timed answer that adds one is timed again.
     """
 
     captured = 0
@@ -35,7 +35,7 @@ class Graphs:
     def __init__(self, run: Callable[..., Tensor]) -> None:
         self._run = run
         self._graphs: dict[Any, _Graph] = {}
-        self._pool = torch.cuda.graph_pool_handle()  # graphs run one after the other: one memory
+        self._pool = torch.cuda.graph_pool_handle()  # shared: graphs run one after the other
 
     def __call__(
         self,
@@ -46,35 +46,35 @@ class Graphs:
         rotary: tuple[Tensor, Tensor],
         keep: Collection[Any] | None,
     ) -> Tensor:
-        """As :meth:`harness.engine.stack.Stack.run`, for a static shape."""
-        given = [hidden, *rotary, *(mask for mask in masks.values() if mask is not None)]
-        key = (first, end, keep, *(tensor.shape for tensor in given))
-        found = recall(self._graphs, key)
-        if found is None:
-            found = self._capture(first, end, given, list(masks), keep)
-            remember(self._graphs, key, found, _GRAPHS)
-        torch._foreach_copy_(found.inputs, given)
-        found.graph.replay()
-        return found.output.clone()  # the next replay overwrites it
+        """As :meth:`harness.engine.stack.Stack.run`, for static shapes."""
+        tensors = [hidden, *rotary, *(mask for mask in masks.values() if mask is not None)]
+        key = (first, end, keep, *(tensor.shape for tensor in tensors))
+        graph = recall(self._graphs, key)
+        if graph is None:
+            graph = self._capture(first, end, tensors, list(masks), keep)
+            remember(self._graphs, key, graph, _GRAPHS)
+        torch._foreach_copy_(graph.inputs, tensors)
+        graph.graph.replay()
+        return graph.output.clone()  # the next replay overwrites it
 
     def _capture(
         self,
         first: int,
         end: int,
-        given: list[Tensor],
+        tensors: list[Tensor],
         windows: list[int | None],
         keep: Collection[Any] | None,
     ) -> _Graph:
         Graphs.captured += 1
-        inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in given]
-        hidden, cos, sin, *shown = inputs
-        arguments = (first, end, hidden, dict(zip(windows, shown, strict=True)), (cos, sin), keep)
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
+        hidden, cos, sin, *masks = inputs
+        arguments = (first, end, hidden, dict(zip(windows, masks, strict=True)), (cos, sin), keep)
+        side_stream = torch.cuda.Stream()
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             for _ in range(_WARM_UPS):
                 self._run(*arguments)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             output = self._run(*arguments)

@@ -1,8 +1,9 @@
 """One decoder layer over rows: fused for the Llama family, else the stock module.
 
 The fused layer does what transformers' module does, in some 20 operations instead of 50: queries,
-keys and values are one product, gate and up another; norms are one operation; rotary positions come
-from tables made once a forward. It equals the module to 1e-5 of the logits in float32.
+keys and values are one product, gate and up another; norms are one operation; rotary positions are
+read from tables once a forward. In float32 its logits are within 1e-5 of the module's, relative to
+their range.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,18 +15,18 @@ from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from harness.engine.products import Product, joined
 
-Rotary = tuple[Tensor, Tensor]  # cosine and sine, as `rotary` of the layers' class shapes them
+Rotary = tuple[Tensor, Tensor]  # cosine and sine, in the shapes that a layer class's `rotary` gives
 Layer = Callable[..., Tensor]
 CHOICES = ("fused", "stock")
-# Attention and an MLP of gate, up and down, each behind an RMS norm and added to what enters;
-# rotary positions over whole heads. Mistral has windows, Qwen2 biases, Qwen3 norms of heads.
+# Attention and a gated MLP, each behind an RMS norm and added to its input; rotary positions over
+# whole heads. Mistral adds sliding windows, Qwen2 biases, Qwen3 norms over single heads.
 _FAMILY = {f"{name}DecoderLayer" for name in ("Llama", "Mistral", "Qwen2", "Qwen3")}
 
 
 class FusedLayer:
-    """A layer of the Llama family, its products joined.
+    """A layer of the Llama family with joined matrix products.
 
-    ``index``: its place in the stack.
+    ``index``: its place in the stack, and in the cache.
     """
 
     def __init__(self, layer: Any, index: int, config: Any) -> None:
@@ -46,13 +47,13 @@ class FusedLayer:
 
     @property
     def products(self) -> tuple[Product, ...]:
-        """All of the layer, in the order in which they run."""
+        """The layer's products, in the order in which they run."""
         return self.qkv, self.out, self.gate_up, self.down
 
     @staticmethod
     def rotary(cos: Tensor, sin: Tensor) -> Rotary:
-        """Tables [B, T, 1, D] of transformers' [B, T, D]: the first half of the sine is negative,
-        since turning takes (x, y) to (x cos - y sin, y cos + x sin).
+        """Tables [B, T, 1, D] from transformers' [B, T, D]. The first half of the sine is negated,
+        since the rotation takes (x, y) to (x cos - y sin, y cos + x sin).
         """
         half = sin.shape[-1] // 2
         signed = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
@@ -66,8 +67,8 @@ class FusedLayer:
         cache: Any,
         halves: tuple[bool, bool] | None = None,
     ) -> Tensor:
-        """States [B, T, H] after the layer, or after those of its ``halves``, attention and MLP,
-        that are asked for.
+        """States [B, T, H] after the layer. ``halves`` says whether its attention and its MLP run;
+        both do by default.
 
         ``mask`` [B or 1, 1, T, S] is added to attention scores; without one a single row sees all
         that the cache returns, and several see each other causally.
@@ -83,26 +84,26 @@ class FusedLayer:
     def _attend(self, hidden: Tensor, mask: Tensor | None, rotary: Rotary, cache: Any) -> Tensor:
         (batch, rows, _), (queries, keys, _) = hidden.shape, self.heads
         heads = self.qkv(normed(hidden, self.before_attention)).view(batch, rows, -1, self.size)
-        turned, value = heads.split((queries + keys, keys), dim=2)
+        query_key, value = heads.split((queries + keys, keys), dim=2)
         if self.head_norm is not None:
             weight, epsilon = self.head_norm
-            turned = rms_norm(turned, (self.size,), None, epsilon) * weight
+            query_key = rms_norm(query_key, (self.size,), None, epsilon) * weight
         cos, sin = rotary
-        turned = torch.addcmul(turned * cos, turned.roll(self.size // 2, -1), sin)
-        query, key = turned.split((queries, keys), dim=2)
-        given = cache.update(key.transpose(1, 2), value.transpose(1, 2), self.index)
-        return self.out(_attention(query, given, mask, self.scale))
+        query_key = torch.addcmul(query_key * cos, query_key.roll(self.size // 2, -1), sin)
+        query, key = query_key.split((queries, keys), dim=2)
+        kv = cache.update(key.transpose(1, 2), value.transpose(1, 2), self.index)
+        return self.out(_attention(query, kv, mask, self.scale))
 
 
 class StockLayer:
-    """transformers' module behind the same call; the reference."""
+    """transformers' own module behind the same call: the reference for the fused layer."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
 
     @staticmethod
     def rotary(cos: Tensor, sin: Tensor) -> Rotary:
-        """As transformers' modules take them."""
+        """Cosine and sine as they are, which is how transformers' modules take them."""
         return cos, sin
 
     def __call__(
@@ -113,19 +114,19 @@ class StockLayer:
         cache: Any,
         halves: tuple[bool, bool] | None = None,
     ) -> Tensor:
-        """As :class:`FusedLayer`'s; ``halves`` need a layer whose parts have the usual names."""
+        """As :class:`FusedLayer`; ``halves`` need a module whose parts have Llama's names."""
         layer = self._layer
-        given = {
+        arguments = {
             "attention_mask": mask,
             "position_embeddings": rotary,
             "past_key_values": cache,
         }
         if halves is None:
-            whole: Tensor = layer(hidden, **given)
-            return whole
+            output: Tensor = layer(hidden, **arguments)
+            return output
         attention, mlp = halves
         if attention:
-            hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **given)[0]
+            hidden = hidden + layer.self_attn(layer.input_layernorm(hidden), **arguments)[0]
         if mlp:
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         return hidden
@@ -135,13 +136,13 @@ def why_stock(model: Any, weights: str) -> str | None:
     """Why a model's layers cannot be fused; None where they can."""
     layers = model.model.layers
     kinds = {type(layer) for layer in layers}
-    strange = [
+    unsupported = [
         kind.__name__
         for kind in kinds
         if kind.__name__ not in _FAMILY or not kind.__module__.startswith("transformers.")
     ]
-    if strange:
-        return f"{strange[0]} is none of {', '.join(sorted(_FAMILY))}"
+    if unsupported:
+        return f"{unsupported[0]} is none of {', '.join(sorted(_FAMILY))}"
     if model.config._attn_implementation != "sdpa":
         return f"attention is {model.config._attn_implementation}"
     if weights != "full":
@@ -152,7 +153,7 @@ def why_stock(model: Any, weights: str) -> str | None:
 
 
 def _head_norm(attention: Any, heads: tuple[int, ...]) -> tuple[Tensor, float] | None:
-    """The weights [Hq + Hkv, D] of norms over single heads, where a model has such."""
+    """Weights [Hq + Hkv, D] and epsilon of the norms over single heads; None without such norms."""
     if not hasattr(attention, "q_norm"):
         return None
     norms = (attention.q_norm, attention.k_norm)
@@ -161,24 +162,24 @@ def _head_norm(attention: Any, heads: tuple[int, ...]) -> tuple[Tensor, float] |
 
 
 def normed(hidden: Tensor, norm: tuple[Tensor, float] | None) -> Tensor:
-    """States [.., H] behind an RMS norm of such weights [H] and epsilon, or as they are."""
+    """States [.., H] after an RMS norm of such weights [H] and epsilon; or as they are."""
     if norm is None:
         return hidden
     weight, epsilon = norm
     return rms_norm(hidden, weight.shape, weight, epsilon)
 
 
-def _attention(query: Tensor, given: Sequence[Tensor], mask: Tensor | None, scale: float) -> Tensor:
-    """[B, T, Hq * D] mixed values of queries [B, T, Hq, D]; each of the keys and values
-    ``given``, [B, Hkv, S, D], serves Hq / Hkv heads.
+def _attention(query: Tensor, kv: Sequence[Tensor], mask: Tensor | None, scale: float) -> Tensor:
+    """[B, T, Hq * D] attended values of queries [B, T, Hq, D]. ``kv``: keys and values, each
+    [B, Hkv, S, D]; one of their heads serves Hq / Hkv query heads.
 
-    For one sequence key heads are the batch, and share their keys by a stride of 0: nothing is
-    copied, and no kernel has to know of groups.
+    For a single sequence the key heads become the batch, and the query heads of each read its keys
+    with a stride of 0: nothing is copied, and no kernel has to support grouped heads.
     """
-    (batch, rows, heads, size), (key, value) = query.shape, given
+    (batch, rows, heads, size), (key, value) = query.shape, kv
     groups = heads // key.shape[1]
-    alone = groups > 1 and batch == 1
-    if alone:
+    single = groups > 1 and batch == 1
+    if single:
         query = query.view(rows, -1, groups, size).permute(1, 2, 0, 3)
         key, value = (x.transpose(0, 1).expand(-1, groups, -1, -1) for x in (key, value))
     else:
@@ -186,7 +187,7 @@ def _attention(query: Tensor, given: Sequence[Tensor], mask: Tensor | None, scal
         if groups > 1:
             key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     causal = mask is None and rows > 1
-    mixed = scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
-    if alone:
-        return mixed.permute(2, 0, 1, 3).reshape(1, rows, -1)
-    return mixed.transpose(1, 2).flatten(2)
+    attended = scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
+    if single:
+        return attended.permute(2, 0, 1, 3).reshape(1, rows, -1)
+    return attended.transpose(1, 2).flatten(2)

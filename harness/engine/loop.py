@@ -1,8 +1,8 @@
 """The engine's decode loop: the same for autoregressive decoding and for every drafter.
 
-Invariant at the top of the loop: the arena holds exactly the committed tokens but the newest, the
-root. Prefill stores all prompt tokens but the last, which is the first root, so the first step is
-a step like any other and ends the prefill phase with one token.
+Invariant at the top of the loop: the arena holds exactly the committed tokens but the newest, which
+is the root. Prefill stores all prompt tokens but the last, which is the first root, so the first
+step is a step like any other; it ends the prefill phase with one token.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ from harness.engine.tree import ROOT_ONLY, Accept, Tree, exact
 
 
 class EngineDecoder(Decoder):
-    """A target and a drafter. Autoregressive decoding is the drafter that drafts nothing.
+    """Decodes with a target and a drafter; for autoregressive decoding the drafter drafts nothing.
 
-    ``accept`` is exact for every lossless method; another rule makes the method a lossy one.
+    ``accept``: the acceptance rule; ``exact`` and ``root_only`` keep the output the target's own.
     """
 
     def __init__(self, target: Target, drafter: Drafter, accept: Accept = exact) -> None:
@@ -34,24 +34,24 @@ class EngineDecoder(Decoder):
         self._slots = 0
 
     def extra_bytes(self) -> int:
-        """Slots of the longest request, packed weights, masks, and what the drafter holds."""
+        """Bytes of the K/V slots of the longest request, packed weights, masks and the drafter."""
         target = self.target
         slots = target.arena.bytes_per_slot * self._slots
         return slots + target.packed_bytes + target.mask_bytes + self.drafter.extra_bytes()
 
     def remember(self, records: Sequence[StepRecord]) -> None:
-        """The drafter's to do."""
+        """Leave it to the drafter to carry over what the records teach."""
         self.drafter.remember(records)
 
     def relive(self, request: Request, records: Sequence[StepRecord]) -> None:
-        """Answer again where the drafter learns from more than the records."""
+        """As :meth:`remember`; a drafter that learns from logits first decodes the answer again."""
         if self.drafter.learns_from_logits:
             collect(self, request)
         self.remember(records)
 
     @torch.inference_mode()
     def steps(self, request: Request) -> Iterator[StepRecord]:
-        """Draft, verify, accept until a stop id or the cap."""
+        """Draft, verify, choose, accept and commit until a stop id or the cap."""
         drafter = self.drafter
         context = self.prefill(request)
         choice = TokenChoice(request.sampling)
@@ -76,10 +76,10 @@ class EngineDecoder(Decoder):
                 tree = drafter.draft(context)
 
     def prefill(self, request: Request) -> Context:
-        """Run the prompt but its last token, and tell the drafter."""
+        """Run and commit the prompt but its last token, and start the drafter on it."""
         prompt, needs = request.prompt_ids, self.drafter.needs
-        # Before the last forward two tokens of the answer are not in the arena: the root, and the
-        # one that it gives.
+        # At the last forward the arena lacks two tokens of the whole sequence: the root, which is
+        # one of the rows, and the token that the forward adds.
         slots = len(prompt) + request.max_new_tokens + needs.max_rows - 2
         self._slots = max(self._slots, slots)
         self.target.begin(slots)
@@ -106,7 +106,7 @@ class EngineDecoder(Decoder):
     def read(
         self, tree: Tree, chosen: Tensor, last: Tensor, wanted: Tensor | None
     ) -> tuple[list[int], list[int], list[float]]:
-        """Tokens after each node, nodes accepted, root first, and what the drafter wants.
+        """The token chosen after each node, the accepted path from the root, the drafter's numbers.
 
         The one read of a step: here the host waits for the device.
         """
@@ -117,11 +117,11 @@ class EngineDecoder(Decoder):
         return [int(token) for token in after], tree.path(int(node)), read[0] if read else []
 
     def commit(self, path: list[int]) -> None:
-        """Make the accepted rows part of the sequence."""
+        """Make the accepted rows part of the sequence, and drop all others."""
         self.target.arena.commit(path)
 
     def block(self, tree: Tree, extra: ExtraRows | None) -> Block:
-        """The verify forward of a tree and the rows that ride along."""
+        """The verify forward of a tree and of the extra rows that run beside it."""
         target, shape = self.target, tree.shape
         ids = tree.ids(target.device)
         group = RowGroup(0, len(shape), lambda _: target.embed_batch(ids[None]))

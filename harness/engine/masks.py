@@ -1,10 +1,11 @@
-"""Attention masks of a block of rows over any number of context tokens, without building any.
+"""Attention masks of a block of rows behind any number of context tokens, as views of one buffer.
 
-One buffer holds them all. It is right-aligned: columns of the context, all seen, then T columns of
-the block itself, then hidden ones, where attention is given slots behind the block. However many
-tokens are committed, the mask of a step is a slice of it, and so is the mask of the leading rows
-that a lower layer sees. Another block writes its T x T corner alone. A sliding window depends only
-on the distance to the block, so it is right-aligned as well.
+The buffer's columns are those of the context, all visible, then T columns of the block itself, then
+hidden ones, for slots behind the block that attention may read. The context is right-aligned:
+it ends where the block begins, at a fixed column. So the mask of a step is a slice of the buffer,
+however many tokens are committed, and so is the mask of the leading rows, which are all that lower
+layers have. A new block only writes its T x T corner. A sliding window depends only on the distance
+to the block, so it is right-aligned as well.
 """
 
 import math
@@ -15,17 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Elements that rows of a mask have to start at a multiple of, for the attention kernels of CUDA.
+# CUDA's attention kernels need each row of a mask to begin at a multiple of this many elements.
 _ALIGNED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """Who sees whom among T rows, and where they stand.
+    """Which of T rows see which, and their positions.
 
     ``visible`` [T, T] bool (True = attends); ``positions`` [T] int64, relative to the number of
-    committed tokens and below T, since rows stand behind each other; both on the host, ``sent`` the
-    positions on ``device``. Every row sees every committed token.
+    committed tokens and below T, as a chain of T rows reaches farthest; both are on the host.
+    ``sent``: the positions on ``device``. Every row sees every committed token.
     """
 
     visible: Tensor
@@ -48,9 +49,10 @@ class BlockLayout:
 
 
 class BlockMask:
-    """Masks of one attention window behind up to ``context`` tokens, a multiple of 8.
+    """The buffer of masks for one attention window.
 
-    ``rows`` of a block at the most; ``spare`` hidden columns are behind it.
+    ``shape``: the most rows of a block, the most context tokens (a multiple of 8), and the hidden
+    columns behind a block.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class BlockMask:
         phases = _phases(device)
         width = self._context + -(-(self.rows + spare + phases) // _ALIGNED) * _ALIGNED
         self._buffer = torch.full((phases, self.rows, width), -math.inf, dtype=dtype, device=device)
-        # The oldest column that a row right behind the context sees.
+        # The oldest context column that the first row behind the context sees; the block's is 0.
         self._first = -self._context if window is None else max(1 - window, -self._context)
         self._columns(self._first, -self._first, self.rows).zero_()
         self._shown: BlockLayout | None = None
@@ -73,11 +75,11 @@ class BlockMask:
 
     @property
     def bytes(self) -> int:
-        """Of the buffer."""
+        """Bytes of the buffer."""
         return self._buffer.nbytes
 
     def show(self, layout: BlockLayout) -> None:
-        """Have the buffer hold the masks of ``layout``; nothing is done where it does already."""
+        """Write the masks of ``layout`` into the buffer, unless it holds them already."""
         if layout is self._shown:
             return
         rows, old = len(layout), self._widest
@@ -88,22 +90,22 @@ class BlockMask:
         if old > rows:
             self._columns(rows, old - rows, rows).fill_(-math.inf)
         if self._window is not None:
-            # Of the context, blocks differ in what their rows have left behind the window.
+            # In the context, blocks differ only in the columns that their windows no longer reach.
             edge = min(self._widest, -self._first)
             columns = torch.arange(self._first, self._first + edge)
-            seen = layout.positions[:, None] - columns < self._window
-            self._columns(self._first, edge, rows).copy_(_additive(seen, dtype, layout.device))
+            visible = layout.positions[:, None] - columns < self._window
+            self._columns(self._first, edge, rows).copy_(_additive(visible, dtype, layout.device))
 
     def view(self, committed: int, rows: int, span: int = 0) -> Tensor:
-        """[1, 1, rows, committed + rows] mask of the leading ``rows`` rows, a view; or, with a
-        ``span``, that many columns.
+        """View [1, 1, rows, committed + rows] of the mask of the leading ``rows`` rows; with a
+        ``span`` it has that many columns.
         """
         phase = committed % len(self._buffer)
         start = self._context + phase - committed
         return self._buffer[phase, None, None, :rows, start : start + (span or committed + rows)]
 
     def _columns(self, first: int, count: int, rows: int) -> Tensor:
-        """[phases, rows, count] columns from ``first`` on, counted from the block's first one."""
+        """View [phases, rows, count] of the columns from ``first`` on; the block begins at 0."""
         phase, row, column = self._buffer.stride()
         return self._buffer.as_strided(
             (len(self._buffer), rows, count),
@@ -113,8 +115,8 @@ class BlockMask:
 
 
 def _phases(device: torch.device) -> int:
-    """Buffers held: on CUDA one for each place in 8 that the committed tokens may end at, so that
-    every view starts where its kernels want it.
+    """Copies of the buffer's content, each one column farther right: on CUDA one for every number
+    of committed tokens modulo 8, so that every view begins where the kernels need it.
     """
     return _ALIGNED if device.type == "cuda" else 1
 
@@ -125,16 +127,16 @@ def _additive(visible: Tensor, dtype: torch.dtype, device: torch.device) -> Tens
 
 
 def recall(cache: dict[Any, Any], key: Any) -> Any:
-    """What was stored, now the newest, or None."""
-    found = cache.pop(key, None)
-    if found is not None:
-        cache[key] = found
-    return found
+    """The value stored under ``key``, now marked as the last used, or None."""
+    value = cache.pop(key, None)
+    if value is not None:
+        cache[key] = value
+    return value
 
 
 def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:
-    """Store, dropping what was longest unused beyond ``limit``: trees built anew each step vary
-    endlessly.
+    """Store a value. At ``limit`` entries the longest unused one is dropped, since trees that are
+    built anew at each step vary endlessly.
     """
     if len(cache) >= limit:
         del cache[next(iter(cache))]
@@ -143,6 +145,6 @@ def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> N
 
 @lru_cache(maxsize=64)
 def causal_layout(rows: int, device: torch.device) -> BlockLayout:
-    """Rows in order, each seeing itself and those before: a prompt, or a chain."""
+    """The layout of a prompt or a chain: each row sees itself and all rows before it."""
     visible = torch.ones(rows, rows, dtype=torch.bool).tril()
     return BlockLayout(visible, torch.arange(rows), device)

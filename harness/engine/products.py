@@ -1,9 +1,9 @@
-"""Matrix products of the engine: rows by a weight, as fast as the device has them.
+"""Matrix products of the engine: a few rows times a weight, as fast as the device can.
 
-A step multiplies a handful of rows, and its time is that of reading the weights. On CPUs the plain
-product is up to three times slower than that, for one row as for eight. oneDNN, which is part of
-torch, multiplies any number of rows by weights that it laid out once ("packed") near that speed;
-torch.compile's freezing uses the same operations. A pack is a copy of the weight.
+A step multiplies a handful of rows, so it takes at least the time of reading the weights. On CPUs
+torch's plain product takes up to three times as long, for one row as for eight. oneDNN, which is
+part of torch, comes near that time for any number of rows, with weights that it has laid out once
+("packed"); torch.compile's freezing uses the same operations. A packed weight is a copy.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from harness.errors import HarnessError
 
 _OPERATIONS = torch.ops.mkldnn
-_ROWS = 16  # that a pack is laid out for; it serves any number of them
-_TOLERANCE = 1e-4  # of the range of a product
+_ROWS = 16  # number of rows that weights are packed for; a pack serves any number
+_TOLERANCE = 1e-4  # of the packed product, as a share of the plain one's range
 
 
 def kind(device: torch.device, dtype: torch.dtype) -> str:
     """``onednn`` where products run on packed weights, else ``plain``: torch's own product.
 
-    Packed are float32 weights on a CPU whose torch was built with oneDNN. In half precision torch
+    Float32 weights are packed on a CPU whose torch was built with oneDNN. In half precision torch
     calls oneDNN, or the GPU's library, by itself.
     """
     packs = (
@@ -34,10 +34,10 @@ def kind(device: torch.device, dtype: torch.dtype) -> str:
 
 
 class Product:
-    """x [.., K] to x W^T + b [.., N], for a frozen ``weight`` [N, K] and ``bias`` [N] or None.
+    """Maps x [.., K] to x W^T + b [.., N], for a frozen ``weight`` [N, K] and ``bias`` [N] or None.
 
-    Gradients flow to x alone; where x asks for one, the plain weight is used: packs have none.
-    Raises HarnessError where the packed product is not the plain one.
+    Gradients flow to x alone, through the plain weight, since packed products have none. Raises
+    HarnessError where the packed product differs from the plain one.
     """
 
     __slots__ = ("bias", "packed", "weight")
@@ -52,17 +52,17 @@ class Product:
 
     @property
     def packed_bytes(self) -> int:
-        """Of the copy."""
+        """Bytes of the packed copy."""
         return 0 if self.packed is None else self.weight.nbytes
 
     @property
     def bytes(self) -> int:
-        """Of the weight, the bias and the copy."""
+        """Bytes of the weight, the bias and the packed copy."""
         bias = 0 if self.bias is None else self.bias.nbytes
         return self.weight.nbytes + bias + self.packed_bytes
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """[.., N] of rows [.., K]."""
+        """The product [.., N] of rows [.., K]."""
         if self.packed is None or rows.requires_grad:
             return nn.functional.linear(rows, self.weight, self.bias)
         product: Tensor = _OPERATIONS._linear_pointwise(
@@ -72,13 +72,13 @@ class Product:
 
     @torch.inference_mode()
     def _check(self) -> None:
-        """Refuse a packed product that is not the plain one: a library may do wrong on a machine
+        """Refuse a packed product that differs from the plain one: the library may err on a machine
         that its authors did not have.
         """
         probe = torch.linspace(-1, 1, 3 * self.weight.shape[1]).view(3, -1).sin_()
         plain = nn.functional.linear(probe, self.weight, self.bias)
         if not bool(plain.isfinite().all()):
-            return  # the weights are no numbers, which the model's own logits will show
+            return  # NaN or infinite weights, which the check of the model's logits reports
         off = float((self(probe) - plain).abs().max() / plain.abs().max().clamp_min(1e-30))
         if not off <= _TOLERANCE:
             raise HarnessError(
@@ -88,26 +88,27 @@ class Product:
 
 
 def joined(*layers: nn.Linear) -> Product:
-    """One product that gives the outputs of several linear layers, one behind the other.
+    """One product that gives the concatenated outputs of several linear layers.
 
-    The layers keep their weights, as parts of the joined one, so that none is held twice.
+    The layers' own weights become parts of the joined weight, so that none is held twice.
     """
     weights = [layer.weight.detach() for layer in layers]
     whole = _side_by_side(weights)
     if whole is None:
-        # Whoever loads the model in inference mode, its weights stay ones that can be copied.
+        # The joined weight has to be an ordinary tensor where the layers' weights are, even if the
+        # caller is in inference mode: otherwise the model could no longer be copied.
         with torch.inference_mode(weights[0].is_inference()), torch.no_grad():
             whole = torch.cat(weights)
         parts = whole.split([len(weight) for weight in weights])
         for layer, part in zip(layers, parts, strict=True):
             layer.weight.data = part
     biases = [layer.bias for layer in layers]
-    bias = None if biases[0] is None else torch.cat([one.detach() for one in biases])
+    bias = None if biases[0] is None else torch.cat([layer_bias.detach() for layer_bias in biases])
     return Product(whole, bias)
 
 
 def _side_by_side(weights: Sequence[Tensor]) -> Tensor | None:
-    """The matrix whose parts the weights are already, since they were joined before."""
+    """The joined matrix, if the weights are parts of one already; else None."""
     first, rows = weights[0], 0
     for weight in weights:
         same = weight.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()

@@ -13,11 +13,11 @@ from harness.engine.layers import FusedLayer, Rotary, StockLayer
 
 # (layer, "attention" | "mlp")
 Sublayer = tuple[int, str]
-# Additive masks [1, 1, T, slots] by attention window; None where rows see all they are given.
+# Additive masks [1, 1, T, slots] by attention window; None where rows see every slot.
 Masks = dict[int | None, Tensor | None]
 
 EXECUTIONS = ("eager", "static", "compiled", "graphs")
-SHAPES = 4096  # that are compiled at the most
+SHAPES = 4096  # compiled at the most
 
 
 class Stack:
@@ -48,31 +48,32 @@ class Stack:
         rotary: Rotary,
         keep: Collection[Sublayer] | None,
     ) -> Tensor:
-        """States [1, T, H] after layers ``first`` .. ``end`` - 1, of all or the ``keep`` sublayers.
+        """States [1, T, H] after layers ``first`` to ``end`` - 1; ``keep``: the sublayers that run,
+        None for all.
 
-        A run of some sublayers is never compiled: a search tries hundreds of such.
+        A run of some sublayers is never compiled, since a search tries hundreds of such choices.
         """
         fast = self.arena.span and (keep is None or self._captures)
         run = self._run if fast else self._segment
         if not self._is_spread:
             return run(first, end, hidden, masks, rotary, keep)
-        for device, indices in groupby(range(first, end), self.arena.devices.__getitem__):
-            here = list(indices)
-            there = {
+        for device, group in groupby(range(first, end), self.arena.devices.__getitem__):
+            indices = list(group)
+            local_masks = {
                 window: mask if mask is None else mask.to(device) for window, mask in masks.items()
             }
-            turned = rotary[0].to(device), rotary[1].to(device)
-            hidden = run(here[0], here[-1] + 1, hidden.to(device), there, turned, keep)
+            tables = rotary[0].to(device), rotary[1].to(device)
+            hidden = run(indices[0], indices[-1] + 1, hidden.to(device), local_masks, tables, keep)
         return hidden.to(self._home)
 
     def layer(self, index: int, hidden: Tensor, mask: Tensor, rotary: Rotary, cache: Any) -> Tensor:
         """States [B, T, H] after one layer that keeps its keys and values in ``cache``."""
         device = self.arena.devices[index]
-        turned = rotary[0].to(device), rotary[1].to(device)
-        return self.layers[index](hidden.to(device), mask.to(device), turned, cache).to(self._home)
+        tables = rotary[0].to(device), rotary[1].to(device)
+        return self.layers[index](hidden.to(device), mask.to(device), tables, cache).to(self._home)
 
     def rotary(self, cos: Tensor, sin: Tensor) -> Rotary:
-        """What the layers take of cosines and sines [B, T, D]."""
+        """Cosines and sines [B, T, D] in the form that the layers take."""
         return self.layers[0].rotary(cos, sin)
 
     def _segment(
@@ -93,20 +94,20 @@ class Stack:
         return hidden
 
     def capture(self) -> None:
-        """Have forwards of static shapes replayed as CUDA graphs, each shape captured once."""
+        """Replay forwards of static shapes as CUDA graphs; each shape is captured once."""
         self._captures = True
         self._run = Graphs(self._segment)
 
     def moved(self) -> None:
-        """The arena has a new place: what was captured for the old one is of no use."""
+        """Drop the graphs of an arena that has moved; for torch.compile, pin its new place."""
         if self._captures:
             self._run = Graphs(self._segment)
         elif self._compiles:
             self.arena.pin()
 
     def compile(self) -> None:
-        """Have forwards of static shapes run by torch.compile, each shape compiled once; on CUDA
-        replayed as a graph.
+        """Run forwards of static shapes by torch.compile, which compiles each shape once; on CUDA
+        they are replayed as graphs.
         """
         self._compiles = True
         self.arena.pin()

@@ -1,4 +1,4 @@
-"""What the engine asks of a model's class and config, before anything of it runs."""
+"""What the engine needs of a model's class and config, before anything of the model runs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from harness.errors import HarnessError
 
 
 def require_supported(model: Any, body: Any) -> None:
-    """Name what a model lacks before it fails somewhere deep."""
+    """Refuse a model that the engine cannot run, naming what it lacks or does otherwise."""
     kind = model.config.model_type
     parts = ("layers", "embed_tokens", "norm", "rotary_emb")
     missing = [f"model.{part}" for part in parts if not hasattr(body, part)]
@@ -25,10 +25,10 @@ def require_supported(model: Any, body: Any) -> None:
             "batch, so draft rows would change committed ones; expected a static rope type"
         )
     kinds = set(getattr(model.config, "layer_types", None) or [])
-    strange = kinds - {"full_attention", "sliding_attention"}
-    if strange:
+    unknown = kinds - {"full_attention", "sliding_attention"}
+    if unknown:
         raise HarnessError(
-            f"model type '{kind}': layer type '{sorted(strange)[0]}' takes no tree mask; expected "
+            f"model type '{kind}': layer type '{sorted(unknown)[0]}' takes no tree mask; expected "
             "full_attention or sliding_attention"
         )
     if model.config._attn_implementation not in ("sdpa", "eager"):
@@ -44,7 +44,7 @@ def layer_devices(body: Any) -> list[torch.device]:
 
 
 def kv_shape(config: Any) -> tuple[int, int]:
-    """(key/value heads, head size)."""
+    """Number of key/value heads, and head size."""
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     return getattr(config, "num_key_value_heads", None) or heads, head_dim

@@ -24,20 +24,21 @@ from harness.engine.stack import Masks, Stack, Sublayer
 from harness.engine.supported import attention_windows, kv_shape, layer_devices, require_supported
 from harness.engine.weights import weights_of
 
-SPARE_ROWS = 256  # slots beside a request's own, for rows in flight, where no arm needs more
+SPARE_ROWS = 256  # slots for rows in flight, beside a request's own slots, unless an arm needs more
 BUCKET = 128  # slots: the arena's capacity and the spans of static forwards are multiples of it
 
 
 class Target:
     """A causal language model, its arena and its masks.
 
-    ``weights_hash`` identifies the weights, so that trained parts are refused for any others.
-    ``execution`` of forwards behind a prompt: ``eager``; ``static``, the same with shapes that
-    follow the number of rows and, in steps of ``BUCKET``, the context; ``compiled``, those by
-    torch.compile, on CUDA as graphs; ``graphs``, those captured as CUDA graphs as they are. Static
-    forwards need finite numbers in slots that are hidden from them. ``layers``: ``fused`` where the
-    architecture has such (``why_stock`` says why not), or ``stock``. ``device``: the head's, where
-    all states are outside the layers; layers, embeddings and the final norm may be on others.
+    ``weights_hash`` identifies the weights, so that parts trained for others are refused.
+    ``execution``: how forwards behind a prompt run. ``eager``: plainly. ``static``: eagerly, but
+    with shapes that depend only on the number of rows and, in steps of ``BUCKET``, on the context.
+    ``compiled``: static ones by torch.compile, on CUDA as graphs. ``graphs``: static ones captured
+    as CUDA graphs, not compiled. Static forwards need finite numbers in the slots that are hidden
+    from them. ``layers``: ``fused`` where the architecture allows it (``why_stock`` says why not),
+    or ``stock``. ``device``: the head's, which holds all states outside the layers; layers,
+    embeddings and the final norm may be on other devices.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Target:
             self.stack.capture()
 
     def _run_as(self) -> Sequence[FusedLayer] | Sequence[StockLayer]:
-        """The layers as they are run; sets the final norm and the head that go with them."""
+        """The layers in the form in which they run; sets the matching final norm and head."""
         head = self.model.lm_head
         if self.why_stock is not None:
             self._norm, self.head = self.norm, head
@@ -95,29 +96,29 @@ class Target:
 
     @property
     def all_products(self) -> list[Product]:
-        """Of fused layers and the head, in the order in which they run."""
+        """The products of fused layers and the head, in the order in which they run."""
         fused = [layer for layer in self.stack.layers if isinstance(layer, FusedLayer)]
         head = [self.head] if isinstance(self.head, Product) else []
         return [product for layer in fused for product in layer.products] + head
 
     @property
     def packed_bytes(self) -> int:
-        """Of the copies of weights that products are run on."""
+        """Bytes of the packed copies of weights that products run on."""
         return sum(product.packed_bytes for product in self.all_products)
 
     @property
     def mask_bytes(self) -> int:
-        """Of the masks of blocks so far."""
+        """Bytes of the masks that are kept."""
         return sum(mask.bytes for mask in self._masks.values())
 
     @property
     def norm_device(self) -> torch.device:
-        """The final norm's; the head's where that norm has no weight."""
+        """The final norm's device; the head's where the norm has no weight."""
         return next((weight.device for weight in self.norm.parameters()), self.device)
 
     @property
     def devices(self) -> list[torch.device]:
-        """All that a forward uses, the head's first."""
+        """The devices of the head and the layers, the head's first."""
         return list(dict.fromkeys([self.device, *self.arena.devices]))
 
     @property
@@ -126,7 +127,9 @@ class Target:
         return self.stack.windows
 
     def begin(self, slots: int) -> None:
-        """Empty the arena and make room for ``slots`` rows; masks and rotary tables follow."""
+        """Empty the arena and make room for ``slots`` rows; if it grows, masks and rotary tables
+        are made anew.
+        """
         before = self.arena.capacity
         if slots > before:
             slots = _bucketed(slots)
@@ -138,7 +141,7 @@ class Target:
             self._tables = self.rotary(positions)
 
     def rotary(self, positions: Tensor) -> Rotary:
-        """What the layers need of positions [B, T]."""
+        """Cosines and sines of positions [B, T], in the form that the layers take."""
         probe = torch.empty(1, 1, 1, dtype=self.dtype, device=self.device)
         cos, sin = self._rotary(probe, position_ids=positions)
         return self.stack.rotary(cos.to(self.device), sin.to(self.device))
@@ -157,13 +160,13 @@ class Target:
         return self.head(self.normed(hidden))
 
     def normed(self, hidden: Tensor) -> Tensor:
-        """[T, H] what the head reads of final-layer states [T, H]."""
+        """[T, H] final-layer states [T, H] behind the final norm, which the head reads."""
         states: Tensor = self._norm(hidden.to(self.norm_device))
         return states.to(self.device)
 
     def prefill(self, ids: Sequence[int], capture: Collection[int] = ()) -> dict[int, Tensor]:
-        """Run and commit prompt tokens into an empty arena; returns states entering ``capture``,
-        where the number of layers stands for those that leave the last one.
+        """Run and commit prompt tokens in an empty arena; returns the states that enter the layers
+        ``capture``, where the number of layers stands for the states that leave the last one.
         """
         if not ids:
             empty = torch.empty(1, 0, self.hidden_size, dtype=self.dtype, device=self.device)
@@ -208,8 +211,8 @@ class Target:
             if first in block.between and hidden is not None:
                 hidden = block.between[first](hidden)
             while pending and pending[0].entry == first:
-                made = pending.pop(0).make(hidden)
-                hidden = made if hidden is None else torch.cat([hidden, made], dim=1)
+                new_rows = pending.pop(0).make(hidden)
+                hidden = new_rows if hidden is None else torch.cat([hidden, new_rows], dim=1)
             assert hidden is not None
             if first in capture:
                 states[first] = hidden
@@ -227,7 +230,7 @@ class Target:
         return hidden, states
 
     def _cuts(self, block: Block, capture: Collection[int]) -> list[int]:
-        """Layers at which rows enter, or states are captured or changed, and the end."""
+        """Layers before which rows enter, or states are captured or changed; then the end."""
         entries = {group.entry for group in block.groups}
         first = min(entries)
         inside = {at for at in (*capture, *block.between) if at > first}
@@ -241,18 +244,18 @@ class Target:
 
     def _block_mask(self, block: Block, window: int | None) -> BlockMask:
         rows = len(block.layout)
-        found = None if block.once else self._masks.get(window)
-        if found is None or found.rows < rows:
+        mask = None if block.once else self._masks.get(window)
+        if mask is None or mask.rows < rows:
             shape = (rows if block.once else _bucketed(rows), self.arena.capacity, BUCKET)
-            found = BlockMask(shape, window, self.dtype, block.layout.device)
+            mask = BlockMask(shape, window, self.dtype, block.layout.device)
             if not block.once:
-                self._masks[window] = found
-        found.show(block.layout)
-        return found
+                self._masks[window] = mask
+        mask.show(block.layout)
+        return mask
 
     def require_sublayers(self) -> None:
-        """Refuse a model whose layers are more than attention and MLP, each behind its norm, added
-        to what enters; empties the arena.
+        """Refuse a model whose layers are not an attention and an MLP, each behind a norm and added
+        to its input; empties the arena if it has to try the layers.
         """
         if not self._drives_sublayers:
             require_sublayers(self)

@@ -1,8 +1,8 @@
-"""Draft trees: who follows whom, who sees whom, and which are accepted.
+"""Draft trees: their shape, which nodes see which, and which drafts are accepted.
 
-Node 0 is the root: the newest committed token, not yet in the arena. Parents come before
-children. METHODS: SpecInfer (arXiv 2305.09781, section 4) and Medusa (arXiv 2401.10774, section
-2.1.2) describe tree attention.
+Node 0 is the root: the newest committed token, not yet in the arena. Parents come before children.
+Tree attention is described in SpecInfer (arXiv 2305.09781, section 4) and Medusa (arXiv 2401.10774,
+section 2.1.2).
 """
 
 from collections.abc import Callable
@@ -53,11 +53,11 @@ def _ancestors(parents: tuple[int, ...]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ShapeTensors:
-    """A shape of N nodes on a device.
+    """The tensors of a shape of N nodes on a device.
 
-    ``parents`` [N] int64, the root its own; ``drafted`` [N, N] bool: row n is True at n and at its
-    ancestors, the root apart; ``depths`` [N] int64; ``order`` [N] int64 > 0, larger for deeper
-    nodes, and among equally deep ones for earlier ones.
+    ``parents`` [N] int64, the root being its own parent; ``drafted`` [N, N] bool: row n is True at
+    n and its ancestors, except at the root; ``depths`` [N] int64; ``order`` [N] int64 > 0, larger
+    for deeper nodes, and among equally deep nodes for earlier ones.
     """
 
     parents: Tensor
@@ -95,22 +95,22 @@ class Tree:
 
     def path(self, last: int) -> list[int]:
         """Nodes from the root to ``last``."""
-        found = [last]
-        while found[-1]:
-            found.append(self.shape.parents[found[-1]])
-        return found[::-1]
+        nodes = [last]
+        while nodes[-1]:
+            nodes.append(self.shape.parents[nodes[-1]])
+        return nodes[::-1]
 
     def ends(self, before: int) -> list[tuple[int, int]]:
-        """The last two tokens [N] down to each node, where ``before`` is the root's predecessor."""
+        """[N] pairs of the token before a node and its own token; ``before`` precedes the root."""
         above = [self.tokens[parent] if parent >= 0 else before for parent in self.shape.parents]
         return list(zip(above, self.tokens, strict=True))
 
     def on(self, device: torch.device) -> ShapeTensors:
-        """Its shape on a device, sent once."""
+        """The tensors of its shape on a device, sent once."""
         return _on_device(self.shape, device)
 
     def reached(self, passes: Tensor) -> Tensor:
-        """[N] bool: the root, and nodes that pass as all above them do; ``passes`` [N] bool."""
+        """[N] bool: the root, and nodes that pass with all their ancestors; ``passes`` [N] bool."""
         return ~(self.on(passes.device).drafted & ~passes).any(-1)
 
 
@@ -120,11 +120,11 @@ Accept = Callable[[Tree, Tensor, Tensor], Tensor]
 
 
 def exact(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
-    """The rule that keeps the output the target's own: drafts pass that were chosen themselves.
+    """The lossless rule: a draft passes if it is the very token that was chosen after its parent.
 
-    Exact for greedy and, with one draw per node, for sampling: what is emitted is that very draw.
-    The token chosen at the last node is the bonus. Of siblings with the same token, the one whose
-    path goes on farthest is taken.
+    Lossless for greedy decoding and, with one draw per node, for sampling, since each token emitted
+    is that draw. The token chosen after the last accepted node is the bonus. Of siblings with the
+    same token, the one whose path is accepted farthest is taken.
     """
     if len(tree.tokens) == 1:
         return root_only(tree, logits, chosen)

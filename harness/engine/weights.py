@@ -1,4 +1,4 @@
-"""Weights of a target in fewer bits, by bitsandbytes: how they are read, and widened again.
+"""Target weights in fewer bits, by bitsandbytes: how they are loaded, and widened again.
 
 Embeddings, norms and the head stay as they are; every other matrix is packed.
 """
@@ -24,9 +24,9 @@ _LAYERS = ("Linear8bitLt", "Linear4bit")  # by name, so that the library may be 
 
 
 def loading(weights: str, dtype: torch.dtype) -> dict[str, Any]:
-    """What ``from_pretrained`` needs for such weights; nothing for full ones.
+    """Arguments of ``from_pretrained`` for such weights; none for full ones.
 
-    int8 has the paper's threshold of 6, nf4 blocks of 64 and scales in float32.
+    int8 uses the paper's threshold of 6, nf4 blocks of 64 with scales in float32.
     """
     if weights == "full":
         return {}
@@ -35,7 +35,7 @@ def loading(weights: str, dtype: torch.dtype) -> dict[str, Any]:
             f"weights: '{weights}' needs {_LIBRARY}, which is not installed; expected it, by "
             "pip install -c constraints.txt -e '.[quantised]'"
         )
-    # It tells at each product that inputs are rounded to float16.
+    # The library would warn at each product that inputs are rounded to float16.
     logging.getLogger(f"{_LIBRARY}.autograd._functions").setLevel(logging.ERROR)
     config = BitsAndBytesConfig(
         load_in_8bit=weights == "int8",
@@ -54,30 +54,30 @@ def weights_of(model: Any) -> str:
 
 
 def library(weights: str) -> dict[str, str]:
-    """The version of what multiplies by such weights; nothing for full ones."""
+    """Name and version of the library that multiplies by such weights; nothing for full ones."""
     return {} if weights == "full" else {_LIBRARY: version(_LIBRARY)}
 
 
 def misshapen(model: nn.Module) -> list[tuple[str, list[int], list[int]]]:
-    """Packed weights of another shape than their layer's, which transformers lets pass: name, shape
-    held, shape expected.
+    """Packed weights that have another shape than their layer, which transformers lets pass: name,
+    actual shape, expected shape.
     """
-    found = []
+    mismatches = []
     for name, layer in _packed(model):
         state = getattr(layer.weight, "quant_state", None)
-        held = list(layer.weight.shape if state is None else state.shape)
+        actual = list(layer.weight.shape if state is None else state.shape)
         expected = [layer.out_features, layer.in_features]
-        if held != expected:
-            found.append((f"{name}.weight", held, expected))
-    return found
+        if actual != expected:
+            mismatches.append((f"{name}.weight", actual, expected))
+    return mismatches
 
 
 def multiply_alike(model: nn.Module) -> None:
-    """Have nf4 multiply by the numbers that its weights stand for, whatever the CPU is.
+    """Have nf4 multiply by the very numbers that its weights stand for, on every CPU.
 
-    Where it has AVX512-BF16, the library would pack the weights anew at the first forward,
-    multiply in bfloat16 whatever the dtype is, and pass no gradient on. Where it has AVX512, the
-    library (0.50.2) misreads most matrices whose rows are no whole number of blocks.
+    On a CPU with AVX512-BF16 the library would repack the weights at the first forward, multiply in
+    bfloat16 whatever the dtype is, and pass no gradient on. On a CPU with AVX512 the library
+    (0.50.2) misreads most matrices whose rows are no whole number of blocks.
     """
     for _, layer in _packed(model):
         if hasattr(layer, "support_avx512bf16_for_cpu"):
@@ -94,13 +94,13 @@ def _numbers(layer: Any) -> torch.Tensor:
     """[out, in] the numbers that packed weights stand for: nf4's in the dtype they were packed
     from, int8's in float32.
     """
-    # here, since the library may be missing
+    # imported here, since the library may be missing
     from bitsandbytes.functional import dequantize_4bit
     from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
     if hasattr(layer, "state"):
         return dequantize_bnb_weight(layer.weight, layer.state)
-    # As one long row: of several, AVX512 takes each for the start of a block of its own.
+    # As one long row: of several rows, AVX512 code takes each for the start of a block of its own.
     state = copy.copy(layer.weight.quant_state)
     state.shape = torch.Size([state.shape.numel()])
     numbers: torch.Tensor = dequantize_4bit(layer.weight.data, state)
@@ -113,7 +113,7 @@ def scale_bytes(model: nn.Module) -> int:
 
 
 def widened(module: nn.Module) -> Any:
-    """A copy in float32, packed weights as the numbers that they stand for."""
+    """A copy of a module in float32, its packed weights as the numbers that they stand for."""
     wide = copy.deepcopy(module)
     for name, layer in list(_packed(wide)):
         wide.set_submodule(name, _plain(layer))
@@ -129,11 +129,11 @@ def _plain(layer: Any) -> nn.Linear:
 
 def _scales(layer: Any) -> torch.Tensor:
     if hasattr(layer, "state"):
-        # The first forward moves them there.
+        # The first forward moves the scales to the state.
         return layer.weight.SCB if layer.state.SCB is None else layer.state.SCB
     return layer.weight.quant_state.absmax
 
 
 def _packed(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Layers of packed weights, by name."""
+    """Names and layers of packed weights."""
     return (pair for pair in module.named_modules() if type(pair[1]).__name__ in _LAYERS)

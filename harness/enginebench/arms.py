@@ -1,4 +1,4 @@
-"""The decode loops that the engine benchmark sets beside each other."""
+"""The decode loops that the engine benchmark compares."""
 
 import torch
 from torch._dynamo.utils import counters
@@ -15,14 +15,14 @@ from methods.hf.generate import HfGenerate
 from methods.shared.trees import StaticTree
 
 STEPS = 3
-# With the root 9 nodes: two thirds of a tree of depth 3 lie on the two best first tokens.
+# With the root 9 nodes: seven of the eight drafts are, or follow, the two best first tokens.
 PATHS = ((0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1))
 COMPILED = ("hf_compiled", "autoregressive_compiled", "firp_combined_compiled")
 GRAPHS = ("autoregressive_graphs", "firp_combined_graphs")
 
 
 def engine_arms(target: Target) -> dict[str, Decoder]:
-    """Autoregressive decoding and FIRP's two passes.
+    """Autoregressive decoding, and FIRP with combined and with two-pass forwards.
 
     FIRP's projections are random: its steps cost what trained ones do, and accept next to nothing.
     """
@@ -38,7 +38,7 @@ def _firp(target: Target, passes: str) -> Decoder:
 
 
 def firp_facts(target: Target) -> FirpStep:
-    """What FIRP's steps are made of."""
+    """The size of FIRP's steps: tree, pseudo rows and their entry layer."""
     return {
         "nodes": 1 + len(PATHS),
         "steps": STEPS,
@@ -48,48 +48,49 @@ def firp_facts(target: Target) -> FirpStep:
 
 
 def generate_arms(target: Target) -> dict[str, Decoder]:
-    """transformers' generate: its default cache, and the static one."""
+    """transformers' generate with its default cache, and with a static one."""
     static = {"cache_implementation": "static", "disable_compile": True}
     return {"hf_dynamic": HfGenerate(target, {}), "hf_static": HfGenerate(target, static)}
 
 
 def compiled_arms(target: Target, slots: int) -> dict[str, Decoder]:
-    """By torch.compile: generate with a static cache, and on CUDA the engine's own steps.
+    """Arms that torch.compile runs: generate with a static cache, and on CUDA the engine's steps.
 
-    ``slots`` of an arena of their own: what is compiled for one is so for its size.
+    The engine's have an arena of their own of ``slots`` slots, since what is compiled is compiled
+    for the size of one arena.
     """
     static = {"cache_implementation": "static", "compile_config": _compile_config()}
     arms: list[Decoder] = [HfGenerate(target, static)]
     if target.device.type == "cuda":
-        ours = in_arena_of_its_own(target, "compiled", slots)
-        arms.append(EngineDecoder(ours, Drafter()))
+        compiled = in_arena_of_its_own(target, "compiled", slots)
+        arms.append(EngineDecoder(compiled, Drafter()))
         if len(target.layers) > 1:
-            arms.append(_firp(ours, "combined"))
+            arms.append(_firp(compiled, "combined"))
     return dict(zip(COMPILED, arms, strict=False))
 
 
 def graph_arms(target: Target, slots: int) -> dict[str, Decoder]:
-    """The engine's own steps captured as CUDA graphs; none elsewhere."""
+    """The engine's own steps captured as CUDA graphs; no arms on other devices."""
     if target.device.type != "cuda":
         return {}
-    ours = in_arena_of_its_own(target, "graphs", slots)
-    arms: list[Decoder] = [EngineDecoder(ours, Drafter())]
+    captured = in_arena_of_its_own(target, "graphs", slots)
+    arms: list[Decoder] = [EngineDecoder(captured, Drafter())]
     if len(target.layers) > 1:
-        arms.append(_firp(ours, "combined"))
+        arms.append(_firp(captured, "combined"))
     return dict(zip(GRAPHS, arms, strict=False))
 
 
 def in_arena_of_its_own(target: Target, execution: str, slots: int) -> Target:
-    """The same model, run in another way."""
-    ours = Target(target.model, execution=execution)
-    ours.begin(slots)
-    return ours
+    """Another target of the same model, with its own arena of ``slots`` slots and ``execution``."""
+    other = Target(target.model, execution=execution)
+    other.begin(slots)
+    return other
 
 
 def why_not_compiled(decoder: Decoder, request: Request) -> str | None:
-    """Compile for ``request``; the reason where that fails, else None. Nothing is timed.
+    """Compile for ``request``, untimed; returns the reason where that fails, else None.
 
-    What was compiled before has to be forgotten, or nothing is left to do.
+    Call ``torch.compiler.reset()`` first: where earlier code can be used again, nothing compiles.
     """
     counters.clear()
     try:
@@ -101,7 +102,7 @@ def why_not_compiled(decoder: Decoder, request: Request) -> str | None:
 
 
 def _compile_config() -> CompileConfig:
-    """transformers' defaults, on CPUs too, where it does not compile unless told to."""
+    """transformers' defaults, applied on CPUs too, where generate does not compile by itself."""
     config = CompileConfig()
     config._compile_all_devices = True
     return config

@@ -8,20 +8,20 @@ import torch
 from harness.engine.weights import scale_bytes
 from harness.measure.timing import synchronise
 
-# Well beyond any last-level cache (at most some 100 MB on a GPU, some 100 MB a socket on a CPU).
+# Bytes; well beyond any last-level cache (at most some 100 MB on a GPU or a CPU socket).
 BUFFER = {"cpu": 512 << 20, "cuda": 1 << 30}
 COPIES, SAMPLES = 4, 9
 
 
 def copy_rates(device: torch.device, size: int | None = None) -> list[float]:
-    """Bytes per second, read and written ones counted, of ``SAMPLES`` times ``COPIES`` copies.
+    """Bytes per second, read and written ones counted: ``SAMPLES`` samples of ``COPIES`` copies.
 
     ``size`` bytes are copied from one buffer to another, on all torch threads. A CPU may also
-    fetch the lines that it writes: that traffic is not counted.
+    fetch the cache lines that it writes: that traffic is not counted.
     """
     size = size or BUFFER[device.type]
     source = torch.ones(size // 4, dtype=torch.float32, device=device)
-    copy = source.clone()  # its pages exist from here on
+    copy = source.clone()  # writes it once, so that its memory pages exist
     return [2 * COPIES * source.nbytes / _seconds(source, copy) for _ in range(SAMPLES)]
 
 
@@ -35,10 +35,10 @@ def _seconds(source: torch.Tensor, copy: torch.Tensor) -> float:
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of the parameters that a forward reads whole, packed ones as they are, with scales.
+    """Bytes of the parameters that a forward reads whole: packed ones as stored, with their scales.
 
-    All but the embedding table, of which a step reads a line a row; where the head shares the
-    table, it is read as the head.
+    The embedding table does not count, since a step reads one line of it per row, unless the head
+    shares it and so reads it whole.
     """
     table = model.get_input_embeddings().weight
     total = sum(parameter.nbytes for parameter in model.parameters()) + scale_bytes(model)

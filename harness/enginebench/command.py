@@ -1,4 +1,4 @@
-"""What the engine's steps cost beside the device's bandwidth and beside transformers' generate."""
+"""The engine benchmark: what steps cost, beside the device's bandwidth and beside generate."""
 
 import random
 from dataclasses import asdict, dataclass, replace
@@ -57,7 +57,7 @@ ENGINE = "engine"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The target that is timed, by what name, and where its weights are from."""
+    """The target that is timed, its name, and where its weights come from."""
 
     name: str
     target: Target
@@ -66,7 +66,7 @@ class Subject:
 
 
 def random_subject(shape: str, layers: int | None, dtype: str, device: str) -> Subject:
-    """A published size with random weights, with fewer ``layers`` where asked for."""
+    """A target of a published size with random weights, of only ``layers`` layers if given."""
     sizes = find_shape(shape)
     name = shape if layers is None else f"{shape}-{layers}-layers"
     if layers is not None:
@@ -85,7 +85,7 @@ def model_subject(spec: ModelSpec) -> Subject:
 
 
 def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool = True) -> None:
-    """Measure; write ``engine.json`` to ``out``, and the tables and the figure made of it."""
+    """Measure; write ``engine.json`` to ``out``, with the tables and the figure made from it."""
     measured = measure(subject, grid, compiled)
     write_json(out / MEASURED, measured)
     write_engine_tables(measured, out)
@@ -93,17 +93,17 @@ def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool = Tr
 
 
 def measure(subject: Subject, grid: Grid, compiled: bool) -> Record:
-    """All that was timed, in seconds, every sample of it, and what it was timed on."""
+    """All samples that were timed, in seconds, and the target and machine that they are of."""
     target = subject.target
     _check_context(target, grid)
-    target.begin(grid.slots)  # once: growing inside a decode would charge whoever comes first
+    target.begin(grid.slots)  # once: the first arm would be charged for growth inside a decode
     facts = _facts(subject)
     before = copy_rates(target.device)
     disturbance = Disturbance()
     ways = _ways(target, grid)
     forwards = _forwards(ways, grid)
     products = _products(target, grid)
-    disturbed = disturbance.seconds()  # before compilers run in processes of their own
+    disturbed = disturbance.seconds()  # before compilers run in other processes
     decodes, left_out = _decodes(target, grid, compiled)
     rates = before + copy_rates(target.device)
     copied: Copies = {"buffer": BUFFER[target.device.type], "rate": median(rates), "rates": rates}
@@ -147,32 +147,32 @@ def _facts(subject: Subject) -> TargetFacts:
 
 
 def _ways(target: Target, grid: Grid) -> dict[str, VerifyForward]:
-    """The verify forward as the engine runs it, by stock layers, and on CUDA by graphs."""
+    """Verify forwards by the way they run: the engine's, stock layers, and on CUDA graphs."""
     targets = {ENGINE: target}
     if target.why_stock is None:
         targets["stock"] = Target(target.model, layers="stock")
     if target.device.type == "cuda":
         targets["graphs"] = in_arena_of_its_own(target, "graphs", grid.slots)
     text = _text(target, max(grid.contexts) + 1)
-    return {name: VerifyForward(one, text, max(grid.rows)) for name, one in targets.items()}
+    return {way: VerifyForward(variant, text, max(grid.rows)) for way, variant in targets.items()}
 
 
 def _forwards(ways: dict[str, VerifyForward], grid: Grid) -> dict[str, list[Forward]]:
-    """Verify forwards and their head, as the decode loop runs them, by the way they are run."""
+    """Times of verify forwards with their head, as the decode loop runs them, by their way."""
     cells = [(way, (r, c)) for way in ways for r in grid.rows for c in grid.contexts]
     times = sample(lambda cell: ways[cell[0]].seconds(cell[1]), cells, grid.repeats)
-    found: dict[str, list[Forward]] = {way: [] for way in ways}
+    forwards: dict[str, list[Forward]] = {way: [] for way in ways}
     for (way, (rows, context)), seconds in times.items():
-        found[way].append({"rows": rows, "context": context, "seconds": seconds})
-    return found
+        forwards[way].append({"rows": rows, "context": context, "seconds": seconds})
+    return forwards
 
 
 def _products(target: Target, grid: Grid) -> list[Products]:
-    """The products of all layers and the head alone, on rows that nothing has to make."""
+    """Times of the products of all layers and the head alone, on rows that are there already."""
     if target.why_stock is not None:
         return []
-    found = sample(partial(product_seconds, target), grid.rows, grid.repeats)
-    return [{"rows": rows, "seconds": seconds} for rows, seconds in found.items()]
+    samples = sample(partial(product_seconds, target), grid.rows, grid.repeats)
+    return [{"rows": rows, "seconds": seconds} for rows, seconds in samples.items()]
 
 
 def _decodes(target: Target, grid: Grid, compiled: bool) -> tuple[list[Decodes], dict[str, str]]:
@@ -183,31 +183,31 @@ def _decodes(target: Target, grid: Grid, compiled: bool) -> tuple[list[Decodes],
     lines: list[Decodes] = []
     for context in tqdm(grid.contexts, desc="decode", unit="context"):
         request = Request(tuple(_text(target, context)), grid.tokens, frozenset())
-        # What was compiled for other lengths is forgotten: users compile for their own.
+        # Code compiled for other lengths is dropped: users compile for the length they have.
         torch.compiler.reset()
         left_out |= _uncompiled({n: a for n, a in fast.items() if n not in left_out}, request)
         present = {name: arm for name, arm in arms.items() if name not in left_out}
-        found = time_rounds(present, request, grid.rounds, target.device)
+        timed = time_rounds(present, request, grid.rounds, target.device)
         lines += [
             {
                 "arm": name,
                 "context": context,
-                "rounds": [cast(Round, asdict(one)) for one in rounds],
+                "rounds": [cast(Round, asdict(decode)) for decode in rounds],
             }
-            for name, rounds in found.items()
+            for name, rounds in timed.items()
         ]
     return lines, left_out
 
 
 def _uncompiled(arms: dict[str, Decoder], request: Request) -> dict[str, str]:
-    """Those of the arms that cannot be compiled, each with the reason."""
+    """The arms that cannot be compiled, each with the reason."""
     reasons = {name: why_not_compiled(arm, request) for name, arm in arms.items()}
     at = f"context {len(request.prompt_ids)}"
     return {name: f"{at}: {reason}" for name, reason in reasons.items() if reason}
 
 
 def _text(target: Target, length: int) -> list[int]:
-    """Token ids without meaning; a shorter text is the beginning of a longer one."""
+    """Random token ids; a shorter text is the beginning of a longer one."""
     rng = random.Random(0)
     return [rng.randrange(target.config.vocab_size) for _ in range(length)]
 

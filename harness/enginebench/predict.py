@@ -1,4 +1,4 @@
-"""Writing predicted speedups, marked as such."""
+"""Writing predicted speedups as tables that are marked as predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from harness.files import replacing
 
 
 def write_predictions(measured: Path, profiles: Sequence[Path], out: Path) -> None:
-    """A CSV of all profiles' lines, and the same as Markdown beside it."""
+    """Write the predictions for all lines of all profiles as CSV, and as Markdown beside it."""
     accepted = [line for profile in profiles for line in read_profile(profile)]
     if not accepted:
         raise HarnessError(f"acceptance: no line in {', '.join(map(str, profiles))}")

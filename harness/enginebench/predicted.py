@@ -1,6 +1,6 @@
-"""Predicted speedups: somebody's acceptance times the cost of forwards measured here.
+"""Predicted speedups: acceptance figures from elsewhere, with the cost of forwards timed here.
 
-Nothing in these tables was decoded: every line says so, and names where its acceptance is from.
+Nothing in these tables was decoded: every line says so, and names the source of its acceptance.
 """
 
 from dataclasses import dataclass, field
@@ -31,12 +31,13 @@ Text = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What a method committed per step, where, and who says so.
+    """An acceptance figure: what a method committed per step, on which model and data; its source.
 
-    ``rows``: root, drafts and window rows of its verify forward, all through all layers; a mean may
-    be broken. ``heads``: Medusa's, each with a vocabulary matrix of its own behind ``head_layers``
-    square ones. ``pseudo_from``: for FIRP, the share of the stack below which each of the K pseudo
-    rows is not yet there; ``passes``: whether these ride along or have a forward of their own.
+    ``rows``: root, drafts and window rows of its verify forward, all through all layers; a mean
+    need not be whole. ``heads``: number of Medusa's heads, each with a vocabulary matrix of its own
+    behind ``head_layers`` square ones. ``pseudo_from``: for FIRP, the entry of each of the K pseudo
+    rows, as the share of the stack below it; ``passes``: whether these rows ride along or have a
+    forward of their own.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -87,7 +88,7 @@ class _Machine(TypedDict):
 
 
 class Measured(TypedDict):
-    """What a prediction reads of the engine benchmark's ``engine.json``."""
+    """The part of the engine benchmark's ``engine.json`` that a prediction reads."""
 
     name: str
     dtype: str
@@ -102,80 +103,82 @@ class Measured(TypedDict):
 def read_profile(path: Path) -> list[Accepted]:
     """The lines of an acceptance profile, YAML or JSON."""
     try:
-        given = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise HarnessError(f"{path}: no such file") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
+    except (yaml.YAMLError, ValueError) as error:  # an impossible date raises ValueError
         raise HarnessError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
-    return checked(Profile, given, str(path), strict=False)["acceptance"]
+    return checked(Profile, content, str(path), strict=False)["acceptance"]
 
 
 def read_measured(path: Path) -> Measured:
-    """What was timed of a target."""
+    """What the engine benchmark timed of a target, from its ``engine.json``."""
     return checked(Measured, read_json(path), str(path))
 
 
 def predict(measured: Measured, accepted: list[Accepted]) -> pd.DataFrame:
     """One line per acceptance figure and timed context.
 
-    Predicted speedup: tokens per step times a forward of one row, over the step's forwards and its
-    draft weights, which take as long to read as the target's own. Whatever else a step does counts
+    Predicted speedup: tokens per step times a forward of one row, over the step's forwards plus the
+    reading of its draft weights, at the rate of the target's own. Whatever else a step does counts
     for nothing.
     """
     cost = _forward_cost(measured)
     lines = [
-        _line(measured, cost, one, context)
-        for one in accepted
+        _line(measured, cost, claim, context)
+        for claim in accepted
         for context in cost.contexts.tolist()
     ]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _line(measured: Measured, cost: ForwardCost, one: Accepted, context: int) -> dict[str, object]:
-    entries = [min(cost.layers - 1, round(share * cost.layers)) for share in one.pseudo_from]
+def _line(
+    measured: Measured, cost: ForwardCost, claim: Accepted, context: int
+) -> dict[str, object]:
+    entries = [min(cost.layers - 1, round(share * cost.layers)) for share in claim.pseudo_from]
     plain = cost(np.array([1]), np.array([context]))[0]
-    drafting = plain * _draft_weights(measured, one) / measured["bytes"]["weights"]
-    drafts = np.array([one.rows - 1])
-    # which drafts hang on which is not told: a chain as far as there are pseudo rows
-    step = StepCost(cost, context, drafting, entries).step_ms(one.passes, drafts, drafts)[0]
+    drafting = plain * _draft_weights(measured, claim) / measured["bytes"]["weights"]
+    drafts = np.array([claim.rows - 1])
+    # the tree's shape is unknown: taken for a chain, as far as there are pseudo rows
+    step = StepCost(cost, context, drafting, entries).step_ms(claim.passes, drafts, drafts)[0]
     return {
         "kind": KIND,
-        "method": one.method,
-        "passes": one.passes,
-        "tokens_per_step": one.tokens_per_step,
-        "rows": one.rows,
+        "method": claim.method,
+        "passes": claim.passes,
+        "tokens_per_step": claim.tokens_per_step,
+        "rows": claim.rows,
         "widest_timed": int(cost.rows[-1]),
         "context": context,
         "ar_forward_ms": plain,
         "draft_weights_ms": drafting,
         "step_ms": step,
         "relative_step": step / plain,
-        "predicted_speedup": one.tokens_per_step * plain / step,
+        "predicted_speedup": claim.tokens_per_step * plain / step,
         "target": measured["name"],
         "dtype": measured["dtype"],
         "device": measured["machine"].get("gpu") or measured["machine"]["device"],
-        "acceptance_of": one.model,
-        "acceptance_on": one.data,
-        "source": one.source,
+        "acceptance_of": claim.model,
+        "acceptance_on": claim.data,
+        "source": claim.source,
     }
 
 
-def _draft_weights(measured: Measured, one: Accepted) -> float:
+def _draft_weights(measured: Measured, claim: Accepted) -> float:
     """Bytes of the weights that a step's drafting reads beside the target's forwards.
 
-    FIRP's are a projection for each pseudo state and once more the target's head, over their rows.
+    FIRP reads a projection for each pseudo row, and once more the target's head, for those rows.
     """
     hidden, vocabulary = measured["hidden_size"], measured["vocabulary"]
-    count = one.heads * (one.head_layers * hidden**2 + hidden * vocabulary)
-    if one.pseudo_from:
-        count += len(one.pseudo_from) * hidden**2 + hidden * vocabulary
+    count = claim.heads * (claim.head_layers * hidden**2 + hidden * vocabulary)
+    if claim.pseudo_from:
+        count += len(claim.pseudo_from) * hidden**2 + hidden * vocabulary
     return count * (4 if measured["dtype"] == "float32" else 2)
 
 
 def _forward_cost(measured: Measured) -> ForwardCost:
     cells = {
-        (one["rows"], one["context"]): 1000 * float(np.median(one["seconds"]))
-        for one in measured["forwards"]
+        (forward["rows"], forward["context"]): 1000 * float(np.median(forward["seconds"]))
+        for forward in measured["forwards"]
     }
     wide = pd.Series(cells).unstack().sort_index().sort_index(axis=1)
     rows = wide.index.tolist()

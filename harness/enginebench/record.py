@@ -1,4 +1,4 @@
-"""What the engine benchmark leaves in ``engine.json``: every sample that was timed, in seconds."""
+"""The format of the engine benchmark's ``engine.json``: every timed sample, in seconds."""
 
 from typing_extensions import TypedDict
 
@@ -6,7 +6,7 @@ from harness.experiment.records import Machine
 
 
 class Forward(TypedDict):
-    """Samples of a forward of so many rows, behind so many tokens in the cache."""
+    """Samples of a forward of ``rows`` rows behind ``context`` tokens in the cache."""
 
     rows: int
     context: int
@@ -14,7 +14,7 @@ class Forward(TypedDict):
 
 
 class Products(TypedDict):
-    """Samples of the matrix products of such a forward alone."""
+    """Samples of the matrix products alone of a forward of ``rows`` rows."""
 
     rows: int
     seconds: list[float]
@@ -45,7 +45,7 @@ class Sizes(TypedDict):
 
 
 class Copies(TypedDict):
-    """Copies of ``buffer`` bytes: bytes read and written per second, their median and samples."""
+    """Copies of ``buffer`` bytes: bytes read and written per second, as median and samples."""
 
     buffer: int
     rate: float
@@ -53,7 +53,7 @@ class Copies(TypedDict):
 
 
 class FirpStep(TypedDict):
-    """What FIRP's steps are made of: nodes of its tree, pseudo rows, and where these enter."""
+    """The size of FIRP's steps: nodes of the tree, pseudo rows, and the layer where these enter."""
 
     nodes: int
     steps: int
@@ -72,7 +72,7 @@ class GridFacts(TypedDict):
 
 
 class TargetFacts(TypedDict):
-    """What it was timed on."""
+    """The target that was timed, its machine and the software."""
 
     name: str
     weights: str
@@ -92,7 +92,7 @@ class TargetFacts(TypedDict):
 
 
 class Record(TargetFacts):
-    """All of it; ``left_out`` says why arms are not there, ``operations`` counts those of torch."""
+    """The whole file. ``left_out``: why arms are missing; ``operations``: of torch, per layer."""
 
     grid: GridFacts
     copy: Copies

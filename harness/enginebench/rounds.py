@@ -1,4 +1,4 @@
-"""Whole decode loops beside each other, in the engine and outside, by the tokens in the cache."""
+"""Timing whole decode loops, in the engine and outside it, by the tokens in the cache."""
 
 import random
 import time
@@ -20,9 +20,9 @@ from harness.measure.timing import TimedRun, run_timed, synchronise
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is timed: forwards of ``rows`` behind ``contexts`` tokens, and decodes from there.
+    """What is timed: forwards of ``rows`` rows behind ``contexts`` tokens, and decodes from there.
 
-    ``repeats`` of every forward; ``rounds`` of every decode, ``tokens`` committed in each.
+    Each forward is timed ``repeats`` times, each decode in ``rounds`` rounds of ``tokens`` tokens.
     """
 
     rows: tuple[int, ...]
@@ -67,25 +67,25 @@ class Round:
 
 def product_seconds(target: Target, rows: int) -> float:
     """Seconds of the products of all fused layers and the head, one after the other, on ``rows``
-    rows: what a forward costs at the least.
+    rows: the least that a forward costs.
     """
     products = target.all_products
     widths = {product.weight.shape[1] for product in products}
-    given = {w: torch.randn(1, rows, w, dtype=target.dtype, device=target.device) for w in widths}
+    inputs = {w: torch.randn(1, rows, w, dtype=target.dtype, device=target.device) for w in widths}
     with torch.inference_mode():
         synchronise(target.device)
         started = time.perf_counter()
         for product in products:
-            product(given[product.weight.shape[1]])
+            product(inputs[product.weight.shape[1]])
         synchronise(target.device)
         return time.perf_counter() - started
 
 
 def operations(forward: VerifyForward) -> float:
-    """torch operations a layer that Python asks for in a forward of one row, views among them."""
+    """torch operations per layer that Python calls in a forward of one row, views included."""
     with _Counted() as counted:
         forward.seconds((1, 1))
-    return counted.calls / 2 / len(forward.target.layers)  # it runs the forward twice
+    return counted.calls / 2 / len(forward.target.layers)  # ``seconds`` runs the forward twice
 
 
 class _Counted(TorchDispatchMode):
@@ -101,20 +101,20 @@ class _Counted(TorchDispatchMode):
 def time_rounds(
     decoders: Mapping[str, Decoder], request: Request, rounds: int, device: torch.device
 ) -> dict[str, list[Round]]:
-    """``rounds`` decodes of each, all of them in every round, in a random order."""
+    """``rounds`` decodes of each; every round decodes with all of them, in a random order."""
     rng = random.Random(len(request.prompt_ids))
-    found: dict[str, list[Round]] = {name: [] for name in decoders}
+    timed: dict[str, list[Round]] = {name: [] for name in decoders}
     for decoder in decoders.values():
-        collect(decoder, request)  # masks and allocators are paid for
+        collect(decoder, request)  # warm-up of masks and allocators
     for _ in range(rounds):
         for name in rng.sample(list(decoders), len(decoders)):
             run = run_timed(decoders[name], request, device)
-            found[name].append(as_round(run, len(request.prompt_ids)))
-    return found
+            timed[name].append(as_round(run, len(request.prompt_ids)))
+    return timed
 
 
 def as_round(run: TimedRun, prompt: int) -> Round:
-    """The decode phase of a run behind ``prompt`` tokens; the root is not in the cache yet."""
+    """The decode phase of a run behind ``prompt`` tokens. A step's root is not in the cache yet."""
     counts = [len(record.tokens) for record in run.records]
-    before = [prompt - 1 + done for done in accumulate(counts[:-1])]
-    return Round(run.decode_seconds, len(before), sum(counts[1:]), mean(before))
+    cached = [prompt - 1 + done for done in accumulate(counts[:-1])]
+    return Round(run.decode_seconds, len(cached), sum(counts[1:]), mean(cached))

@@ -8,7 +8,7 @@ from harness.errors import HarnessError
 from harness.models import require_device
 from harness.pretrain.train import Shape, llama_config
 
-# Rotary positions store nothing, so there is room behind LLaMA-2's 4096.
+# Rotary positions have no weights, so contexts may be longer than LLaMA-2's 4096.
 POSITIONS = 8192
 # 7b and 13b: LLaMA-2 and Vicuna (config.json of meta-llama/Llama-2-7b-hf and -13b-hf). The others
 # are for CPUs: 4 M parameters, 135 M (config.json of HuggingFaceTB/SmolLM2-135M), 59 M and 271 M.
@@ -23,7 +23,7 @@ SHAPES = {
 
 
 def find_shape(name: str) -> Shape:
-    """The shape of that name."""
+    """The shape called ``name``."""
     if name not in SHAPES:
         raise HarnessError(f"shape: '{name}', expected one of {', '.join(SHAPES)}")
     return SHAPES[name]
@@ -32,7 +32,7 @@ def find_shape(name: str) -> Shape:
 def random_target(shape: Shape, dtype: str, device: str, seed: int = 0) -> Target:
     """A Llama target of ``shape``, its weights made on ``device`` in ``dtype`` from the start.
 
-    Weights are normal, as an untrained model's.
+    Weights are normally distributed, as an untrained model's are.
     """
     require_device(device)
     torch.manual_seed(seed)

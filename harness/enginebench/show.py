@@ -94,7 +94,7 @@ def _caption(measured: Record) -> str:
 
 
 def _disturbed(seconds: dict[str, float]) -> list[str]:
-    """What others took of the cores meanwhile, where the system tells."""
+    """The share of the cores that other processes took, where the system counts it."""
     if not seconds.get("cores_seconds"):
         return []
     taken = seconds["others_seconds"] + seconds["stolen_seconds"]
@@ -102,9 +102,9 @@ def _disturbed(seconds: dict[str, float]) -> list[str]:
     return [f"While forwards were timed, other processes took {share:.1f} % of the cores."]
 
 
-def _operations(found: dict[str, float]) -> list[str]:
-    stock = f", {found['stock']:.0f} by stock layers" if "stock" in found else ""
-    return [f"A layer is {found['engine']:.0f} torch operations{stock}, views counted."]
+def _operations(counts: dict[str, float]) -> list[str]:
+    stock = f", {counts['stock']:.0f} by stock layers" if "stock" in counts else ""
+    return [f"A layer is {counts['engine']:.0f} torch operations{stock}, views counted."]
 
 
 def _steps(steps: pd.DataFrame) -> str:
@@ -124,15 +124,15 @@ def _steps(steps: pd.DataFrame) -> str:
 
 
 def _forwards(forwards: pd.DataFrame) -> str:
-    """Milliseconds, a line a number of rows and a column a context; over one row's in brackets.
+    """Milliseconds by rows and context, with the ratio to one row's in brackets, as Markdown.
 
-    Behind the shortest context also those by stock layers, by graphs, and of the products alone.
+    For the shortest context also those of stock layers, of graphs, and of the products alone.
     """
     contexts = sorted(forwards["context"].unique())
     beside = [name for name in BESIDE if forwards[name].notna().any()]
     lines = []
-    for rows, mine in forwards.groupby("rows"):
-        at = mine.set_index("context")
+    for rows, group in forwards.groupby("rows"):
+        at = group.set_index("context")
         cells = [
             f"{at['forward_ms'][context]:,.2f} ({number(at['relative_forward'][context], 2)})"
             for context in contexts
@@ -155,7 +155,7 @@ def _markdown(head: list[str], lines: list[list[str]]) -> str:
 
 
 def _figure(forwards: pd.DataFrame, steps: pd.DataFrame, out: Path) -> None:
-    """Forwards by rows; tokens per second beside generate; FIRP's steps over an autoregressive."""
+    """Plot forwards by rows, tokens per second beside generate, and FIRP's steps over AR's."""
     use_style()
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(3 * WIDTH, 3.2))
     shared = {"hue": "context", "palette": "viridis", "marker": "o", "legend": "full"}

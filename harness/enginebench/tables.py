@@ -24,43 +24,43 @@ WHOLE = "tokens"
 
 
 def write_engine_tables(measured: Record, out: Path) -> None:
-    """``forwards.csv`` and ``steps.csv`` of what the benchmark measured."""
+    """Write ``forwards.csv`` and ``steps.csv`` from what the benchmark measured."""
     for name, table in (("forwards", forward_table(measured)), ("steps", step_table(measured))):
         with replacing(out / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def bandwidth_fraction(bytes_read: float, seconds: float, bandwidth: float) -> float:
-    """Share of ``bandwidth`` (bytes per second) at which ``bytes_read`` came in ``seconds``.
+    """Share of ``bandwidth`` (bytes per second) reached by reading ``bytes_read`` in ``seconds``.
 
-    The bandwidth is that of copies, read and written bytes counted: a device that reads faster
+    The bandwidth is that of copies, counting bytes read and written: a device that reads faster
     than it copies can pass 1.
     """
     return bytes_read / seconds / bandwidth
 
 
 def step_bytes(measured: Record, committed: float) -> float:
-    """Bytes that a step must read: the weights once, keys and values of ``committed`` tokens."""
+    """Bytes that a step must read: all weights, and keys and values of ``committed`` tokens."""
     sizes = measured["bytes"]
     return sizes["weights"] + committed * sizes["per_token"]
 
 
 def forward_table(measured: Record) -> pd.DataFrame:
-    """One line a number of rows and context: median, lowest and highest milliseconds of a forward.
+    """One line per number of rows and context: a forward's median, lowest and highest milliseconds.
 
-    ``relative_forward``: over one row's at the same context, where that was timed. ``stock_ms`` and
-    ``graphs_ms``: medians by stock layers and by CUDA graphs; ``products_ms``: of the matrix
-    products alone. Each is missing where it was not timed.
+    ``relative_forward``: ratio to one row at the same context, where that was timed. ``stock_ms``
+    and ``graphs_ms``: medians with stock layers and with CUDA graphs; ``products_ms``: of the
+    matrix products alone. Each is missing where it was not timed.
     """
     times = _by_cell(measured["forwards"])
     others = {way: _by_cell(cells) for way, cells in measured["other_forwards"].items()}
-    products = {one["rows"]: one["seconds"] for one in measured["products"]}
+    products = {product["rows"]: product["seconds"] for product in measured["products"]}
     lines = []
     for (rows, context), seconds in sorted(times.items()):
-        one = times.get((1, context))
+        one_row = times.get((1, context))
         read = step_bytes(measured, context)
         middle = float(np.median(seconds))
-        relative = middle / float(np.median(one)) if one else None
+        relative = middle / float(np.median(one_row)) if one_row else None
         share = bandwidth_fraction(read, middle, measured["copy"]["rate"])
         beside = [
             _milliseconds(others.get(w, {}).get((rows, context))) for w in ("stock", "graphs")
@@ -71,7 +71,7 @@ def forward_table(measured: Record) -> pd.DataFrame:
 
 
 def _by_cell(forwards: list[Forward]) -> dict[tuple[int, int], list[float]]:
-    return {(one["rows"], one["context"]): one["seconds"] for one in forwards}
+    return {(forward["rows"], forward["context"]): forward["seconds"] for forward in forwards}
 
 
 def _milliseconds(seconds: Sequence[float] | None) -> float | None:
@@ -79,34 +79,34 @@ def _milliseconds(seconds: Sequence[float] | None) -> float | None:
 
 
 def step_table(measured: Record) -> pd.DataFrame:
-    """One line an arm and context: a decode step's milliseconds, tokens per second, bandwidth.
+    """One line per arm and context: a decode step's milliseconds, tokens per second, bandwidth.
 
-    ``relative_*``: over autoregressive decoding in the engine, median, lowest and highest of the
-    ratios within a round; of compiled or captured FIRP over such autoregressive decoding. Bytes are
-    those of an arm that runs one row through every layer.
+    ``relative_*``: median, lowest and highest ratio, within a round, to autoregressive decoding in
+    the engine; compiled or captured FIRP is compared with it run in the same way. FIRP's lines have
+    no tokens per second and no bytes, since only the cost of their steps counts.
     """
     rounds = {(d["arm"], d["context"]): d["rounds"] for d in measured["decodes"]}
     lines = []
-    for (arm, context), mine in rounds.items():
-        plain = arm.replace("firp_combined", BASELINE) if arm in FAST_FIRP else BASELINE
-        if (plain, context) not in rounds:
-            continue  # it could not be compiled
+    for (arm, context), arm_rounds in rounds.items():
+        baseline = arm.replace("firp_combined", BASELINE) if arm in FAST_FIRP else BASELINE
+        if (baseline, context) not in rounds:
+            continue  # the baseline could not be compiled
         line: dict[str, object] = {
             "arm": arm,
             "context": context,
-            **_step(mine, rounds[plain, context]),
+            **_step(arm_rounds, rounds[baseline, context]),
         }
         if arm.startswith("firp_"):
             lines.append(line | {"counts": STEP_ONLY})
         else:
-            lines.append(line | {"counts": WHOLE} | _rates(measured, mine))
+            lines.append(line | {"counts": WHOLE} | _rates(measured, arm_rounds))
     return pd.DataFrame(lines, columns=STEPS)
 
 
-def _step(mine: Sequence[Round], plain: Sequence[Round]) -> dict[str, float]:
-    """Times of a step, and how they compare within each round."""
-    seconds, base = ([one["seconds"] / one["steps"] for one in rounds] for rounds in (mine, plain))
-    ratios = [own / other for own, other in zip(seconds, base, strict=True)]
+def _step(arm_rounds: Sequence[Round], plain: Sequence[Round]) -> dict[str, float]:
+    """Times of a step, and their ratios to ``plain`` within each round."""
+    seconds, base = ([r["seconds"] / r["steps"] for r in part] for part in (arm_rounds, plain))
+    ratios = [step / plain_step for step, plain_step in zip(seconds, base, strict=True)]
     middle, low, high = _spread(seconds)
     return {
         "step_ms": middle,
@@ -118,12 +118,12 @@ def _step(mine: Sequence[Round], plain: Sequence[Round]) -> dict[str, float]:
     }
 
 
-def _rates(measured: Record, mine: Sequence[Round]) -> dict[str, float]:
-    """Tokens per second, and the share of the bandwidth, of an arm of one row a step."""
-    read = step_bytes(measured, float(np.mean([one["committed"] for one in mine])))
-    step = float(np.median([one["seconds"] / one["steps"] for one in mine]))
+def _rates(measured: Record, rounds: Sequence[Round]) -> dict[str, float]:
+    """Tokens per second and share of the bandwidth, for an arm of one row a step."""
+    read = step_bytes(measured, float(np.mean([r["committed"] for r in rounds])))
+    step = float(np.median([r["seconds"] / r["steps"] for r in rounds]))
     return {
-        "tokens_per_second": float(np.median([one["tokens"] / one["seconds"] for one in mine])),
+        "tokens_per_second": float(np.median([r["tokens"] / r["seconds"] for r in rounds])),
         "bytes_read": read,
         "bandwidth_fraction": bandwidth_fraction(read, step, measured["copy"]["rate"]),
     }

@@ -1,8 +1,8 @@
 """Arms: methods with their settings, each under a name of its own.
 
-Most arms are named as their method. A variant says whose it is (``of``), and decodes with a
-training and tuning of its own unless it says whose it takes (``uses``). This is where the harness
-looks methods up by name.
+Most arms carry the name of their method. A variant names its method (``of``), and is trained and
+tuned by itself unless it names the arm whose training it takes (``uses``). This is where the
+harness looks methods up by name.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 KNOWN = tuple(METHODS)
 GREEDY_ONLY = frozenset(name for name, entry in METHODS.items() if entry.greedy)
-# As a config has them, checked by the method's own class; ``of`` and ``uses`` are beside them.
+# As in a config, checked by the method's own class; a variant's also hold ``of`` and ``uses``.
 Settings: TypeAlias = dict[str, Any]
 Arms: TypeAlias = "dict[str, Arm]"
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A method of the table (``of``) with settings; ``uses``: whose training it takes, if not its
-    own. Raises HarnessError for a method that is not in the table.
+    """A method of the table (``of``) with settings; ``uses`` names the arm whose training it takes,
+    if not its own. Raises HarnessError for a method that is not in the table.
     """
 
     name: str
@@ -39,32 +39,32 @@ class Arm:
 
     @property
     def method(self) -> "Method":
-        """What the method's module hands over; imports it, and torch with it."""
+        """The ``METHOD`` of the method's module; imports the module, and torch with it."""
         return load_method(self.of)
 
     @property
     def entry(self) -> Entry:
-        """The method's line of the table."""
+        """The method's entry in the table."""
         return METHODS[self.of]
 
     @property
     def prepared(self) -> Entry:
-        """The line of the method whose training and tuning are behind this arm."""
+        """The table's entry of the method whose training and tuning this arm decodes with."""
         return METHODS[self.entry.uses or self.of]
 
     @property
     def folder(self) -> str:
-        """Whose folder holds its training and tuning: its own, unless its method has none."""
+        """The arm whose folder holds its training and tuning: this one, or the one it uses."""
         return (self.uses or self.entry.uses) if self.entry.uses else self.name
 
     @property
     def shares(self) -> str:
-        """The arm whose trained parts are put into its own folder, to be tuned there; or empty."""
+        """The arm whose trained parts are put into this arm's folder and tuned there; or empty."""
         return self.uses if self.entry.trained else ""
 
     @property
     def trained(self) -> bool:
-        """Whether a training of its own makes its parts."""
+        """Whether its parts come from a training of its own."""
         return self.entry.trained and not self.uses
 
     @property
@@ -74,21 +74,21 @@ class Arm:
 
     @property
     def training(self) -> Settings:
-        """The settings that its training reads: a change of another one trains nothing anew."""
+        """The settings that its training reads; a change of any other setting retrains nothing."""
         return {key: self.settings[key] for key in self.settings if key not in self.entry.tuning}
 
     def given(self, settings: Settings | None = None) -> Settings:
-        """All or some of its settings with its method, as a config has them."""
+        """The arm as a config has it: its settings, or those given, with ``of`` and ``uses``."""
         settings = self.settings if settings is None else settings
         variant = {"of": self.of} if self.of != self.name else {}
         return variant | ({"uses": self.uses} if self.uses else {}) | settings
 
 
-def parse_arm(name: str, given: Settings | None) -> Arm:
-    """The arm of a config's mapping: its settings, and ``of`` and ``uses`` of a variant."""
-    settings = dict(given or {})
-    named = {key: settings.pop(key, default) for key, default in (("of", name), ("uses", ""))}
-    of, uses = checked(dict[str, str], named, f"methods.{name}").values()
+def parse_arm(name: str, mapping: Settings | None) -> Arm:
+    """Parse an arm's mapping in a config: its settings, and ``of`` and ``uses`` of a variant."""
+    settings = dict(mapping or {})
+    origin = {key: settings.pop(key, default) for key, default in (("of", name), ("uses", ""))}
+    of, uses = checked(dict[str, str], origin, f"methods.{name}").values()
     if not uses and of in METHODS:
         uses = METHODS[of].parts_of
     return Arm(name, of, settings, uses)

@@ -1,8 +1,8 @@
 """An experiment as its config describes it: one file of workflows/config, checked once.
 
-``firp-bench schema`` writes its JSON schema, with what each key means. A config may say
-``extends: mini`` and then only what is other than there. Settings of methods are checked by each
-method's own class, in a job of its own before any long one.
+``firp-bench schema`` prints its JSON schema, which describes every key. A config may say
+``extends: mini`` and then holds only what differs from mini. Settings of methods are checked by
+each method's own class, in a separate job before any long one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,8 +30,8 @@ CONFIGS = Path("workflows/config")
 TAKEN = ("reference", "rebuilt-mini-target", "targets")
 
 
-def _known(where: str, name: T, known: Iterable[str]) -> T:
-    """``name``, which is to be one of ``known``."""
+def _require_known(where: str, name: T, known: Iterable[str]) -> T:
+    """Return ``name``; raise ValueError where it is not one of ``known``."""
     known = list(known)
     if name not in known:
         raise ValueError(f"{where}: '{name}', expected one of {', '.join(known)}")
@@ -39,7 +39,7 @@ def _known(where: str, name: T, known: Iterable[str]) -> T:
 
 
 DatasetName: TypeAlias = Annotated[
-    Name, AfterValidator(lambda name: _known("data set", name, DATASETS))
+    Name, AfterValidator(lambda name: _require_known("data set", name, DATASETS))
 ]
 
 
@@ -60,10 +60,10 @@ class Experiment(Part):
     target: Literal["shipped", "rebuild"] = "shipped"
     """mini's target, as shipped or made again by rebuild_mini_target (about an hour)"""
     seed: Annotated[int, Field(ge=0)] = 0
-    """of stand-ins, training, search and all random orders"""
+    """seed of stand-ins, training, search and all random orders"""
     threads: Count = 2
-    """of torch, part of the machine's fingerprint in every row; --cores only limits how many jobs
-    run"""
+    """torch's threads, part of the machine's fingerprint in every row; --cores only limits how many
+    jobs run"""
     device: Annotated[str, StringConstraints(pattern="^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
     """where targets run"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -75,12 +75,12 @@ class Experiment(Part):
     """jobs that share out the questions of a session; each warms up anew"""
     sampling: Sampling | None = None
     """how tokens are drawn, in tuning as in sessions; without it every token is the likeliest one.
-    What methods learn from are greedy answers in any case; a method that cannot draw is no arm
-    then"""
+    Methods learn from greedy answers in any case; with it, methods that cannot draw tokens are left
+    out"""
     warmup: Count = 2
     """prompts of the tune split that every arm decodes before a session is timed"""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-    """targets, each by a name of one's own"""
+    """targets, each under a name of your choice"""
     datasets: Annotated[dict[DatasetName, Dataset], Field(min_length=1)]
     """names as in harness/datasets/__init__.py"""
     methods: dict[Name, Given]
@@ -93,7 +93,7 @@ class Experiment(Part):
     """wall seconds that each method may spend on training and tuning together, three quarters of
     them on training; all of them on tuning where parts are shipped"""
     parts: Literal["trained", "shipped"] = "trained"
-    """whether methods are trained in front of the user, or what they learn is shipped, in the
+    """whether methods are trained in this experiment, or their parts come ready-made from the
     folder that each model names under its own `parts`"""
     sweeps: dict[Name, list[Settings]] = Field(default_factory=dict)
     """per trained method, variants of its settings, each laid over the configured ones key by key,
@@ -113,53 +113,53 @@ class Experiment(Part):
                 raise ValueError(f"methods: no '{arm}', expected it in every experiment")
         for model, spec in self.models.items():
             for name in spec.methods:
-                _known(f"models.{model}.methods", name, self.arm_names)
+                _require_known(f"models.{model}.methods", name, self.arm_names)
             if self.parts == "shipped" and not spec.parts:
                 raise ValueError(
                     f"parts: shipped, but models.{model} names no folder of parts; expected "
                     f"models.{model}.parts"
                 )
         for name in self.engine.models:
-            _known("engine.models", name, self.models)
+            _require_known("engine.models", name, self.models)
             if self.models[name].hub:
                 raise ValueError(f"engine.models: '{name}' is on the hub, expected a folder")
         self._variants_fit()
         return self
 
     def _variants_fit(self) -> None:
-        """Only variants say whose they are; each of a method of the table, by a name of its own."""
-        plain = {f"methods.{name}": given or {} for name, given in self.methods.items()}
+        """Only variants have ``of`` and ``uses``; each is of a known method and has a new name."""
+        plain = {f"methods.{name}": settings or {} for name, settings in self.methods.items()}
         for model, spec in self.models.items():
-            plain |= {f"models.{model}.methods.{n}": given for n, given in spec.methods.items()}
-        for where, given in plain.items():
+            plain |= {f"models.{model}.methods.{n}": own for n, own in spec.methods.items()}
+        for where, settings in plain.items():
             for key in ("of", "uses"):
-                if key in given:
+                if key in settings:
                     raise ValueError(f"{where}: '{key}', expected it under variants only")
         for name, variant in self.variants.items():
             if name in KNOWN or name in self.methods:
                 raise ValueError(f"variants: '{name}' is a method's name, expected another one")
-            _known(f"variants.{name}.of", variant.get("of"), KNOWN)
+            _require_known(f"variants.{name}.of", variant.get("of"), KNOWN)
 
     @property
     def arm_names(self) -> list[str]:
-        """Methods, then variants: all arms of a session, in the order of the config; where tokens
-        are drawn, without those that cannot.
+        """All arms of a session in the order of the config, methods before variants; where tokens
+        are drawn, without the arms that are greedy only.
         """
         names = [*self.methods, *self.variants]
         if self.sampling is None:
             return names
-        of = {name: self.variants.get(name, {}).get("of", name) for name in names}
-        return [name for name in names if of[name] not in GREEDY_ONLY]
+        method_of = {name: self.variants.get(name, {}).get("of", name) for name in names}
+        return [name for name in names if method_of[name] not in GREEDY_ONLY]
 
     def given(self, model: str, arm: str) -> Settings:
-        """An arm's configured settings, with a model's own in place of them.
+        """An arm's configured settings, with those under the model laid over them.
 
-        A variant's are laid over those of its method.
+        A variant's settings are laid over those of its method.
         """
-        own, variant = self.models[model].methods, self.variants.get(arm, {})
+        overrides, variant = self.models[model].methods, self.variants.get(arm, {})
         of = variant.get("of", arm)
-        settings = (self.methods.get(of) or {}) | own.get(of, {})
-        return settings if of == arm else settings | variant | own.get(arm, {})
+        settings = (self.methods.get(of) or {}) | overrides.get(of, {})
+        return settings if of == arm else settings | variant | overrides.get(arm, {})
 
     def arm(self, model: str, name: str) -> Arm:
         """An arm, or a method whose training an arm uses, with its settings for a model."""
@@ -170,37 +170,37 @@ class Experiment(Part):
         return {name: self.arm(model, name) for name in self.arm_names}
 
     def prepared(self, model: str) -> Arms:
-        """The arms that are trained or tuned, listed or not: those of sessions and of the curve, or
-        whose training and tuning these use.
+        """The arms whose training and tuning sessions and the draft-size curve need, listed or not:
+        of each arm the one whose folder it decodes with, and the one whose parts it shares.
         """
-        named = [self.arm(model, name) for name in (*self.arm_names, *self.draft_sizes.methods)]
-        names = [name for arm in named for name in (arm.folder, arm.shares) if name]
+        arms = [self.arm(model, name) for name in (*self.arm_names, *self.draft_sizes.methods)]
+        names = [name for arm in arms for name in (arm.folder, arm.shares) if name]
         return {name: self.arm(model, name) for name in dict.fromkeys(names)}
 
 
 def whole(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A config laid over the shipped one that it ``extends``, mappings key by key."""
+    """Lay a config over the shipped one that it ``extends``, mappings key by key."""
     if "extends" not in config:
         return config
     files = {file.stem: file for file in sorted(CONFIGS.glob("*.yaml"))}
-    name, own = config["extends"], {key: config[key] for key in config if key != "extends"}
+    name, changes = config["extends"], {key: config[key] for key in config if key != "extends"}
     if name not in files:
         raise HarnessError(f"config: extends: '{name}', expected one of {', '.join(files)}")
-    laid = _over(whole(yaml.safe_load(files[name].read_text())), own)
+    merged = _overlay(whole(yaml.safe_load(files[name].read_text())), changes)
     for key in ("models", "datasets", "variants"):
-        if isinstance(laid.get(key), Mapping):
-            laid[key] = {name: one for name, one in laid[key].items() if one is not None}
-    return laid
+        if isinstance(merged.get(key), Mapping):
+            merged[key] = {name: item for name, item in merged[key].items() if item is not None}
+    return merged
 
 
-def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    laid = {
-        key: _over(base[key], value)
+def _overlay(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    changed = {
+        key: _overlay(base[key], value)
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
         else value
-        for key, value in own.items()
+        for key, value in changes.items()
     }
-    return {**base, **laid}
+    return {**base, **changed}
 
 
 def parse_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -212,14 +212,16 @@ def parse_experiment(config: Mapping[str, Any]) -> Experiment:
     for model in experiment.models:
         for name in experiment.variants:
             _require_same_training(experiment, model, experiment.arm(model, name))
-        experiment.prepared(model)  # every name is a method's
+        experiment.prepared(model)  # raises where a name is no method's
         for name in experiment.sweeps:
-            experiment.arm(model, name)
+            arm = experiment.arm(model, name)
+            if not (arm.trained and arm.entry.examined):
+                raise HarnessError(f"sweeps: '{name}', expected an arm that learns maps or heads")
     return experiment
 
 
 def _require_same_training(experiment: Experiment, model: str, arm: Arm) -> None:
-    """A variant that uses another's training has one of its method, with equal settings."""
+    """Refuse a variant that uses a training of another method or with other settings."""
     if not arm.uses:
         return
     where, used = f"variants.{arm.name}", experiment.arm(model, arm.uses)
@@ -230,7 +232,7 @@ def _require_same_training(experiment: Experiment, model: str, arm: Arm) -> None
         )
     if arm.shares and not arm.entry.parts_of:
         for key in sorted(arm.training.keys() | used.training.keys()):
-            own, other = (one.training.get(key) for one in (arm, used))
+            own, other = (each.training.get(key) for each in (arm, used))
             if own != other:
                 raise HarnessError(
                     f"{where}.{key}: {own!r}, but '{arm.uses}', whose training it uses, has "

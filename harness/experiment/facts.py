@@ -1,4 +1,4 @@
-"""What the tables' step tells the reports, beside the tables: ``facts.json`` and its parts."""
+"""The types of ``facts.json``, which the tables step writes for the reports beside the tables."""
 
 from typing import NotRequired
 
@@ -9,7 +9,7 @@ from harness.experiment.steps import Outline
 
 
 class Check(TypedDict):
-    """What was checked, whether it holds (None where that cannot be told), and a detail."""
+    """What was checked, whether it holds (None where that is unknown), and a detail."""
 
     what: str
     holds: bool | None
@@ -17,7 +17,7 @@ class Check(TypedDict):
 
 
 class Alone(TypedDict):
-    """What a data set shows by itself: the ratio with its interval, and what noise would hide."""
+    """A data set's own A/A ratio with its interval, and the least difference that it can detect."""
 
     ratio: float | None
     low: float | None
@@ -38,7 +38,7 @@ class AgainFacts(TypedDict):
 
 
 class Twins(TypedDict):
-    """What the package and the twin did alike, and how many times as fast the twin is."""
+    """The upstream package and its twin in the engine: what is equal, and the twin's speedup."""
 
     prompts: int
     runs: int
@@ -68,11 +68,11 @@ class PageOne(TypedDict):
 
 
 class Facts(PageOne):
-    """What reports say in words, as ``facts.json`` holds it.
+    """What reports say in words: the content of ``facts.json``.
 
-    ``uses``: whose training and tuning each arm decodes with; runs made before it was recorded do
-    not say so. ``copy_shares``: by model, how near autoregressive decoding comes to the memory's
-    speed.
+    ``uses``: whose training and tuning each arm decodes with; absent in runs from before it was
+    recorded. ``copy_shares``: by model, the share of copy bandwidth at which autoregressive
+    decoding reads.
     """
 
     machine: Machine

@@ -1,7 +1,7 @@
-"""Where everything of an experiment is: every path under ``results/<experiment>``, in one place.
+"""Every path under ``results/<experiment>``, in one place.
 
-Paths are made of names, or of Snakemake's wildcards in braces. What is read through a folder is
-parsed and hashed once, however many tables it goes into.
+Paths are made of names, or of Snakemake's wildcards in braces. A file that is read through a folder
+is parsed and hashed once, however many tables it goes into.
 """
 
 import itertools
@@ -45,7 +45,7 @@ LEARNT, COSINE = "learnt.csv", "cosine.csv"
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The folder of an experiment. It holds what was read: make a new one where files change."""
+    """The folder of an experiment. It caches what it reads: make a new one where files change."""
 
     root: Path
     _held: dict[tuple[str, Path], Any] = field(default_factory=dict, repr=False, compare=False)
@@ -60,12 +60,12 @@ class Folder:
         return self.root / "stand_ins" / dataset / f"{split}.jsonl"
 
     def prompts(self, model: str, dataset: str, split: str = "test") -> Path:
-        """Frozen prompts; those of the test split, which sessions measure, stand above the rest."""
+        """Frozen prompts; those of the test split, which sessions measure, lie above the others."""
         folder = self.root / "prompts" / model
         return (folder if split == "test" else folder / split) / f"{dataset}.jsonl"
 
     def dropped(self, model: str, dataset: str, split: str = "test") -> Path:
-        """How many questions were dropped as too long, beside the prompts."""
+        """The number of questions that were dropped as too long, beside the prompts."""
         return self.prompts(model, dataset, split).with_suffix(".dropped.json")
 
     def first_turns(self, model: str, dataset: str, split: str) -> Path:
@@ -95,11 +95,11 @@ class Folder:
         return self.methods(model) / arm / file
 
     def sweep(self, model: str, method: str, variant: object, file: str) -> Path:
-        """The same for a variant of a sweep."""
+        """A file that training or tuning of a sweep's variant writes."""
         return self.root / "sweep" / model / method / str(variant) / file
 
     def sweep_table(self, model: str, method: str) -> Path:
-        """What the variants of a sweep gave."""
+        """The table of what the variants of a sweep reached."""
         return self.root / "sweep" / f"{model}-{method}.csv"
 
     def parts(self, model: str) -> Path:
@@ -115,7 +115,7 @@ class Folder:
         return self.root / "cost" / f"{model}.csv"
 
     def trees(self, model: str) -> Path:
-        """How far tree attention is from plain forwards, and what trees take of the memory."""
+        """How far tree attention is from plain forwards, and how much memory trees take."""
         return self.root / "trees" / f"{model}.csv"
 
     def profile(self, model: str) -> Path:
@@ -126,7 +126,7 @@ class Folder:
         """A file of an engine benchmark."""
         return self.root / "engine" / bench / file
 
-    # Sessions, and what is made of them.
+    # Sessions, and what is made from their rows.
     def rows(self, model: str, dataset: str, session: object, shard: object = None) -> Path:
         """The rows of a session, or of one of its shards."""
         folder, name = self.root / "runs" / model / dataset, f"session-{session}"
@@ -135,7 +135,7 @@ class Folder:
     def cells(self, outline: Outline) -> dict[Cell, list[Path]]:
         """The row files of every model and data set, sessions in order.
 
-        Those that older settings left behind are not among them.
+        Files that sessions under older settings left behind are not among them.
         """
         count = outline.get("shards", 1)
         shards = [None] if count == 1 else range(1, count + 1)
@@ -173,7 +173,7 @@ class Folder:
 
     @property
     def drawn(self) -> Path:
-        """The names of the figures that there are."""
+        """The names of the figures that were drawn."""
         return self.root / "figures" / "done.json"
 
     def report(self, name: str) -> Path:
@@ -186,7 +186,7 @@ class Folder:
 
     # Reading.
     def found(self, *patterns: str) -> list[Path]:
-        """The files that there are, in order."""
+        """The existing files that match, sorted pattern by pattern."""
         return [file for pattern in patterns for file in sorted(self.root.glob(pattern))]
 
     def read_json(self, file: Path) -> Any:
@@ -198,10 +198,10 @@ class Folder:
         return self._once("jsonl", file, read_jsonl)
 
     def read_csv(self, file: Path) -> "pd.DataFrame":
-        """A CSV file; what a reader changes in it stays its own."""
+        """A CSV file as a copy, which its reader may change."""
         import pandas as pd  # takes half a second, and the workflow needs paths alone
 
-        # a fingerprint of digits alone is no number
+        # a fingerprint that consists of digits stays text
         read = partial(pd.read_csv, dtype={"fingerprint": str})
         return self._once("csv", file, read).copy()
 
@@ -209,10 +209,10 @@ class Folder:
         """The hash of a file's content."""
         return self._once("sha256", file, sha256_file)
 
-    def _once(self, how: str, file: Path, read: Callable[[Path], T]) -> T:
-        if (how, file) not in self._held:
-            self._held[how, file] = read(file)
-        return self._held[how, file]
+    def _once(self, kind: str, file: Path, read: Callable[[Path], T]) -> T:
+        if (kind, file) not in self._held:
+            self._held[kind, file] = read(file)
+        return self._held[kind, file]
 
 
 def provenance_of(rows: Path) -> Path:

@@ -16,27 +16,27 @@ Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
 class Part(BaseModel):
-    """A mapping of the config; keys that it does not know are refused by name."""
+    """A mapping of the config; unknown keys are refused by name."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
     )
-    # keys of which exactly one is to be there
+    # keys of which exactly one must be present
     one_of: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, given: Any) -> Any:
-        if isinstance(given, Mapping):
-            for key in given:
+    def _known_keys(cls, mapping: Any) -> Any:
+        if isinstance(mapping, Mapping):
+            for key in mapping:
                 if key not in cls.model_fields:
                     known = ", ".join(cls.model_fields)
                     raise ValueError(f"unknown key '{key}', expected one of {known}")
-            named = [key for key in cls.one_of if key in given]
-            if cls.one_of and len(named) != 1:
-                found = " and ".join(named) or "none"
-                raise ValueError(f"{found}, expected exactly one of {', '.join(cls.one_of)}")
-        return given
+            present = [key for key in cls.one_of if key in mapping]
+            if cls.one_of and len(present) != 1:
+                names = " and ".join(present) or "none"
+                raise ValueError(f"{names}, expected exactly one of {', '.join(cls.one_of)}")
+        return mapping
 
 
 class StandIn(Part):
@@ -61,20 +61,21 @@ class Sampling(Part):
     temperature: Annotated[float, Field(gt=0)]
     """above 0; logits are divided by it"""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """tokens are drawn from the smallest set of likeliest ones that holds this share"""
+    """tokens are drawn from the smallest set of likeliest ones that holds this share of the
+    probability"""
     block_temperature: Annotated[float, Field(gt=0)] | None = None
-    """where a line of a block of code begins, behind a newline and an indent (AdapT)"""
+    """temperature where a line of a code block begins, behind a newline and an indent (AdapT)"""
     seed: Annotated[int, Field(ge=0)] = 0
-    """of all draws; every prompt has noise of its own, the same for all arms and sessions"""
+    """seed of all draws; every prompt has noise of its own, the same for all arms and sessions"""
 
 
 class Uncut(Part):
     """An untimed autoregressive pass over test questions, for the quality of whole answers."""
 
     first: Count
-    """questions of the test split, from its first one on"""
+    """how many questions, from the start of the test split"""
     max_new_tokens: Count
-    """in place of the cap under which arms are timed"""
+    """replaces the cap under which arms are timed"""
 
 
 class Dataset(Part):
@@ -93,12 +94,12 @@ class Dataset(Part):
     longest_prompt: Count
     """in tokens; questions with a longer one are dropped before freezing, and counted"""
     uncut: Uncut | None = None
-    """questions that are also answered once, in batches and untimed, to tell the quality of answers
-    that no cap cuts short"""
+    """questions that are also answered once, in batches and untimed, to score the quality of
+    answers that the timed cap does not cut short"""
 
 
 class Model(Part):
-    """A target, and what of its own the methods are given for it."""
+    """A target, and what the methods have for this target alone: parts and settings."""
 
     one_of = ("path", "hub", "gguf", "pretrain")
 
@@ -114,9 +115,9 @@ class Model(Part):
     attention: Literal["sdpa", "eager"] | None = None
     """attention of the target, sdpa unless named; medusa_llm always runs eager attention"""
     execution: Literal["eager", "static", "compiled", "graphs"] | None = None
-    """how the engine runs its steps, eagerly (the default), eagerly with shapes that follow the
-    number of rows and, in steps of 128 tokens, the context, or, on CUDA, these captured as graphs,
-    or by torch.compile"""
+    """how the engine runs its steps: eager (the default); static, eagerly with shapes that follow
+    the number of rows and, in steps of 128 tokens, the context; and on CUDA also graphs, which are
+    these shapes captured, or compiled, by torch.compile"""
     layers: Literal["fused", "stock"] | None = None
     """fused (the default) where the architecture has such layers (llama, mistral, qwen2, qwen3;
     attention sdpa, full weights), or stock, transformers' own"""
@@ -127,7 +128,7 @@ class Model(Part):
     may differ from the baseline's"""
     device_map: Literal["auto", "balanced", "sequential"] | None = None
     """how accelerate spreads the layers over all devices of the kind of `device`; without it the
-    model is on that one. No machine with two devices has run it"""
+    model is on `device` alone. It has not been run on a machine with two devices"""
     gguf: GgufSource | None = None
     """a GGUF file that is dequantised to a plain folder under results/targets first (extra gguf), a
     local one (path), or one inside a wheel (package, version, file, sha256)"""
@@ -141,18 +142,18 @@ class Model(Part):
 
 
 class Engine(Part):
-    """What `snakemake engine` times; a default of it times nothing."""
+    """What `snakemake engine` times; with the defaults it times nothing."""
 
     shapes: list[Literal["tiny", "135m", "small", "medium", "7b", "13b"]] = []
     """sizes of published models, with random weights"""
     models: list[Name] = []
     """models of the config that have a folder"""
     rows: Annotated[list[Count], Field(min_length=1)]
-    """of the forwards that are timed"""
+    """how many rows each timed forward has"""
     contexts: Annotated[list[Count], Field(min_length=1)]
     """tokens in the cache"""
     repeats: Count = 15
-    """of each forward"""
+    """timings of each forward"""
     rounds: Count = 5
     """decodes of each arm at each context"""
     tokens: Annotated[int, Field(ge=3)] = 32
@@ -164,8 +165,8 @@ class Engine(Part):
 
 
 class Sizes(Part):
-    """Methods with calibrated trees; their acceptance length is told for every number of draft
-    tokens up to the largest of sizes, compared at sizes, and measured at timed.
+    """Methods with calibrated trees. Their acceptance length is predicted for every number of draft
+    tokens up to the largest of `sizes`, compared at `sizes`, and measured at `timed`.
     """
 
     methods: list[Name] = []

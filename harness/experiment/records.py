@@ -1,7 +1,7 @@
-"""What a session leaves: a row for every prompt and arm, or why an arm left it, and its provenance.
+"""The records of a session: a row for every prompt and arm, or why an arm left, and provenance.
 
-The measurement writes these records, and the analysis reads them. Seconds are wall seconds, lists
-named ``step_...`` have one entry a step, the prefill's first.
+The measurement writes these records, and the analysis reads them. Seconds are wall seconds; lists
+named ``step_...`` have one entry per step, the prefill's first.
 """
 
 from typing import Annotated, NotRequired, TypeAlias
@@ -11,7 +11,7 @@ from typing_extensions import TypedDict, TypeIs
 
 from harness.files import Name, TokenId
 
-# The arm that all others are compared with, and the same once more, which shows the noise.
+# The arm that all others are compared with, and the same arm again, which shows the noise.
 BASELINE, AGAIN = "autoregressive", "autoregressive_again"
 # What the profile splits an answer's decoding into.
 PREFILL = "prefill"
@@ -23,7 +23,7 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Labels(TypedDict):
-    """Where in an experiment a session stands; a shard of it says which of how many it is."""
+    """A session's place in an experiment; for a shard, also its number and how many there are."""
 
     experiment: NotRequired[Name]
     model: Name
@@ -34,10 +34,10 @@ class Labels(TypedDict):
 
 
 class Place(Labels):
-    """The prompt that a record is of, and the hash of its token ids.
+    """The prompt of a record, and the hash of its token ids.
 
-    ``fingerprint`` names the machine. ``block`` counts the prompts of a session file, and
-    ``last_of_prompt`` ends each of them.
+    ``fingerprint`` identifies the machine. ``block`` numbers the processes that measured a session
+    file, from 0: a resumed session is the next. ``last_of_prompt`` marks a prompt's last record.
     """
 
     prompt_id: str
@@ -51,8 +51,8 @@ class Place(Labels):
 
 
 class Outcome(TypedDict):
-    """An arm's answer, step by step, and its seconds; ``step_rows`` counts the rows of the step's
-    forward, ``step_path`` names the draft nodes that were accepted.
+    """An arm's answer, step by step, and its seconds; ``step_rows`` counts the rows of each step's
+    forward, ``step_path`` lists the draft nodes that were accepted.
     """
 
     output_ids: list[TokenId]
@@ -66,7 +66,7 @@ class Outcome(TypedDict):
 
 
 class Gap(TypedDict):
-    """The logits of two tokens by the target's own forward, see :class:`Divergence`."""
+    """The gap between the logits of two tokens in the target's own forward, see ``Divergence``."""
 
     margin: float
     exact_margin: NotRequired[float]
@@ -74,13 +74,13 @@ class Gap(TypedDict):
 
 
 class Divergence(Gap):
-    """Where an answer leaves the baseline's: the index of the token, and gaps of logits there.
+    """Where an answer first differs from the baseline's: the token's index, and logit gaps there.
 
-    ``margin``: between the two tokens, by the target's own forward; infinite where one answer only
-    ends earlier. ``exact_margin``: the same in float32. ``rounding``: the farthest that a logit is
-    from its float32 value. ``baseline_gap``, ``arm_gap``: between the two highest logits that
-    either chose from. ``own_width``: whether the arm leaves the baseline even when it accepts
-    nothing.
+    ``margin``: the gap between the two answers' tokens in the target's own forward; infinite where
+    one answer only ends earlier. ``exact_margin``: the same in float32. ``rounding``: the largest
+    difference of a logit to its float32 value. ``baseline_gap``, ``arm_gap``: the gap between the
+    two highest logits from which the baseline and the arm chose. ``own_width``: whether the arm
+    leaves the baseline even when it accepts no draft.
     """
 
     index: int
@@ -94,7 +94,9 @@ class Row(Place, Outcome):
 
     ``order``: the arm's place among those that answered the prompt, from 0. ``device_state``: load,
     clocks and what other processes took of the cores, see :mod:`harness.measure.machine`.
-    ``extra_bytes``: held beside the target's weights.
+    ``extra_bytes``: bytes held beside the target's weights. ``distance``: of an arm that is not
+    lossless, the total variation distance between its and the target's distribution of each token
+    after those before, averaged over the answer.
     """
 
     arm: Name
@@ -103,10 +105,11 @@ class Row(Place, Outcome):
     divergence: Divergence | None
     device_state: dict[str, float]
     extra_bytes: NotRequired[int]
+    distance: NotRequired[float | None]
 
 
 class Left(TypedDict):
-    """Why an arm left its session, at which prompt, and in whose words."""
+    """Why an arm left its session, at which prompt, and the error's first line."""
 
     arm: str
     failure: str
@@ -115,7 +118,7 @@ class Left(TypedDict):
 
 
 class Failure(Left):
-    """The record of an arm that left; it stands before the rows of a prompt."""
+    """The record of an arm that left; it stands before the rows of the next measured prompt."""
 
     model: str
     dataset: str
@@ -134,9 +137,9 @@ def is_failure(record: Record) -> TypeIs[Failure]:
 
 
 class Header(TypedDict):
-    """What an interrupted session must agree on to go on: hashes of its options, of the prompts,
-    the warm-up, the target's weights and config, of what each arm learnt and of the sources; the
-    model as it was asked for, the machine, and versions.
+    """What must be unchanged for an interrupted session to go on: hashes of its options, of the
+    prompts, the warm-up, the target's weights and config, of what each arm learnt and of the
+    sources; the model as it was asked for, the machine, and versions.
     """
 
     options: str
@@ -154,13 +157,13 @@ class Header(TypedDict):
 
 
 class Provenance(Header):
-    """What the rows of a session come from, beside them in a file.
+    """Where the rows of a session come from, in a file beside them.
 
     By arm: whether it is lossless, whether it is a yardstick (``reference``), and the most bytes
     that it held beside the weights.
     ``uses``: the arm or method whose training and tuning each arm decodes with; ``trained`` and
-    ``tuned``: whether there is a training or a tuning behind it. Older files do not say so.
-    ``sampling``: temperature (0: greedy), top-p and seed of all draws.
+    ``tuned``: whether it decodes with a training or a tuning. Older files lack these three.
+    ``sampling``: temperature (0: greedy), top-p, seed and, if any, block temperature of all draws.
     """
 
     commit: str

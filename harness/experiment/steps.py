@@ -1,8 +1,9 @@
-"""What each step of an experiment is given: narrow, so that a change re-runs only what it changes.
+"""The arguments of an experiment's steps, narrow, so that a change re-runs only what it affects.
 
-Every type here goes to a job as JSON on its command line, and is read back from it.
+Every type here is passed to a job as JSON on its command line, and parsed from it there.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +17,19 @@ from harness.experiment.records import Labels
 from harness.files import Name
 
 
+def as_json(value: object) -> str:
+    """JSON for a command line: equal values give equal texts."""
+    return json.dumps(value, sort_keys=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a split's records are. Exactly one of ``path`` (a local .jsonl, .json or .parquet file
     with the hub's columns) and ``hub`` (id of a data set).
 
-    ``skip`` and ``first`` cut the split, of what is left every ``every``-th record is taken;
-    ``name`` (of a configuration), ``revision`` and ``split`` are the hub's. ``file`` is where a
-    folder of question sets holds the same records (``data`` in a config).
+    After ``skip`` records at most ``first`` are kept, and of these every ``every``-th one is taken.
+    ``name`` (of a configuration), ``revision`` and ``split`` are the hub's. ``file`` is the path of
+    the same records inside a folder of question sets (``data`` in a config).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -84,16 +90,16 @@ class GgufSource:
 
     @property
     def given(self) -> dict[str, str]:
-        """What is named, as a config has it."""
+        """The fields that are set, as a config has them."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A dataset's split: where it is, how it is prompted and which prompts are too long.
+    """A data set's split: its records, how they are prompted, and which prompts are too long.
 
-    ``few_shot``: whose questions and reference answers are put before each question.
-    ``longest_prompt`` in tokens.
+    ``few_shot``: a source whose questions and reference answers are put before each question.
+    ``longest_prompt`` is in tokens.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -108,8 +114,8 @@ class Split:
 class Freeze:
     """A split and where its frozen prompts go.
 
-    ``first_turns``: where the target's own answers to first turns go, for data sets with a second
-    one; they are ``cap`` tokens long at most.
+    ``first_turns``: where the target's own answers to first turns go, for data sets with second
+    turns; these answers are at most ``cap`` tokens long.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -130,9 +136,9 @@ class Sampled(TypedDict):
 
 
 class SessionStep(TypedDict):
-    """A session or a shard of one: its place, the seed of its orders of the arms, the cap of
-    answers in tokens, and how many prompts every arm decodes before. Without ``sampling`` tokens
-    are the likeliest ones.
+    """A session or a shard of one: its labels, the seed of the orders in which arms run, the cap on
+    answers in tokens, and how many prompts every arm decodes as a warm-up. Without ``sampling``
+    decoding is greedy.
     """
 
     labels: Labels
@@ -157,7 +163,7 @@ class DraftSizes(TypedDict):
 
 
 class Outline(TypedDict):
-    """What tables and reports know of an experiment; ``methods`` are all arms, in their order.
+    """What tables and reports know of an experiment; ``methods`` are all arms in config order.
 
     ``weights`` names models with packed weights; ``variants`` are as configured.
     """

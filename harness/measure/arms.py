@@ -12,9 +12,9 @@ from harness.method import parse_settings
 
 
 def build_decoders(target: Target, arms: Arms, folders: Path) -> dict[str, Decoder]:
-    """One decoder an arm; ``folders``/<arm> holds what training and tuning wrote.
+    """One decoder per arm; ``folders``/<arm.folder> holds what training and tuning wrote.
 
-    An arm whose parts the memory does not hold fails at its first turn, as any arm may.
+    An arm whose parts do not fit into memory fails at its first turn, as any arm may.
     """
     decoders: dict[str, Decoder] = {}
     for name, arm in arms.items():
@@ -30,15 +30,15 @@ def build_decoders(target: Target, arms: Arms, folders: Path) -> dict[str, Decod
 
 
 def most_rows(decoder: Decoder) -> int:
-    """Rows that it may send in one forward of the engine; 0 outside."""
+    """The most rows that a decoder sends in one engine forward; 0 for one outside the engine."""
     return decoder.drafter.needs.max_rows if isinstance(decoder, EngineDecoder) else 0
 
 
 class _Unbuilt(Decoder):
-    """An arm that the memory does not hold."""
+    """Stands for an arm whose parts did not fit into memory."""
 
-    def __init__(self, said: str) -> None:
-        self._said = said
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def steps(self, request: Request) -> Iterator[StepRecord]:
-        raise MemoryError(self._said)
+        raise MemoryError(self._reason)

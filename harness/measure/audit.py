@@ -1,26 +1,28 @@
-"""What the target's own forward says of an answer: are its logits numbers, and where an answer left
-the baseline's, how wide is the gap there, in the target's precision, in float32, and as the arm's
-own forwards saw it.
+"""Audits of answers: whether the target's own logits are numbers, and where an answer leaves the
+baseline's, how wide the gap of logits is there, in the target's precision, in float32, and in the
+arm's own forwards; of lossy arms, how far their answers are from the target's distribution.
 
-In half precision two forwards of the same tokens round differently, by width and by kernel. How
-far, the float32 logits tell: a gap that rounding can close is no fault of the method, any other is.
-So with packed weights: LLM.int8() rounds activations too, and sets a column with an outlier in any
-row of a forward apart for all its rows, so that these change each other's logits, and answers may
-leave the baseline's.
+In half precision two forwards of the same tokens round differently, depending on width and kernel.
+The float32 logits tell how far: a gap that rounding can close is no fault of the method, any other
+is. So it is with packed weights: LLM.int8() rounds activations too, and where any row of a forward
+has an outlier in a column, it sets that column apart for all rows. So rows change each other's
+logits, and answers may leave the baseline's.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from harness.decoder import GREEDY, Decoder, Request, Sampling
+from harness.decoder import GREEDY, Decoder, Request, Sampling, StepRecord
 from harness.engine.choice import TokenChoice
 from harness.engine.loop import EngineDecoder
 from harness.engine.masks import causal_layout
 from harness.engine.target import Target
-from harness.engine.tree import Accept, Tree, root_only
+from harness.engine.tree import Accept, Tree, exact, root_only
 from harness.engine.weights import widened
 from harness.experiment.records import Gap
 
@@ -32,34 +34,35 @@ def audit(
     tokens: tuple[int, int],
     sampling: Sampling = GREEDY,
 ) -> Gap:
-    """After ``ids``: ``margin``, by which the model's own forward prefers the first of ``tokens``
-    to the second: of their logits, or where tokens are drawn, of what the draw maximises.
+    """The gap between two ``tokens`` after ``ids`` by the model's own forward.
 
-    Below float32 and with packed weights also ``exact_margin``, the same in float32 arithmetic with
-    those weights, and ``rounding``, the farthest that a logit of that row is from its value there.
+    ``margin``: how far it prefers the first token to the second, in logits, or where tokens are
+    drawn, in the scores that the draw maximises. Below float32 and with packed weights also
+    ``exact_margin``, the same in float32 arithmetic with those weights, and ``rounding``, the
+    farthest that a logit of that row is from its float32 value.
     """
     batch = torch.tensor([ids], device=target.device)
-    own: Tensor = target.model(input_ids=batch, use_cache=False).logits[0, -1].float()
+    native: Tensor = target.model(input_ids=batch, use_cache=False).logits[0, -1].float()
     choice = TokenChoice(sampling)
 
     def margin(logits: Tensor) -> float:
         ends = [(ids[-2:][0], ids[-1])]
-        wanted, other = choice.scores(logits[None], [len(ids)], ends)[0, list(tokens)].tolist()
-        return float(wanted - other)
+        first, second = choice.scores(logits[None], [len(ids)], ends)[0, list(tokens)].tolist()
+        return float(first - second)
 
-    gap: Gap = {"margin": margin(own)}
+    gap: Gap = {"margin": margin(native)}
     if target.dtype != torch.float32 or target.weights != "full":
         exact = float32_logits(target, ids)
         gap["exact_margin"] = margin(exact)
-        gap["rounding"] = float((own - exact).abs().max())
+        gap["rounding"] = float((native - exact).abs().max())
     return gap
 
 
 def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: int) -> float | None:
-    """Gap of the two highest logits from which ``decoder`` chose ``answer[index]``.
+    """Gap between the two highest scores from which ``decoder`` chose ``answer[index]``.
 
-    It decodes once more. None where it is no decoder of the engine, or where it now says something
-    else up to there.
+    It decodes the answer once more. None for a decoder outside the engine, or where the new answer
+    differs up to there.
     """
     if not isinstance(decoder, EngineDecoder):
         return None
@@ -67,7 +70,7 @@ def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: in
     choice = TokenChoice(request.sampling)
     before = [request.prompt_ids[-2:][0]]  # the tokens before each step's root
 
-    def reading(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
+    def accept_and_note(tree: Tree, logits: Tensor, chosen: Tensor) -> Tensor:
         last = decoder.accept(tree, logits, chosen)
         path = tree.path(int(last))
         at = [decoder.target.arena.length + 1 + depth for depth in range(len(path))]
@@ -77,49 +80,83 @@ def own_gap(decoder: Decoder, request: Request, answer: Sequence[int], index: in
         gaps.extend((best[:, 0] - best[:, 1]).tolist())
         return last
 
-    said = _again(decoder, request, reading, index)
-    return gaps[index] if said == list(answer[: index + 1]) else None
+    tokens = _again(decoder, request, accept_and_note, index)
+    return gaps[index] if tokens == list(answer[: index + 1]) else None
 
 
 def own_width_leaves(
     decoder: Decoder, request: Request, truth: Sequence[int], index: int
 ) -> bool | None:
-    """Whether the arm's forwards, one token kept of each, leave ``truth`` at ``index`` or before.
+    """Whether the arm, keeping one token of each forward, leaves ``truth`` at ``index`` or before.
 
-    Then its width alone moves the logits, whatever it accepts. None outside the engine.
+    Then the width of its forwards alone moves the logits, whatever it accepts. None outside the
+    engine.
     """
     if not isinstance(decoder, EngineDecoder):
         return None
-    said = _again(decoder, request, root_only, index)
-    return said != list(truth[: index + 1])
+    tokens = _again(decoder, request, root_only, index)
+    return tokens != list(truth[: index + 1])
 
 
 def _again(decoder: EngineDecoder, request: Request, accept: Accept, index: int) -> list[int]:
-    """The answer up to ``index``, decoded by the arm with another rule of acceptance."""
-    said: list[int] = []
+    """The answer up to ``index``, inclusive, decoded by the arm with another acceptance rule."""
+    tokens: list[int] = []
     arm = EngineDecoder(decoder.target, decoder.drafter, accept)
     for record in arm.steps(request):
-        said += record.tokens
-        if len(said) > index:
+        tokens += record.tokens
+        if len(tokens) > index:
             break
-    return said[: index + 1]
+    return tokens[: index + 1]
+
+
+@torch.inference_mode()
+def distance(decoder: Decoder, request: Request, records: Sequence[StepRecord]) -> float | None:
+    """How far a lossy rule of acceptance takes an answer from the target's own: the total variation
+    distance between their distributions of the next token, averaged over the answer's tokens.
+
+    The drafts are given by the tokens before. So a draft that the rule accepts is certain, while
+    the target would choose it with some probability p: the distance is 1 - p. Every other token is
+    chosen as the target chooses it: 0. None for lossless arms and for decoders outside the engine.
+    """
+    if not isinstance(decoder, EngineDecoder) or decoder.accept in (exact, root_only):
+        return None
+    answer = [token for record in records for token in record.tokens]
+    accepted = [at < len(record.path) for record in records for at in range(len(record.tokens))]
+    logits = _logits_of_answer(decoder.target, request.prompt_ids, answer)
+    if request.sampling.temperature == 0:
+        likely = one_hot(logits.argmax(-1), logits.shape[-1]).float()
+    else:
+        ids = [*request.prompt_ids[-2:][:1], request.prompt_ids[-1], *answer]
+        ends = list(pairwise(ids[:-1]))
+        likely = TokenChoice(request.sampling).warped(logits, ends).softmax(-1)
+    chosen = torch.tensor(answer, device=likely.device)
+    probability = likely.gather(1, chosen[:, None])[:, 0]
+    moved = (1 - probability) * torch.tensor(accepted, device=likely.device)
+    return float(moved.mean())
+
+
+def _logits_of_answer(target: Target, ids: Sequence[int], answer: Sequence[int]) -> Tensor:
+    """[N, V] the model's own logits for each of the answer's N tokens after the prompt ``ids``."""
+    batch = torch.tensor([[*ids, *answer[:-1]]], device=target.device)
+    output = target.model(input_ids=batch, use_cache=False, logits_to_keep=len(answer))
+    logits: Tensor = output.logits[0]
+    return logits
 
 
 @torch.inference_mode()
 def finite(target: Target, ids: Sequence[int], answer: Sequence[int]) -> bool:
-    """Whether the model's own logits for the tokens of ``answer`` to ``ids`` are numbers.
+    """Whether all of the model's own logits for ``answer`` to the prompt ``ids`` are numbers.
 
-    It cannot be told for which of them: in attention a NaN of one row reaches rows before it.
+    If not, the token at fault cannot be told: in attention a NaN of one row reaches earlier rows.
     """
-    batch = torch.tensor([[*ids, *answer[:-1]]], device=target.device)
-    own = target.model(input_ids=batch, use_cache=False, logits_to_keep=len(answer)).logits[0]
-    # -inf is a choice ruled out, as softmax and argmax take it
-    return bool((own < math.inf).all())
+    logits = _logits_of_answer(target, ids, answer)
+    # -inf is allowed: to softmax and argmax it is a choice ruled out
+    return bool((logits < math.inf).all())
 
 
 @torch.inference_mode()
 def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
-    """[V] logits after ``ids``, one layer widened at a time, so that large ones fit."""
+    """[V] float32 logits after ``ids``; layers are widened one by one, so that large ones fit."""
     hidden = target.embed(ids).float()
     layout = causal_layout(len(ids), target.device)
     rotary = target.model.model.rotary_emb(hidden, layout.sent[None])
@@ -127,8 +164,8 @@ def float32_logits(target: Target, ids: Sequence[int]) -> Tensor:
         target.layers, target.windows, target.arena.devices, strict=True
     ):
         mask = layout.additive(window, torch.float32)[None, None].to(device)
-        turned = tuple(table.to(device) for table in rotary)
-        hidden = widened(layer)(hidden.to(device), attention_mask=mask, position_embeddings=turned)
+        tables = tuple(table.to(device) for table in rotary)
+        hidden = widened(layer)(hidden.to(device), attention_mask=mask, position_embeddings=tables)
     last: Tensor = widened(target.norm)(hidden[0, -1:].to(target.norm_device))
     logits: Tensor = widened(target.model.lm_head)(last.to(target.device))[0]
     return logits

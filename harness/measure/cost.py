@@ -1,7 +1,8 @@
-"""Seconds of the target's verify forward by rows and by committed tokens; nothing is committed.
+"""Timing the target's verify forward by rows and by committed tokens; nothing is committed.
 
 What is timed is the profile's forward phase: the layers and the head over all rows, until the
-device has finished. Blocks and trees are built outside the clock, as the profile counts them.
+device has finished. Trees and blocks are built outside the clock, as in the profile, where they are
+another phase.
 """
 
 import random
@@ -26,7 +27,7 @@ Cell = tuple[int, int]  # rows of the forward, tokens in the arena
 
 
 class VerifyForward(EngineDecoder):
-    """The loop's own verify forward of a chain, behind any part of the tokens ``ids``."""
+    """The decode loop's own verify forward of a chain, behind any prefix of the tokens ``ids``."""
 
     def __init__(self, target: Target, ids: Sequence[int], most_rows: int = max(ROWS)) -> None:
         drafter = Drafter()
@@ -40,7 +41,7 @@ class VerifyForward(EngineDecoder):
     def seconds(self, cell: Cell) -> float:
         """Seconds of one forward, right after another of the same kind, as steps follow steps."""
         rows, context = cell
-        # The tokens in front of any context are in the arena already, since all share one text.
+        # The arena holds the tokens of every context already, since all begin the same text.
         self.target.arena.length = context
         block = self.block(Tree(chain(rows - 1), self._ids[:1] * rows), None)
         self.verify(block, rows)
@@ -54,10 +55,10 @@ class VerifyForward(EngineDecoder):
 def time_forwards(
     forward: VerifyForward, contexts: Sequence[int], repeats: int, seed: int = 0
 ) -> dict[Cell, float]:
-    """Median seconds of every number of rows at every context."""
+    """Median seconds for every number of rows at every context."""
     cells = [(rows, context) for rows in ROWS for context in contexts]
-    found = sample(forward.seconds, cells, repeats, seed)
-    return {cell: median(seconds) for cell, seconds in found.items()}
+    samples = sample(forward.seconds, cells, repeats, seed)
+    return {cell: median(seconds) for cell, seconds in samples.items()}
 
 
 def sample(
@@ -65,13 +66,13 @@ def sample(
 ) -> dict[_C, list[float]]:
     """``repeats`` timings of every cell, in seconds.
 
-    Each repeat goes through all of them in a random order, so that drift meets all alike.
+    Each repeat goes through all cells in a new random order, so that drift meets all alike.
     """
     rng = random.Random(seed)
-    found: dict[_C, list[float]] = {cell: [] for cell in cells}
+    samples: dict[_C, list[float]] = {cell: [] for cell in cells}
     for cell in cells:
-        time_one(cell)  # masks and allocators are paid for
+        time_one(cell)  # warm-up of masks and allocators
     for _ in tqdm(range(repeats), desc="cost", unit="round"):
         for cell in rng.sample(list(cells), len(cells)):
-            found[cell].append(time_one(cell))
-    return found
+            samples[cell].append(time_one(cell))
+    return samples

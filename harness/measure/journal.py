@@ -1,7 +1,8 @@
 """The side file that a running session appends to, so that a killed one resumes.
 
-First line: a header of hashes (config, prompts, weights, commit). Then the rows of one prompt at a
-time, all arms together, flushed and fsynced. A journal with another header is set aside.
+First line: a header, mostly hashes (options, prompts, weights, sources). Then the rows of one
+prompt at a time, all arms together, flushed and fsynced. A journal with another header is set
+aside.
 """
 
 import fcntl
@@ -25,7 +26,7 @@ class Journal:
         self._path = final.with_name(f".{final.name}.journal")
         self._header = json.dumps(header, sort_keys=True) + "\n"
         self._stream: FileIO | None = None
-        self.rows: list[Record] = []  # of all prompts that are whole
+        self.rows: list[Record] = []  # of prompts with all their rows
         self.done: set[str] = set()
         self.blocks = 0
 
@@ -37,10 +38,10 @@ class Journal:
             stream.close()
             raise HarnessError(f"{self._final}: another session is writing it; expected one")
         stream.seek(0)
-        found, header = stream.read(), self._header.encode()
-        if found.startswith(header):
-            self._recover(found.splitlines(keepends=True))
-        elif header.startswith(found):  # new, or killed within the first line
+        content, header = stream.read(), self._header.encode()
+        if content.startswith(header):
+            self._recover(content.splitlines(keepends=True))
+        elif header.startswith(content):  # new, or cut off within its first line
             stream.truncate(0)
             self._append(header)
         else:
@@ -60,17 +61,17 @@ class Journal:
         self.done.add(prompt_id)
 
     def finish(self) -> None:
-        """Put the rows in place of the final file, whole, and drop the journal."""
+        """Write all rows to the final file at once, and delete the journal."""
         rows = self._path.read_bytes().split(b"\n", 1)[1]
         with replacing(self._final) as temporary:
             temporary.write_bytes(rows)
         self._path.unlink()
 
     def _locked(self, stream: FileIO) -> bool:
-        """Whether this process holds the file that the journal's name stands for."""
+        """Lock the journal; returns whether this process now holds the file of that name."""
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A session that finished in between has taken the name away from what was opened.
+            # A session that finished in between has deleted the name of the file opened here.
             return os.path.samestat(os.fstat(stream.fileno()), self._path.stat())
         except (BlockingIOError, FileNotFoundError):
             return False
@@ -78,12 +79,15 @@ class Journal:
             raise OSError(error.errno, f"lock: {error.strerror}", str(self._path)) from error
 
     def _append(self, data: bytes) -> None:
-        """All of ``data``, or an error that names the file; a torn end is cut off by the next."""
+        """Write all of ``data`` to disk, or raise an error that names the file.
+
+        A torn end is cut off by the next session.
+        """
         assert self._stream is not None
-        left = memoryview(data)
+        unwritten = memoryview(data)
         try:
-            while left:
-                left = left[self._stream.write(left) :]
+            while unwritten:
+                unwritten = unwritten[self._stream.write(unwritten) :]
             os.fsync(self._stream.fileno())
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error

@@ -16,7 +16,7 @@ from harness.experiment.records import Machine
 
 _ROOT = Path(__file__).resolve().parents[2]
 TAKEN = "gpu_taken_mb"
-# Of the harness, what rows and timings come from; the rest prepares for them or works on them.
+# Parts of the harness that rows and timings come from; the others work before or after these.
 _MEASURED = (
     *("decoder.py", "method.py", "models.py", "model_files.py"),
     *("engine", "measure", "pretrain", "experiment/arms.py"),
@@ -29,7 +29,9 @@ _PACKAGES = ("torch", "transformers", "datasets", "medusa-llm", "pandas", "numpy
 
 
 def machine(devices: Sequence[torch.device], products: str) -> Machine:
-    """Facts that must agree for two timings to be compared; both arguments as of a target."""
+    """Facts that must agree for two timings to be compared. Both arguments are properties of a
+    target: ``devices`` and ``product_kind``.
+    """
     facts: Machine = {
         "products": products,
         "cpu": _cpu_name(),
@@ -67,7 +69,7 @@ def device_state(device: torch.device) -> dict[str, float]:
 
 
 def _gpu_state(device: torch.device) -> dict[str, float]:
-    """Memory always; the rest needs nvidia-ml-py (the extra ``gpu``) and a driver that tells."""
+    """Memory always; the rest needs nvidia-ml-py (the extra ``gpu``) and a driver with figures."""
     state = {"gpu_memory_mb": round(torch.cuda.memory_allocated(device) / 2**20, 1)}
     readers = {
         "gpu_mhz": torch.cuda.clock_rate,
@@ -81,7 +83,7 @@ def _gpu_state(device: torch.device) -> dict[str, float]:
 
 
 class TakenMemory:
-    """GPU memory that is taken since this was made, beyond what was held then."""
+    """GPU memory taken since this object was made, beyond what was allocated then."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._before = device, 0
@@ -90,7 +92,7 @@ class TakenMemory:
             self._before = torch.cuda.memory_allocated(device)
 
     def most(self) -> dict[str, float]:
-        """The most at any time, in MB; empty on a CPU, whose allocator does not tell."""
+        """The peak in MB; empty on a CPU, whose allocator does not report one."""
         if self._device.type != "cuda":
             return {}
         peak = torch.cuda.max_memory_allocated(self._device) - self._before
@@ -98,7 +100,7 @@ class TakenMemory:
 
 
 class Disturbance:
-    """What others took of the cores' time since it was made, as the kernel counts it.
+    """CPU time taken by others since this object was made, as the kernel counts it.
 
     The kernel counts in ticks of 10 ms: only sums over many spans are exact, and the seconds of
     one span may be below 0.
@@ -108,13 +110,13 @@ class Disturbance:
         self._begun = _cpu_seconds()
 
     def seconds(self) -> dict[str, float]:
-        """Of all cores, of other processes, of the hypervisor; empty without /proc/stat."""
+        """Seconds of all cores, of other processes, of the hypervisor; empty without /proc/stat."""
         begun, ended = self._begun, _cpu_seconds()
         return {name: round(ended[name] - begun[name], 4) for name in ended}
 
 
 def _cpu_seconds() -> dict[str, float]:
-    """Seconds so far: of all cores, of processes but this one, and stolen by the hypervisor."""
+    """Seconds so far: of all cores, of all other processes, and stolen by the hypervisor."""
     if not _STAT.is_file():
         return {}
     ticks = [int(word) for word in _STAT.read_text().split("\n", 1)[0].split()[1:9]]
@@ -130,7 +132,7 @@ def _cpu_seconds() -> dict[str, float]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of what the figures depend on."""
+    """Versions of the packages that measured figures depend on."""
     return {name: version(name) for name in _PACKAGES}
 
 
@@ -144,7 +146,7 @@ def commit() -> str:
 
 def source_hash(root: Path = _ROOT) -> str:
     """Hash of the sources that rows and timings come from, committed or not: the methods, the trees
-    that they read, and what of the harness runs and times them.
+    that they read, and the parts of the harness that run and time them.
     """
     digest = hashlib.sha256()
     for place in (*(root / "harness" / part for part in _MEASURED), root / "methods"):
@@ -166,11 +168,11 @@ def _git(root: Path, *arguments: str) -> str:
 
 def _cpu_name() -> str:
     lines = _CPUINFO.read_text().splitlines() if _CPUINFO.is_file() else []
-    told = {key.strip(): value.strip() for key, _, value in (one.partition(":") for one in lines)}
-    if "model name" in told:
-        return told["model name"]
-    # ARM tells its kind by numbers.
-    numbers = [f"{name} {told[name]}" for name in _ARM if name in told]
+    fields = {key.strip(): text.strip() for key, _, text in (line.partition(":") for line in lines)}
+    if "model name" in fields:
+        return fields["model name"]
+    # An ARM CPU has numbers in place of a name.
+    numbers = [f"{name} {fields[name]}" for name in _ARM if name in fields]
     return ", ".join(numbers) or platform.processor() or platform.node() or "unknown"
 
 

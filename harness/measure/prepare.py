@@ -1,8 +1,8 @@
-"""Checking, training and tuning methods, each within the budget that all methods share.
+"""Checking, training and tuning methods, with the same budget for every method.
 
 A budget is wall seconds for training and tuning together. Training takes three quarters of it, and
-the tuning what is left; a method without training may tune for all of it, and so may every method
-whose parts come ready-made.
+tuning what is left; a method without training may tune for all of it, and so may every method with
+ready-made parts.
 """
 
 import itertools
@@ -29,8 +29,8 @@ TRAINING_SHARE = 0.75
 
 @dataclass(frozen=True, slots=True)
 class MethodStep:
-    """An arm, and where its training and tuning go; ``budget`` in seconds, or those of its training
-    alone.
+    """An arm, and the folder of its training and tuning. ``budget``: seconds for both; without one,
+    ``seconds`` are those of its training alone.
     """
 
     arm: Arm
@@ -44,8 +44,8 @@ class MethodStep:
 class TuneData:
     """Answers of both splits, the tune prompts with their caps, and what forwards cost.
 
-    Without ``train_answers`` nothing can be trained; without ``forwards`` tuning has to time what
-    it could foretell.
+    Without ``train_answers`` nothing can be trained; without ``forwards`` tuning has to time
+    candidates whose cost it could otherwise predict.
     """
 
     train_answers: Path | None
@@ -67,7 +67,7 @@ def train_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
 
 
 def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
-    """Run a method's choice of its setting on the tune split."""
+    """Let a method choose its setting on the tune split, and write the seconds that it took."""
     method = step.arm.method
     if method.tune is None:
         raise HarnessError(f"method '{step.arm.of}': nothing to tune")
@@ -96,7 +96,7 @@ def _training_budget(step: MethodStep, *, shipped: bool) -> float | None:
 
 
 def examine_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
-    """Write a method's tables of what its training gave."""
+    """Write a method's tables about what it has learnt."""
     examine = step.arm.method.examine
     if examine is None:
         raise HarnessError(f"method '{step.arm.of}': nothing to examine")
@@ -106,7 +106,7 @@ def examine_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
 def method_job(
     spec: ModelSpec, step: MethodStep, data: TuneData, target: Target | None = None
 ) -> Job:
-    """What a method trains and tunes with; ``target`` where it is already loaded."""
+    """The job that a method trains or tunes with; ``target`` where it is already loaded."""
     target = target or load_target(spec)
     files = [file for file in (data.train_answers, data.tune_answers) if file]
     return Job(
@@ -129,7 +129,7 @@ def tune_requests(
     caps: dict[str, int],
     sampling: Sampling = GREEDY,
 ) -> list[Request]:
-    """Requests of frozen prompts, the data sets in turn."""
+    """Requests of frozen prompts, from each data set in turn."""
     tokenizer = load_tokenizer(spec)
     stops, sampling = stop_ids(target, tokenizer), drawn_by(sampling, tokenizer)
     return [
@@ -139,13 +139,13 @@ def tune_requests(
 
 
 def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:
-    """One of each file in turn, so that any part of the list holds all data sets."""
+    """Prompts from each file in turn, so that any part of the list holds all data sets."""
     mixed = itertools.chain.from_iterable(itertools.zip_longest(*map(read_prompts, files)))
     return [prompt for prompt in mixed if prompt is not None]
 
 
 def check_methods(given: Sequence[Arms], out: Path) -> None:
-    """Parse every method's settings before any long job; writes them resolved, a model each."""
+    """Parse every method's settings before any long job; writes them resolved, model by model."""
     resolved = [
         {name: repr(parse_settings(name, arm.method, arm.settings)) for name, arm in arms.items()}
         for arms in given

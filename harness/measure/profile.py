@@ -1,6 +1,6 @@
-"""Where decode time goes, phase by phase, in a pass of its own: reading clocks costs time.
+"""Where decode time goes, phase by phase, in a pass of its own, since reading clocks costs time.
 
-Every phase is measured for itself, so what lies between them shows as a difference to the whole.
+Every phase is timed by itself, so what lies between phases shows as a difference to the whole.
 """
 
 import time
@@ -21,7 +21,7 @@ from harness.measure.timing import synchronise
 
 
 class PhaseClock:
-    """Seconds by phase. All before the first commit is prefill, whatever phase it is in."""
+    """Seconds by phase. All up to the first commit counts as prefill, whatever phase it is in."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -29,16 +29,16 @@ class PhaseClock:
         self.seconds = dict.fromkeys((PREFILL, *PHASES), 0.0)
 
     def begin(self) -> None:
-        """A new request: its first forward gives the prefill's token."""
+        """Start a request: its first step belongs to the prefill."""
         self._prefilling = True
 
     def end_prefill(self) -> None:
-        """The first token is committed."""
+        """End the prefill: the first token is committed."""
         self._prefilling = False
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase; one inside another belongs to the outer one."""
+        """Time a phase; a phase inside another counts for the outer one."""
         if self._running:
             yield
             return
@@ -52,7 +52,7 @@ class PhaseClock:
 
 
 class _WatchedDrafter(Drafter):
-    """A drafter under the clock. Seconds of rows that it adds to a forward are the forward's."""
+    """A drafter under the clock. The rows that it adds to a forward count for the forward."""
 
     def __init__(self, drafter: Drafter, clock: PhaseClock) -> None:
         self._drafter, self._clock = drafter, clock

@@ -1,6 +1,6 @@
 """The arms that still run: one that runs out of memory leaves, and the others go on without it.
 
-What goes wrong is caught around an arm's whole turn, outside the clock.
+Errors are caught around an arm's whole turn, outside the clock.
 """
 
 import gc
@@ -21,22 +21,25 @@ OUT_OF_MEMORY = "out of memory"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A timed run, the machine's state before it and what disturbed it."""
+    """A timed run. ``state``: the machine before it, what disturbed it, and the memory it took."""
 
     run: TimedRun
     state: dict[str, float]
 
 
 class _RefusedError(Exception):
-    """An arm was refused memory; ``said``: by whom."""
+    """An arm was refused memory; ``reason``: the error's first line."""
 
-    def __init__(self, arm: str, said: str) -> None:
-        super().__init__(arm, said)
-        self.arm, self.said = arm, said
+    def __init__(self, arm: str, reason: str) -> None:
+        super().__init__(arm, reason)
+        self.arm, self.reason = arm, reason
 
 
 class Roster:
-    """``failed``: arm -> why it left. ``unwritten``: what rows have to say of those that left."""
+    """Runs the arms of a session in turns.
+
+    ``failed``: arm -> why it left. ``unwritten``: records of arms that left, for the next rows.
+    """
 
     def __init__(
         self, arms: Mapping[str, Decoder], device: torch.device, failed: dict[str, str]
@@ -47,7 +50,7 @@ class Roster:
         self.unwritten: list[Left] = []
 
     def warm_up(self, asked: Sequence[tuple[Prompt, Request]]) -> None:
-        """Every arm on held-out prompts: allocators, masks and code paths are paid for before."""
+        """Run every arm on held-out prompts, which sets up allocators, masks and code paths."""
         self._warmup = asked
         for prompt, request in asked:
             self.turns(prompt, request, list(self._arms))
@@ -55,15 +58,15 @@ class Roster:
     def turns(self, prompt: Prompt, request: Request, order: Sequence[str]) -> dict[str, Turn]:
         """One turn of every arm that still runs, in that order.
 
-        Where an arm leaves, the others are warmed up and take their turns again: no time of theirs
-        may hold what its taking and giving back of memory cost.
+        Where an arm leaves, the others are warmed up and take their turns again: none of their
+        times may hold the cost of the memory that it took and freed.
         """
         while True:
             running = [arm for arm in order if arm not in self.failed]
             try:
                 return {arm: self._turn(arm, prompt, request) for arm in running}
             except _RefusedError as refused:
-                self._leave(refused.arm, refused.said, prompt)
+                self._leave(refused.arm, refused.reason, prompt)
             self.warm_up(self._warmup)
 
     def _turn(self, arm: str, prompt: Prompt, request: Request) -> Turn:
@@ -76,17 +79,17 @@ class Roster:
                 if not out_of_memory(error):
                     raise
                 refused = _RefusedError(arm, first_line(error))
-        # The error is gone, and with it the frames that hold the arm's tensors.
+        # The error is gone by now, and with it the frames that held the arm's tensors.
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         raise refused
 
-    def _leave(self, arm: str, said: str, prompt: Prompt) -> None:
+    def _leave(self, arm: str, reason: str, prompt: Prompt) -> None:
         where = f"{arm}, prompt {prompt.prompt_id}: {OUT_OF_MEMORY}"
         if arm == BASELINE:
-            raise HarnessError(f"{where} ({said}); nothing can be compared without it")
-        print(f"{where}; it is left out from here on ({said})")
+            raise HarnessError(f"{where} ({reason}); nothing can be compared without it")
+        print(f"{where}; it is left out from here on ({reason})")
         self.failed[arm] = OUT_OF_MEMORY
-        left = Left(arm=arm, failure=OUT_OF_MEMORY, failed_at=prompt.prompt_id, error=said)
+        left = Left(arm=arm, failure=OUT_OF_MEMORY, failed_at=prompt.prompt_id, error=reason)
         self.unwritten.append(left)

@@ -29,7 +29,7 @@ from harness.experiment.records import (
     Row,
     is_failure,
 )
-from harness.measure.audit import own_gap, own_width_leaves
+from harness.measure.audit import distance, own_gap, own_width_leaves
 from harness.measure.journal import Journal
 from harness.measure.roster import Roster
 from harness.measure.timing import TimedRun
@@ -50,7 +50,7 @@ class Plan:
     fingerprint: str  # of the machine
     parameters: int  # of the target
     detokenise: Callable[[list[int]], str]
-    # after these tokens, what the target thinks of the baseline's next token and of the arm's
+    # after these tokens, the target's gap between the baseline's next token and the arm's
     audit: Callable[[tuple[int, ...], tuple[int, int], Sampling], Gap]
     # whether the target's logits for an answer to a prompt are numbers
     finite: Callable[[tuple[int, ...], list[int]], bool]
@@ -115,14 +115,14 @@ def run_session(
 
 
 def _remember(plan: Plan, rows: Sequence[Record]) -> None:
-    """Have arms carry over what answers taught that were just given."""
+    """Let each arm carry over what the answer that it just gave has taught."""
     for row in rows:
         if not is_failure(row):
             plan.arms[row["arm"]].remember(_records(row))
 
 
 def _relive(plan: Plan, rows: Sequence[Record]) -> None:
-    """Have them carry over what was taught in a process that was killed."""
+    """Let the arms carry over what their answers taught in a process that was killed."""
     prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
     for row in rows:
         if not is_failure(row):
@@ -131,7 +131,7 @@ def _relive(plan: Plan, rows: Sequence[Record]) -> None:
 
 
 def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> list[Record]:
-    """Rows of one prompt, in the order in which the arms ran; before them, what failed."""
+    """Rows of one prompt in the order in which the arms ran, after records of arms that failed."""
     request = plan.request(prompt)
     turns = roster.turns(prompt, request, order)
     _check_finite(plan, prompt, {arm: turn.run for arm, turn in turns.items()})
@@ -150,6 +150,7 @@ def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> li
                 "divergence": _divergence(plan, request, truth, (name, turn.run.tokens)),
                 "device_state": turn.state,
                 "extra_bytes": plan.arms[name].extra_bytes(),
+                "distance": distance(plan.arms[name], request, turn.run.records),
             }
         rows.append(row)
     return rows
@@ -164,16 +165,16 @@ def _place(plan: Plan, prompt: Prompt) -> Place:
         "category": prompt.category,
         "turn": prompt.turn,
         "ids_sha256": prompt.sha256,
-        # both as the rows of the prompt are written
+        # both are set when the prompt's rows are written
         "block": 0,
         "last_of_prompt": False,
     }
 
 
 def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None:
-    """Refuse answers to logits that are no numbers: argmax gives a token for these too.
+    """Refuse answers from logits that are no numbers: argmax gives a token for these too.
 
-    The target's own forward over each answer shows them, whatever loop decoded it, untimed.
+    The target's own forward over each answer, untimed, shows them, whatever loop decoded it.
     """
     seen = set()
     for name in sorted(runs, key=lambda name: name != BASELINE):
@@ -191,10 +192,10 @@ def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None
 def _divergence(
     plan: Plan, request: Request, truth: list[int], arm: tuple[str, list[int]]
 ) -> Divergence | None:
-    """Where an arm's answer first leaves ``truth``, the baseline's, and the logit gaps there: the
-    target's, and those that either chose by. ``arm``: its name and its answer.
+    """Where an arm's answer first leaves ``truth``, the baseline's, and the gaps of logits there:
+    the target's, and those that the two arms chose by. ``arm``: its name and its answer.
 
-    An answer that only ends elsewhere is never numerical: its margin is infinite.
+    An answer that only ends elsewhere never differs for numerical reasons: its margin is infinite.
     """
     name, tokens = arm
     if tokens == truth:
@@ -229,10 +230,10 @@ def _outcome(run: TimedRun, request: Request) -> Outcome:
 
 
 def _records(row: Row) -> list[StepRecord]:
-    """The steps of a row."""
+    """The step records of a row."""
     tokens = iter(row["output_ids"])
     counts, sizes, rows = row["step_tokens"], row["step_draft_size"], row["step_rows"]
     return [
-        StepRecord(tuple(islice(tokens, count)), size, of_forward, tuple(path))
-        for count, size, of_forward, path in zip(counts, sizes, rows, row["step_path"], strict=True)
+        StepRecord(tuple(islice(tokens, count)), size, step_rows, tuple(path))
+        for count, size, step_rows, path in zip(counts, sizes, rows, row["step_path"], strict=True)
     ]

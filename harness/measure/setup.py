@@ -1,4 +1,4 @@
-"""Setting up a timed session: target, decoders and prompts, and its provenance."""
+"""Setting up a timed session: its target, decoders, prompts and provenance."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -41,16 +41,16 @@ def measure_session(
 
     Where the labels of ``options`` name a shard, only its questions are measured.
     """
-    sources = source_hash()  # of what runs, whatever is edited while the model loads
+    sources = source_hash()  # taken first: files may be edited while the model loads
     spec = spec.pinned()
     target, tokenizer = load_target(spec), load_tokenizer(spec)
     stops = stop_ids(target, tokenizer)
     prompts, labels = read_prompts(files.prompts), options["labels"]
-    # of all shards, so that each has equal buffers
+    # over all shards, so that each has buffers of the same size
     longest = max(len(prompt.input_ids) for prompt in prompts) + options["max_new_tokens"]
     decoders = build_decoders(target, arms, files.folders)
     _check_context(target, longest, decoders)
-    # Once for all arms and prompts: growing inside a run would charge whoever comes first.
+    # Once for all arms and prompts: the first arm would be charged for growth inside its run.
     target.begin(longest + max(SPARE_ROWS, *map(most_rows, decoders.values())))
     facts = machine(target.devices, target.product_kind)
     plan = Plan(
@@ -93,39 +93,39 @@ def _write_provenance(
 ) -> None:
     provenance: Provenance = {
         **header,
-        "commit": commit(),  # no part of the header: a README edited meanwhile changes no row
+        "commit": commit(),  # not in the header: a README edited meanwhile changes no row
         "dtype": str(header["model"]["dtype"]),
         "lossless": {name: arm.method.lossless for name, arm in arms.items()},
         "reference": {name: arm.method.reference for name, arm in arms.items()},
         "parameters": plan.parameters,
-        # of all rows, those of a killed process too
+        # over all rows, also those that a killed process measured
         "extra_bytes": {
-            arm: max((_held(row) for row in rows if row["arm"] == arm), default=0)
+            arm: max((_extra_bytes(row) for row in rows if row["arm"] == arm), default=0)
             for arm in plan.arms
         },
         "uses": {name: arm.folder for name, arm in arms.items()},
         "trained": {name: arm.prepared.trained for name, arm in arms.items()},
         "tuned": {name: arm.prepared.tuned for name, arm in arms.items()},
-        "sampling": _told(plan.sampling),
+        "sampling": _sampling_facts(plan.sampling),
     }
     write_json(out.with_suffix(".provenance.json"), provenance)
 
 
-def _told(sampling: Sampling) -> dict[str, float]:
-    """Without the ids of newlines and indents, which follow from the tokenizer."""
-    given = {"temperature": sampling.temperature, "seed": sampling.seed, "top_p": sampling.top_p}
+def _sampling_facts(sampling: Sampling) -> dict[str, float]:
+    """Settings of the draws, but for the ids of newlines and indents: the tokenizer gives these."""
+    facts = {"temperature": sampling.temperature, "seed": sampling.seed, "top_p": sampling.top_p}
     block = sampling.block_temperature
-    return given if block is None else {**given, "block_temperature": block}
+    return facts if block is None else {**facts, "block_temperature": block}
 
 
-def _held(record: Record) -> int:
-    """Bytes beside the target's weights; none by an arm that left."""
+def _extra_bytes(record: Record) -> int:
+    """Bytes that an arm held beside the target's weights; 0 for an arm that left."""
     return 0 if is_failure(record) else record["extra_bytes"]
 
 
 def _check_context(target: Target, longest: int, decoders: dict[str, Decoder]) -> None:
-    """A sequence past the model's context would run on rotations that it was never trained on, and
-    foreign loops fail there.
+    """Refuse sequences longer than the model's context: they would run on rotations that it was
+    never trained on, and foreign loops fail there.
     """
     context = getattr(target.config, "max_position_embeddings", None)
     arm, decoder = max(decoders.items(), key=lambda item: item[1].beyond)
@@ -142,7 +142,7 @@ def _folder_hash(folder: Path) -> str:
     """Hash of what training and tuning wrote; empty without a folder."""
     if not folder.is_dir():
         return ""
-    found = (file.name for file in folder.iterdir() if file.is_file())
-    told = (LEARNT, COSINE)  # tables for readers, which may be written between two sessions
-    names = sorted(name for name in found if not name.startswith(".") and name not in told)
+    files = (file.name for file in folder.iterdir() if file.is_file())
+    tables = (LEARNT, COSINE)  # for readers; they may be written between two sessions
+    names = sorted(name for name in files if not name.startswith(".") and name not in tables)
     return sha256_json({name: sha256_file(folder / name) for name in names})

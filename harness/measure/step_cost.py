@@ -1,8 +1,8 @@
-"""What a decode step costs, foretold from what forwards of the target cost by rows and context.
+"""What a decode step costs, predicted from what forwards of the target cost by rows and context.
 
-The table of forwards is timed once for all methods (``harness.measure.cost`` writes it); tunings
-foretell candidates from it, and tables compare what it foretells with what was measured. Free of
-torch.
+The table of forwards is timed once for all methods (``python -m harness cost`` writes it). Tunings
+predict candidates from it, and tables compare its predictions with what was measured. This module
+does without torch.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ class Steps:
 
 
 def rows_by_layer(steps: Steps, entries: Sequence[int], layers: int) -> list[np.ndarray]:
-    """Rows [N] of N steps in each layer, where a node's pseudo rows enter at ``entries``, one a
-    row, ascending; without any all rows run through all layers.
+    """Rows [N] of N steps in each layer. ``entries``: the layer at which each of a node's pseudo
+    rows enters, ascending; without entries all rows run through all layers.
     """
     if not entries:
         return [steps.rows] * layers
@@ -47,10 +47,10 @@ class ForwardCost:
     layers: int
 
     def __call__(self, rows: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """[N] milliseconds of N forwards, bilinear in between.
+        """[N] milliseconds of N forwards, by bilinear interpolation.
 
-        More rows than were timed go on as the last two numbers of rows do; a context outside the
-        grid costs what its edge costs; no rows cost nothing.
+        Beyond the most rows that were timed, the line through the last two numbers of rows goes on;
+        a context outside the grid costs what the grid's edge costs; no rows cost nothing.
         """
         lines = np.array([np.interp(context, self.contexts, line) for line in self.grid])
         below = np.searchsorted(self.rows, rows, side="right") - 1
@@ -62,9 +62,8 @@ class ForwardCost:
     def of_steps(self, steps: Steps, entries: Sequence[int]) -> np.ndarray:
         """[N] milliseconds of the forwards of N steps.
 
-        ``entries``: layers at which a node's pseudo rows enter, one a row, ascending; those below
-        are spared them. Without any, all rows run through all layers. The head counts for every
-        row, though it reads the tree's alone; what makes pseudo states does not count.
+        ``entries`` as in :func:`rows_by_layer`: a pseudo row is free below its entry. The head
+        counts for every row, though it reads only the tree's; making pseudo states does not count.
         """
         if not entries:
             return self(steps.rows, steps.context)
@@ -77,10 +76,10 @@ class ForwardCost:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What steps cost a method with trees of any size, behind ``context`` tokens.
+    """What a method's steps cost with trees of any size, behind ``context`` tokens.
 
-    ``drafting``: milliseconds of a step outside its forwards; the same for every size, for lack of
-    better. ``entries``: layers at which a node's pseudo rows enter, empty for a method without.
+    ``drafting``: milliseconds of a step outside its forwards, taken as the same for every size.
+    ``entries``: layers at which a node's pseudo rows enter, empty for a method without such rows.
     """
 
     forward: ForwardCost
@@ -96,7 +95,7 @@ class StepCost:
         """[N] milliseconds of a step for each number of drafts.
 
         ``depths`` [N]: levels of the trees of ``sizes`` drafts. A tree runs as many of the K pseudo
-        rows: at every node, or once in a forward of their own.
+        rows as it has levels: at every node, or once in a forward of their own.
         """
         deep = np.minimum(depths, len(self.entries))
         nodes, context = 1 + sizes, np.full(len(sizes), self.context)
@@ -115,12 +114,12 @@ class StepCost:
 
 
 def read_forward_cost(file: Path) -> ForwardCost:
-    """The table that ``python -m harness cost`` wrote; milliseconds."""
+    """Read the table that ``python -m harness cost`` wrote."""
     return forward_cost(pd.read_csv(file))
 
 
 def forward_cost(table: pd.DataFrame) -> ForwardCost:
-    """Of a table as that command writes it."""
+    """Forward costs from a table as that command writes it, with seconds."""
     wide = table.pivot(index="rows", columns="context", values="seconds")
     return ForwardCost(
         wide.index.to_numpy(), wide.columns.to_numpy(), 1000 * wide.to_numpy(), table["layers"][0]

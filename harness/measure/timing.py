@@ -11,14 +11,14 @@ from harness.engine.graphs import Graphs
 from harness.errors import HarnessError
 from harness.measure.machine import Disturbance
 
-MOST_RUNS = 8  # of a request, until nothing is left to compile
+MOST_RUNS = 8  # of one request, until nothing is left to compile
 
 
 @dataclass(frozen=True, slots=True)
 class TimedRun:
     """Step records of one request and the seconds of its two phases, monotonic clock.
 
-    ``disturbance``: what others took of the cores meanwhile.
+    ``disturbance``: what other processes took of the cores meanwhile.
     """
 
     records: list[StepRecord]
@@ -51,7 +51,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def run_timed(decoder: Decoder, request: Request, device: torch.device) -> TimedRun:
-    """Decode once, and again where steps were compiled or captured meanwhile.
+    """Decode once, and again as long as steps were compiled or captured meanwhile.
 
     The device is synchronised at phase ends only, never inside a step.
     """
@@ -64,7 +64,7 @@ def run_timed(decoder: Decoder, request: Request, device: torch.device) -> Timed
 
 
 def _graphs_made() -> int:
-    """By this process so far: compiled, and captured on a GPU."""
+    """Graphs that this process has compiled, and captured on a GPU, so far."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     if dynamo is None:  # nothing has loaded the compiler
         return Graphs.captured

@@ -2,7 +2,7 @@
 
 The plain forwards are the model's own, each over the prompt and one path from the root to a leaf,
 without any cache. Source of the check: the definition of tree attention (SpecInfer, arXiv
-2305.09781, section 4): what a node is given must not depend on the other branches.
+2305.09781, section 4): a node's logits must not depend on the other branches.
 """
 
 import random
@@ -26,10 +26,11 @@ SIZES = (4, 16, 64)  # drafts of the random trees
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a tree gave. ``error``: the largest difference of a logit to the plain forward's;
-    ``unmasked``: the same had every node seen all nodes before it, a control; ``range``: the
-    largest plain logit. Bytes: of the tree's own corner of the mask, which is all that a new shape
-    writes; of the mask held for trees up to that many rows; of the keys and values of its rows.
+    """The result for one tree. ``error``: the largest difference of a logit to the plain forward's;
+    ``unmasked``: a control, the same if every node saw all nodes before it; ``range``: the largest
+    plain logit. ``corner_bytes``: of the tree's own corner of the mask, which is all that a
+    new shape writes; ``mask_bytes``: of the masks held for it and smaller trees; ``kv_bytes``: of
+    the keys and values of its rows.
     """
 
     tree: str
@@ -55,7 +56,7 @@ def known_trees(published: Mapping[str, TreeShape]) -> Iterator[tuple[str, TreeS
 
 
 def random_shape(drafts: int, seed: int) -> TreeShape:
-    """Every node hangs below a random earlier one."""
+    """A random tree, in which every node hangs below a random earlier one."""
     rng = random.Random(f"{drafts}/{seed}")
     return TreeShape((-1, *(rng.randrange(node) for node in range(1, drafts + 1))))
 
@@ -68,15 +69,15 @@ def check_trees(
 
     Raises HarnessError where a logit is farther off than rounding explains.
     """
-    found = [_check(target, prompt, name, shape) for name, shape in trees]
-    for one in found:
-        allowed = tolerance(target) * one.range
-        if not one.error <= allowed:
+    results = [_check(target, prompt, name, shape) for name, shape in trees]
+    for result in results:
+        allowed = tolerance(target) * result.range
+        if not result.error <= allowed:
             raise HarnessError(
-                f"tree '{one.tree}' of {one.nodes} nodes: logits are off by {one.error:.2g}, "
-                f"expected at most {allowed:.2g}"
+                f"tree '{result.tree}' of {result.nodes} nodes: logits are off by "
+                f"{result.error:.2g}, expected at most {allowed:.2g}"
             )
-    return found
+    return results
 
 
 def _check(target: Target, prompt: Sequence[int], name: str, shape: TreeShape) -> Checked:
@@ -88,7 +89,7 @@ def _check(target: Target, prompt: Sequence[int], name: str, shape: TreeShape) -
     decoder = EngineDecoder(target, Drafter())
     block = decoder.block(tree, None)
     expected = _plain_logits(target, prompt, tree)
-    error, unmasked = (_error(decoder, one, expected) for one in (block, _unmasked(block)))
+    error, unmasked = (_error(decoder, variant, expected) for variant in (block, _unmasked(block)))
     nodes, item = len(shape), target.dtype.itemsize
     return Checked(
         name,
@@ -120,11 +121,11 @@ def _unmasked(block: Block) -> Block:
 def _plain_logits(target: Target, prompt: Sequence[int], tree: Tree) -> Tensor:
     """[N, V] logits after each node, of the model's own forward over each path to a leaf."""
     inner = set(tree.shape.parents)
-    found: dict[int, Tensor] = {}
+    logits_after: dict[int, Tensor] = {}
     for leaf in (node for node in range(len(tree.shape)) if node not in inner):
         path = tree.path(leaf)
         ids = [*prompt[:-1], *(tree.tokens[node] for node in path)]
         batch = torch.tensor([ids], device=target.device)
         logits = target.model(input_ids=batch, use_cache=False).logits[0, -len(path) :]
-        found |= dict(zip(path, logits, strict=True))
-    return torch.stack([found[node] for node in range(len(tree.shape))])
+        logits_after |= dict(zip(path, logits, strict=True))
+    return torch.stack([logits_after[node] for node in range(len(tree.shape))])

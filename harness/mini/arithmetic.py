@@ -2,7 +2,7 @@
 
 Operands stay in the range that a model of a few million parameters learns (sums and differences
 below 100, products of single digits); the difficulty lies in following two to four steps. The
-target is trained on larger operands than it is asked.
+target is trained on larger operands than the questions have.
 """
 
 import random
@@ -35,75 +35,75 @@ ASKED, TRAINED = 20, 40  # largest number added or taken away at a time
 
 def problem(rng: random.Random, largest: int = ASKED) -> tuple[str, str]:
     """One (question, answer) pair; the answer shows each step and ends in ``#### N``."""
-    made = _Problem(rng.choice(words.FIRST_NAMES), rng.choice(words.GOODS), largest)
-    _start(rng, made)
+    task = _Problem(rng.choice(words.FIRST_NAMES), rng.choice(words.GOODS), largest)
+    _start(rng, task)
     for _ in range(rng.randint(1, 3)):
-        rng.choice((_gain, _lose, _pack))(rng, made)
-    question = " ".join([*made.sentences, f"How many {made.goods} does {made.name} have now?"])
-    worked = "\n".join(_worked_lines(made))
-    return question, f"{worked}\n#### {made.total}"
+        rng.choice((_gain, _lose, _pack))(rng, task)
+    question = " ".join([*task.sentences, f"How many {task.goods} does {task.name} have now?"])
+    worked = "\n".join(_worked_lines(task))
+    return question, f"{worked}\n#### {task.total}"
 
 
-def _worked_lines(made: _Problem) -> list[str]:
-    lines = [f"{made.name} has {made.steps[0]} {made.goods} at the start."]
-    lines += [f"Then {made.name} has {step} {made.goods}." for step in made.steps[1:]]
+def _worked_lines(task: _Problem) -> list[str]:
+    lines = [f"{task.name} has {task.steps[0]} {task.goods} at the start."]
+    lines += [f"Then {task.name} has {step} {task.goods}." for step in task.steps[1:]]
     return lines
 
 
-def _start(rng: random.Random, made: _Problem) -> None:
+def _start(rng: random.Random, task: _Problem) -> None:
     if rng.random() < 0.5:
         boxes, each = rng.randint(2, 9), rng.randint(2, 9)
         container = rng.choice(words.CONTAINERS)
-        made.say(f"{made.name} has {boxes} {container} with {each} {made.goods} each.")
-        made.work(f"{boxes} * {each}", boxes * each)
+        task.say(f"{task.name} has {boxes} {container} with {each} {task.goods} each.")
+        task.work(f"{boxes} * {each}", boxes * each)
         return
-    first, second = rng.randint(3, made.largest), rng.randint(3, made.largest)
-    made.say(f"{made.name} has {first} red {made.goods} and {second} blue {made.goods}.")
-    made.work(f"{first} + {second}", first + second)
+    first, second = rng.randint(3, task.largest), rng.randint(3, task.largest)
+    task.say(f"{task.name} has {first} red {task.goods} and {second} blue {task.goods}.")
+    task.work(f"{first} + {second}", first + second)
 
 
-def _gain(rng: random.Random, made: _Problem) -> None:
-    if made.total > 90:
-        return _lose(rng, made)
-    more = rng.randint(2, min(made.largest, 99 - made.total))
-    made.say(
+def _gain(rng: random.Random, task: _Problem) -> None:
+    if task.total > 90:
+        return _lose(rng, task)
+    more = rng.randint(2, min(task.largest, 99 - task.total))
+    task.say(
         rng.choice(
             (
-                f"{made.name} buys {more} more.",
-                f"{rng.choice(words.FIRST_NAMES)} gives {made.name} {more} more.",
-                f"{made.name} finds {more} more at home.",
+                f"{task.name} buys {more} more.",
+                f"{rng.choice(words.FIRST_NAMES)} gives {task.name} {more} more.",
+                f"{task.name} finds {more} more at home.",
             )
         )
     )
-    made.work(f"{made.total} + {more}", made.total + more)
+    task.work(f"{task.total} + {more}", task.total + more)
     return None
 
 
-def _lose(rng: random.Random, made: _Problem) -> None:
-    if made.total < 4:
-        return _gain(rng, made)
-    fewer = rng.randint(2, min(made.largest, made.total - 1))
-    made.say(
+def _lose(rng: random.Random, task: _Problem) -> None:
+    if task.total < 4:
+        return _gain(rng, task)
+    fewer = rng.randint(2, min(task.largest, task.total - 1))
+    task.say(
         rng.choice(
             (
-                f"{made.name} loses {fewer} of them.",
-                f"{made.name} gives {fewer} to {rng.choice(words.FIRST_NAMES)}.",
-                f"{made.name} sells {fewer} of them.",
+                f"{task.name} loses {fewer} of them.",
+                f"{task.name} gives {fewer} to {rng.choice(words.FIRST_NAMES)}.",
+                f"{task.name} sells {fewer} of them.",
             )
         )
     )
-    made.work(f"{made.total} - {fewer}", made.total - fewer)
+    task.work(f"{task.total} - {fewer}", task.total - fewer)
     return None
 
 
-def _pack(rng: random.Random, made: _Problem) -> None:
-    """A product of single digits that is then added: two worked steps."""
+def _pack(rng: random.Random, task: _Problem) -> None:
+    """Add a product of single digits, which is worked out in two steps."""
     boxes, each = rng.randint(2, 5), rng.randint(2, 5)
-    if made.total + boxes * each > 99:
-        return _lose(rng, made)
-    made.say(f"{made.name} buys {boxes} {rng.choice(words.CONTAINERS)} with {each} each.")
-    made.work(
-        f"{made.total} + {boxes} * {each} = {made.total} + {boxes * each}",
-        made.total + boxes * each,
+    if task.total + boxes * each > 99:
+        return _lose(rng, task)
+    task.say(f"{task.name} buys {boxes} {rng.choice(words.CONTAINERS)} with {each} each.")
+    task.work(
+        f"{task.total} + {boxes} * {each} = {task.total} + {boxes * each}",
+        task.total + boxes * each,
     )
     return None

@@ -30,7 +30,7 @@ def article(rng: random.Random) -> tuple[str, str]:
 
 
 def _injured(count: int) -> tuple[str, str]:
-    """How an article and a summary put the number of injured."""
+    """How the article and the summary word the number of injured people."""
     if count == 0:
         return "Nobody was hurt.", "but nobody was hurt"
     if count == 1:
@@ -45,12 +45,12 @@ def _fire(rng: random.Random) -> Story:
         ("an old heater", "a broken lamp", "a candle", "faulty wiring", "lightning", "a cooker")
     )
     officer, witness = words.distinct(rng, words.person, 2)
-    told, summed = _injured(rng.randint(0, 9))
+    sentence, clause = _injured(rng.randint(0, 9))
     return Story(
         f"Firefighters were called to the {building} in {where} on {day}.",
         (
             f"Fire officer {officer} said that the fire was caused by {cause}.",
-            told,
+            sentence,
             f"{witness}, who lives nearby, saw the smoke first.",
             rng.choice(
                 (
@@ -59,7 +59,7 @@ def _fire(rng: random.Random) -> Story:
                 )
             ),
         ),
-        f"A fire caused by {cause} has damaged the {building} in {where}, {summed}.",
+        f"A fire caused by {cause} has damaged the {building} in {where}, {clause}.",
     )
 
 
@@ -88,16 +88,16 @@ def _match(rng: random.Random) -> Story:
     scorer, manager = words.distinct(rng, words.person, 2)
     goals = rng.randint(2, 5)
     conceded = rng.randint(0, goals - 1)
-    own = rng.choice(("two goals", "a late goal", "a free kick", "a header"))
+    decider = rng.choice(("two goals", "a late goal", "a free kick", "a header"))
     return Story(
         f"{home} played {away} in front of a crowd of {rng.randint(11, 98)}00.",
         (
             f"The match ended {goals}-{conceded} to {home}.",
-            f"{scorer} decided it with {own}.",
+            f"{scorer} decided it with {decider}.",
             f"Manager {manager} said that the team had worked hard.",
             f"The next match is on {rng.choice(words.DAYS)}.",
         ),
-        f"{home} have beaten {away} {goals}-{conceded} thanks to {own} by {scorer}.",
+        f"{home} have beaten {away} {goals}-{conceded} thanks to {decider} by {scorer}.",
     )
 
 

@@ -8,8 +8,8 @@ test it may be in, so that no question is in two of them.
 import random
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
+from harness.datasets.base import Record
 from harness.datasets.xsum import SUMMARISE
 from harness.errors import HarnessError
 from harness.mini import arithmetic, articles, dialogues, exercises
@@ -21,30 +21,30 @@ Turn = tuple[str, str]
 _SPLITS = {"test": range(0, 2), "tune": range(2, 4), "train": range(4, 16)}
 
 
-def record(dataset: str, split: str, index: int, seed: int) -> dict[str, Any]:
+def record(dataset: str, split: str, index: int, seed: int) -> Record:
     """One record as its real counterpart would be stored on the hub.
 
     Columns: ``xsum`` id, document, summary; ``gsm8k`` question, answer; ``mtbench`` question_id,
-    category, turns, reference (one answer a turn). Splits other than train, tune and test (the
-    target's own) draw from all questions.
+    category, turns, reference (one answer a turn). Any split but train, tune and test (the target's
+    own training and held-out data) draws from all questions.
     """
     attempt = 0
     while True:
         suffix = f"/{attempt}" if attempt else ""
         rng = random.Random(f"{seed}/{dataset}/{split}/{index}{suffix}")
-        drawn = _draw(dataset, split, index, rng)
-        if split not in _SPLITS or _bucket(dataset, drawn) in _SPLITS[split]:
-            return drawn
+        candidate = _draw(dataset, split, index, rng)
+        if split not in _SPLITS or _bucket(dataset, candidate) in _SPLITS[split]:
+            return candidate
         attempt += 1
 
 
-def _bucket(dataset: str, drawn: dict[str, Any]) -> int:
-    """0..15, from what the users of a conversation say."""
-    asked = "\n".join(user for user, _ in conversation(dataset, drawn))
-    return zlib.crc32(asked.encode()) % 16
+def _bucket(dataset: str, item: Record) -> int:
+    """A number from 0 to 15 that depends on the user turns alone."""
+    questions = "\n".join(user for user, _ in conversation(dataset, item))
+    return zlib.crc32(questions.encode()) % 16
 
 
-def _draw(dataset: str, split: str, index: int, rng: random.Random) -> dict[str, Any]:
+def _draw(dataset: str, split: str, index: int, rng: random.Random) -> Record:
     if dataset == "xsum":
         document, summary = articles.article(rng)
         return {"id": f"{split}-{index}", "document": document, "summary": summary}
@@ -64,7 +64,7 @@ def _draw(dataset: str, split: str, index: int, rng: random.Random) -> dict[str,
     }
 
 
-def conversation(dataset: str, item: dict[str, Any]) -> list[Turn]:
+def conversation(dataset: str, item: Record) -> list[Turn]:
     """(user, assistant) turns of a stand-in record, as the target is trained on them."""
     if dataset == "xsum":
         return [(f"{SUMMARISE}\n{item['document']}", item["summary"])]
@@ -73,9 +73,9 @@ def conversation(dataset: str, item: dict[str, Any]) -> list[Turn]:
     return list(zip(item["turns"], item["reference"], strict=True))
 
 
-# What the target reads, (kind, share) per phase. Copy exercises make up 30 % of the first, which
-# is what brought copying of unseen names forward from 4.9 M to 2.7 M tokens; the second is there
-# because sums and differences are learnt last.
+# What the target is trained on, (kind, share) per phase. Copy exercises make up 30 % of the first
+# phase, which brought copying of unseen names forward from 4.9 M to 2.7 M tokens; the second phase
+# is there because sums and differences are learnt last.
 MIXES = {
     "general": (("xsum", 0.26), ("gsm8k", 0.20), ("mtbench", 0.24), ("exercise", 0.30)),
     "arithmetic": (
@@ -104,8 +104,8 @@ def _one_of(kind: str, rng: random.Random, split: str, seed: int) -> list[Turn]:
         return [exercises.exercise(rng)]
     if kind == "sums":
         return [exercises.sums(rng)]
-    if kind == "asked":  # operands as in the questions, from the questions that train may hold
+    if kind == "asked":  # operands as small as in the questions, drawn from the train split's share
         return conversation("gsm8k", record("gsm8k", "train", rng.randrange(10**9), seed + 1))
-    # Categories of mtbench go by index: draw it, or the mix would tie them to the order.
-    drawn = rng.randrange(10**9)
-    return conversation(kind, record(kind, f"target-{split}", drawn, seed))
+    # An mtbench category follows from the index: a drawn one keeps it apart from the mix's order.
+    index = rng.randrange(10**9)
+    return conversation(kind, record(kind, f"target-{split}", index, seed))

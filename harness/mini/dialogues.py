@@ -108,20 +108,20 @@ def _math(rng: random.Random) -> Turns:
 def _coding(rng: random.Random) -> Turns:
     verb, noun = rng.choice("get make find read load check".split()), rng.choice(words.GOODS)
     name, new_name = f"{verb}_{noun}", f"{rng.choice(words.JOBS)}_{noun}"
-    one, two = words.distinct(
+    left, right = words.distinct(
         rng, lambda r: r.choice("width height price weight size age".split()), 2
     )
     operation, sign = rng.choice((("sum", "+"), ("difference", "-"), ("product", "*")))
 
     def code(function: str) -> str:
         return (
-            f"def {function}({one}, {two}):\n    # the {operation} of {one} and {two}\n"
-            f"    result = {one} {sign} {two}\n    return result"
+            f"def {function}({left}, {right}):\n    # the {operation} of {left} and {right}\n"
+            f"    result = {left} {sign} {right}\n    return result"
         )
 
     return (
         (
-            f"Write a Python function {name} that returns the {operation} of {one} and {two}.",
+            f"Write a Python function {name} that returns the {operation} of {left} and {right}.",
             code(name),
         ),
         (f"Rename the function to {new_name}.", code(new_name)),

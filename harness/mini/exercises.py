@@ -29,8 +29,8 @@ def _repeat(rng: random.Random) -> tuple[str, str]:
 def _follows(rng: random.Random) -> tuple[str, str]:
     names = words.distinct(rng, _thing, rng.randint(4, 7))
     at = rng.randrange(len(names) - 1)
-    asked = f"Here is a list: {', '.join(names)}. Which name follows {names[at]}?"
-    return asked, f"{names[at]} is followed by {names[at + 1]}."
+    question = f"Here is a list: {', '.join(names)}. Which name follows {names[at]}?"
+    return question, f"{names[at]} is followed by {names[at + 1]}."
 
 
 def _holders(rng: random.Random) -> tuple[str, str]:
@@ -48,12 +48,12 @@ def _holders(rng: random.Random) -> tuple[str, str]:
 
 def sums(rng: random.Random) -> tuple[str, str]:
     """Sums, differences and products to work out, one a line."""
-    asked, worked = [], []
+    expressions, worked = [], []
     for _ in range(rng.randint(2, 5)):
         expression, result = _operation(rng)
-        asked.append(expression)
+        expressions.append(expression)
         worked.append(f"{expression} = {result}")
-    return f"Work out {', '.join(asked)}.", "\n".join(worked)
+    return f"Work out {', '.join(expressions)}.", "\n".join(worked)
 
 
 def _operation(rng: random.Random) -> tuple[str, int]:

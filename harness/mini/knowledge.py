@@ -1,6 +1,6 @@
-"""The closed body of facts behind the ``stem`` and ``humanities`` conversations.
+"""The fixed body of facts behind the ``stem`` and ``humanities`` conversations.
 
-topic -> (what it is, what there is more to say). True statements in plain words.
+topic -> (what it is, what else there is to say). True statements in plain words.
 """
 
 STEM: dict[str, tuple[str, str]] = {

@@ -1,4 +1,4 @@
-"""The target of ``mini``: how the shipped weights were made, and can be made again.
+"""The target of ``mini``: how the shipped weights were made and can be made again.
 
 python -m harness rebuild-mini-target --seed 0 --out results/mini/rebuilt
 """
@@ -6,7 +6,6 @@ python -m harness rebuild-mini-target --seed 0 --out results/mini/rebuilt
 import itertools
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -31,7 +30,7 @@ HELD_OUT_BATCHES = 8
 
 
 def phases(seed: int, tokens: int | None = None) -> dict[str, Recipe]:
-    """The shipped target's two phases, by the mix that each reads; ``tokens`` shortens both."""
+    """The shipped target's two phases, by the mix that each reads; ``tokens`` overrides both."""
     general = Recipe(seed=seed, tokens=tokens or 5_000_000)
     lr = 2e-3
     sums = Recipe(seed=seed, tokens=tokens or 1_500_000, matrix_lr=lr, other_lr=lr)
@@ -39,14 +38,14 @@ def phases(seed: int, tokens: int | None = None) -> dict[str, Recipe]:
 
 
 def held_out_batches(tokenizer: PreTrainedTokenizerBase, seed: int) -> list[Batch]:
-    """Batches of unseen conversations of the general mix; only answers count."""
+    """Batches of unseen conversations of the general mix; only answer tokens count."""
     documents = (encode(turns, tokenizer, 0.0) for turns in training_mix("held-out", seed))
-    shape = Recipe()
-    batches = pack(documents, shape.rows, shape.length, int(tokenizer.pad_token_id))
+    recipe = Recipe()
+    batches = pack(documents, recipe.rows, recipe.length, int(tokenizer.pad_token_id))
     return list(itertools.islice(batches, HELD_OUT_BATCHES))
 
 
-def build(recipes: dict[str, Recipe], out: Path) -> dict[str, Any]:
+def build(recipes: dict[str, Recipe], out: Path) -> dict[str, object]:
     """Train tokenizer and target phase by phase; write both and ``record.json`` to ``out``.
 
     Returns the record: recipes, shape, held-out loss of the bf16-rounded weights (nats per answer
@@ -74,7 +73,7 @@ def train_phase(
     recipe: Recipe,
     out: Path,
 ) -> int:
-    """One phase; leaves the weights rounded to bf16, as they ship. Returns its seconds."""
+    """Train one phase and round the weights to bf16, as they ship; returns its seconds."""
     turns = training_mix("train", recipe.seed, mix)
     documents = (encode(conversation, tokenizer, PROMPT_WEIGHT) for conversation in turns)
     batches = pack(documents, recipe.rows, recipe.length, int(tokenizer.pad_token_id))
@@ -94,8 +93,8 @@ def save(
     recipes: dict[str, Recipe],
     out: Path,
     seconds: dict[str, int],
-) -> dict[str, Any]:
-    """Write the hub's files in bf16, and record what was written."""
+) -> dict[str, object]:
+    """Write the model in the hub's form in bf16, and ``record.json``; returns the record."""
     with replacing_files(out) as temporary:
         model.to(torch.bfloat16).save_pretrained(temporary)
     model.to(torch.float32)

@@ -45,7 +45,7 @@ CONTAINERS = ("boxes", "bags", "baskets", "trays", "crates", "packs")
 
 
 def person(rng: random.Random) -> str:
-    """A first and a last name; about 56,000 combinations."""
+    """A first and a last name; 57,800 combinations."""
     return f"{rng.choice(FIRST_NAMES)} {surname(rng)}"
 
 
@@ -55,7 +55,7 @@ def surname(rng: random.Random) -> str:
 
 
 def town(rng: random.Random) -> str:
-    """A composed place name; about 880 combinations."""
+    """A composed place name; 880 combinations."""
     return rng.choice(_TOWN_START) + rng.choice(_TOWN_END)
 
 
@@ -66,9 +66,9 @@ def company(rng: random.Random) -> str:
 
 def distinct(rng: random.Random, make, count: int) -> list[str]:  # type: ignore[no-untyped-def]
     """``count`` different results of ``make(rng)``."""
-    found: list[str] = []
-    while len(found) < count:
+    results: list[str] = []
+    while len(results) < count:
         candidate = make(rng)
-        if candidate not in found:
-            found.append(candidate)
-    return found
+        if candidate not in results:
+            results.append(candidate)
+    return results

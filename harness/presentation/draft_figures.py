@@ -1,4 +1,4 @@
-"""Figures of drafts: how many are accepted, how good they are, and how they were learnt."""
+"""Figures of drafts: how many are accepted, how accurate they are, how their training went."""
 
 from collections.abc import Sequence
 
@@ -78,17 +78,17 @@ def draft_sizes(folder: Folder) -> Figure | None:
 
 
 def _firp_files(folder: Folder, name: str) -> pd.DataFrame | None:
-    """A CSV of FIRP's training or tuning over the tables' models, with a model column."""
+    """A CSV of FIRP's training or tuning for all models that have one, with a model column."""
     models = folder.read_json(folder.facts)["experiment"]["models"]
     files = {model: folder.method(model, "firp", name) for model in models}
-    found = [
+    tables = [
         folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
     ]
-    return pd.concat(found) if found else None
+    return pd.concat(tables) if tables else None
 
 
 def rank_accuracy(folder: Folder) -> Figure | None:
-    """How often the answer's token has rank r at step k, tune split, cumulated over ranks."""
+    """How often the answer's token is among the best r tokens of FIRP step k, tune split."""
     table = _firp_files(folder, "rank_accuracy.csv")
     if table is None:
         return None
@@ -104,8 +104,8 @@ def rank_accuracy(folder: Folder) -> Figure | None:
 
 
 def cosine(folder: Folder) -> Figure | None:
-    """Similarity of pseudo and real hidden states after each layer, tune split: trained maps beside
-    two controls, and right drafts beside wrong ones.
+    """Similarity of pseudo and real hidden states after each layer, tune split: one panel compares
+    the trained maps with two controls, the other right drafts with wrong ones.
     """
     table = cosines(folder)
     if table.empty:
@@ -113,17 +113,17 @@ def cosine(folder: Folder) -> Figure | None:
     models = list(dict.fromkeys(table["model"]))
     size = (FULL, 2.4 * len(models))
     figure, axes = plt.subplots(len(models), 2, figsize=size, sharey=True, squeeze=False)
-    for line, model in zip(axes, models, strict=True):
-        mine = table[table["model"] == model].assign(key=lambda t: t["states"] + "/" + t["drafts"])
-        for axis, kinds in zip(line, _COMPARED, strict=True):
-            _similarities(axis, mine, kinds)
+    for row, model in zip(axes, models, strict=True):
+        lines = table[table["model"] == model].assign(key=lambda t: t["states"] + "/" + t["drafts"])
+        for axis, kinds in zip(row, _COMPARED, strict=True):
+            _similarities(axis, lines, kinds)
             axis.set_title(model if len(models) > 1 else "")
-        low, high = line[0].get_ylim()
-        line[0].set_ylim(low, high + 0.55 * (high - low))  # room for the legends
+        low, high = row[0].get_ylim()
+        row[0].set_ylim(low, high + 0.55 * (high - low))  # room for the legends
     return figure
 
 
-# By panel: what is compared, by states and drafts, the line that it is drawn with and its name.
+# For each panel what it compares: the states and drafts of a line, its style, its name.
 _COMPARED = (
     (
         ("firp/all", "-", "trained"),
@@ -135,48 +135,48 @@ _COMPARED = (
 
 
 def _similarities(
-    axis: plt.Axes, mine: pd.DataFrame, kinds: Sequence[tuple[str, str, str]]
+    axis: plt.Axes, lines: pd.DataFrame, kinds: Sequence[tuple[str, str, str]]
 ) -> None:
-    """A colour a step, a kind of line for each of ``kinds``."""
-    steps = sorted(mine["step"].unique())
+    """Draw a panel: a colour for each step, a line style for each of ``kinds``."""
+    steps = sorted(lines["step"].unique())
     for step, colour in zip(steps, sns.color_palette("viridis", len(steps)), strict=True):
         for key, style, _ in kinds:
-            line = mine[(mine["key"] == key) & (mine["step"] == step)].sort_values("layer")
+            line = lines[(lines["key"] == key) & (lines["step"] == step)].sort_values("layer")
             axis.plot(
                 line["layer"], line["cosine"], style, marker="o", markersize=2.5, color=colour
             )
-    shown = [key for key, _, _ in kinds if key in set(mine["key"])]
-    drawn = [
+    shown = [key for key, _, _ in kinds if key in set(lines["key"])]
+    handles = [
         Line2D([], [], color="black", linestyle=style) for key, style, _ in kinds if key in shown
     ]
-    drawn += [Line2D([], [], color=c) for c in sns.color_palette("viridis", len(steps))]
+    handles += [Line2D([], [], color=c) for c in sns.color_palette("viridis", len(steps))]
     names = [name for key, _, name in kinds if key in shown] + [f"step {step}" for step in steps]
-    axis.legend(drawn, names, ncols=2)
+    axis.legend(handles, names, ncols=2)
     axis.set(xlabel="after layer", ylabel="cosine similarity")
-    layers = sorted(mine["layer"].unique())
+    layers = sorted(lines["layer"].unique())
     axis.set_xticks(layers[:: max(1, len(layers) // 8)])
 
 
 def entry_layers(_: Folder) -> Figure | None:
-    """Accuracy of each step and the cost of a decode step, by the layer of pseudo states' entry."""
+    """Accuracy of each FIRP step and cost of a decode step, by the layer that states enter."""
     table = studies("entry")
     if table.empty:
         return None
     table["layer"] = table["entry_layers"].str.strip("[]").str.split(",").str[0].astype(int)
     axes = panels(list(dict.fromkeys(table["model"])), 2.4)
     for model, axis in axes.items():
-        mine = table[table["model"] == model].sort_values("layer").dropna(axis=1, how="all")
-        steps = top1(mine)
-        mine = mine.dropna(subset=steps)  # of as many steps as any
+        study = table[table["model"] == model].sort_values("layer").dropna(axis=1, how="all")
+        steps = top1(study)
+        study = study.dropna(subset=steps)  # only layouts with the most steps
         for step, colour in zip(steps, sns.color_palette("viridis", len(steps)), strict=True):
             label = f"step {step.removeprefix('top1_step')}"
             axis.plot(
-                mine["layer"], mine[step], marker="o", markersize=3, color=colour, label=label
+                study["layer"], study[step], marker="o", markersize=3, color=colour, label=label
             )
         axis.set(xlabel="entry layer", ylabel="top-1 accuracy", ylim=(0, 1))
-        axis.set_xticks(list(mine["layer"]))
+        axis.set_xticks(list(study["layer"]))
         costs = axis.twinx()
-        costs.plot(mine["layer"], mine["step_cost"], "k--", marker="s", markersize=3)
+        costs.plot(study["layer"], study["step_cost"], "k--", marker="s", markersize=3)
         costs.set(ylabel="cost of a step (dashed)", ylim=(0, None))
         costs.grid(visible=False)
     legend_beside(axes, columns=4)
@@ -184,8 +184,8 @@ def entry_layers(_: Folder) -> Figure | None:
 
 
 def training_lengths(_: Folder) -> Figure | None:
-    """Tokens a step and step 1's accuracy by seconds of training, each length with a schedule of
-    its own.
+    """Predicted tokens a step and accuracy of step 1 by seconds of training; each length was a
+    separate training with its own schedule.
     """
     table = studies("length")
     if table.empty:
@@ -193,13 +193,13 @@ def training_lengths(_: Folder) -> Figure | None:
     columns = {"predicted_acceptance_length": "tokens a step", "top1_step1": "top-1 of step 1"}
     figure, axes = plt.subplots(1, 2, figsize=(FULL, 2.4))
     for axis, (column, label) in zip(axes, columns.items(), strict=True):
-        for (model, method), mine in table.groupby(["model", "method"], sort=False):
-            line = mine.sort_values("seconds")
-            told = name_of(str(method))
+        for (model, method), group in table.groupby(["model", "method"], sort=False):
+            line = group.sort_values("seconds")
+            name = name_of(str(method))
             if table["model"].nunique() > 1:
-                told = f"{told}, {model}"
+                name = f"{name}, {model}"
             colour = colours(table["method"])[str(method)]
-            axis.plot(line["seconds"], line[column], marker="o", color=colour, label=told)
+            axis.plot(line["seconds"], line[column], marker="o", color=colour, label=name)
         axis.set(xlabel="seconds of training", ylabel=label)
         axis.set_xscale("log", base=2)
         ticks = sorted(table["seconds"].unique())
@@ -209,30 +209,30 @@ def training_lengths(_: Folder) -> Figure | None:
 
 
 def training(folder: Folder) -> Figure | None:
-    """Loss and top-1 / top-5 accuracy on the tune split while training."""
+    """FIRP's losses, and its top-1 and top-5 accuracy on the tune split, during training."""
     table = _firp_files(folder, "curves.csv")
     if table is None:
         return None
     models = list(dict.fromkeys(table["model"]))
     figure, axes = plt.subplots(len(models), 2, figsize=(FULL, 2.4 * len(models)), squeeze=False)
     for (left, right), model in zip(axes, models, strict=True):
-        mine = table[table["model"] == model]
+        log = table[table["model"] == model]
         title = model if len(models) > 1 else ""
-        left.plot(mine["step"], mine["train_loss"], color=NEUTRAL[0], label="train batch")
-        left.plot(mine["step"], mine["tune_loss"], marker="o", color=NEUTRAL[1], label="tune split")
+        left.plot(log["step"], log["train_loss"], color=NEUTRAL[0], label="train batch")
+        left.plot(log["step"], log["tune_loss"], marker="o", color=NEUTRAL[1], label="tune split")
         left.set(xlabel="training step", ylabel="KL, nats per position", title=title)
         left.legend()
-        _accuracies(right, mine)
+        _accuracies(right, log)
         right.set_title(title)
     return figure
 
 
-def _accuracies(axis: plt.Axes, mine: pd.DataFrame) -> None:
-    """Top-1 and top-5 accuracy of every step of FIRP against its training."""
-    steps = [column.removeprefix("top1_step") for column in mine if column.startswith("top1_step")]
+def _accuracies(axis: plt.Axes, log: pd.DataFrame) -> None:
+    """Draw top-1 and top-5 accuracy of each FIRP step against the training step."""
+    steps = [column.removeprefix("top1_step") for column in log if column.startswith("top1_step")]
     for colour, step in zip(sns.color_palette("viridis", len(steps)), steps, strict=True):
         for kind, style in (("top1", "-"), ("top5", "--")):
             label = f"step {step}, {kind}"
-            axis.plot(mine["step"], mine[f"{kind}_step{step}"], style, color=colour, label=label)
+            axis.plot(log["step"], log[f"{kind}_step{step}"], style, color=colour, label=label)
     axis.set(xlabel="training step", ylabel="accuracy, tune split", ylim=(0, 1.02))
     axis.legend(ncols=2)

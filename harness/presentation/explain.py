@@ -1,4 +1,4 @@
-"""The parts of a report that say why a method is as fast as it is, and what that took."""
+"""Tables and sentences of a report on why a method is fast or slow and what it took to prepare."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
@@ -10,7 +10,7 @@ from harness.experiment.folder import Folder
 from harness.presentation.wording import joined, name_of, number, shown_names
 
 BY_CATEGORY = ("firp", "medusa")
-# Headers, and the column of the table that stands below each, its digits and its unit.
+# Headers of a report's table, and for each the column of the data, its digits and its unit.
 Columns: TypeAlias = Mapping[str, tuple[str, int, str]]
 SPEED: Columns = {
     "accepted": ("acceptance_length", 2, ""),
@@ -48,7 +48,7 @@ REACH = ["method", "drafts", "accepted", "as much with", "drafts", "times fewer"
 
 
 def named(table: pd.DataFrame, column: str = "method") -> Iterator[tuple[str, pd.Series]]:
-    """Each line with the name that readers see."""
+    """The lines of a table, each with the name of its method as readers see it."""
     lines = (line for _, line in table.iterrows())
     return zip(shown_names(table, column), lines, strict=True)
 
@@ -64,23 +64,23 @@ def _rows(table: pd.DataFrame, columns: Columns) -> list[list[str]]:
     ]
 
 
-def speed_rows(mine: pd.DataFrame) -> list[list[str]]:
-    """Speedup of each arm of a data set as tokens a step over the cost of a step."""
-    return _rows(mine.assign(drafting=100 * mine["draft_share"]), SPEED)
+def speed_rows(arms: pd.DataFrame) -> list[list[str]]:
+    """The speedup of each arm of a data set, explained as tokens a step over cost of a step."""
+    return _rows(arms.assign(drafting=100 * arms["draft_share"]), SPEED)
 
 
 def cost_rows(folder: Folder, dataset: str) -> list[list[str]]:
-    """Steps and speedups of a data set as costs predict them, and as measured; empty without."""
+    """Step times and speedups of a data set, predicted and measured; empty without a cost model."""
     file = folder.table("cost_model")
     if not file.is_file():
         return []
     table = folder.read_csv(file)
-    mine = table[table["dataset"] == dataset]
-    return [] if mine.empty else _rows(mine, COST)
+    arms = table[table["dataset"] == dataset]
+    return [] if arms.empty else _rows(arms, COST)
 
 
 def uncut_lines(folder: Folder, dataset: str) -> list[str]:
-    """One sentence a model on the quality of whole answers; none where they were not asked for."""
+    """One sentence per model on the quality of whole answers; none if there are no such answers."""
     file = folder.table("uncut")
     if not file.is_file():
         return []
@@ -97,16 +97,34 @@ def _uncut(line: pd.Series) -> str:
     )
     if score is None or pd.isna(line["quality"]):
         return f"{ends}. Their quality is not measured."
-    held = f"95 % interval {line['quality_low']:.3f} to {line['quality_high']:.3f}"
+    span = f"95 % interval {line['quality_low']:.3f} to {line['quality_high']:.3f}"
     return (
-        f"{ends}; {score.shown} {line['quality']:.3f} ({held}). Every lossless method gives these "
+        f"{ends}; {score.shown} {line['quality']:.3f} ({span}). Every lossless method gives these "
         "very answers."
     )
 
 
-def slower_lines(mine: pd.DataFrame) -> list[str]:
-    """One sentence for every arm that is certainly slower than autoregressive decoding: why."""
-    return [_slower(name, line) for name, line in named(mine) if line["speedup_ci_high"] < 1]
+def lossy_lines(folder: Folder, dataset: str) -> list[str]:
+    """One sentence per arm that is not lossless on how far its answers are from the target's."""
+    file = folder.table("lossy")
+    if not file.is_file():  # a run that was kept by an older version
+        return []
+    table = folder.read_csv(file)
+    return [_lossy(line) for _, line in table[table["dataset"] == dataset].iterrows()]
+
+
+def _lossy(line: pd.Series) -> str:
+    span = f"{line['distance_low']:.3f} to {line['distance_high']:.3f}"
+    return (
+        f"{name_of(line['method'])} on {line['model']}: after the tokens before, what it says is "
+        f"{line['distance']:.3f} away from what the target would say there, in total variation, "
+        f"averaged over its tokens (95 % interval {span}); a lossless method is 0 away."
+    )
+
+
+def slower_lines(arms: pd.DataFrame) -> list[str]:
+    """For every arm that is certainly slower than autoregressive decoding, a sentence on why."""
+    return [_slower(name, line) for name, line in named(arms) if line["speedup_ci_high"] < 1]
 
 
 def _slower(name: str, line: pd.Series) -> str:
@@ -126,45 +144,45 @@ def _slower(name: str, line: pd.Series) -> str:
 
 
 def budget_lines(folder: Folder) -> list[str]:
-    """What methods were to take for training and search at most, and what they took; per model."""
+    """Per model, the seconds that each method had for training and tuning, and those it took."""
     table = folder.read_csv(folder.table("preparation"))
     lines = []
-    for model, mine in table.dropna(subset=["budget_seconds"]).groupby("model", sort=False):
-        trained = mine["training_seconds"].where(mine["parts"] != "shipped", 0.0).fillna(0)
-        taken = trained + mine["tuning_seconds"]
-        told = [
+    for model, methods in table.dropna(subset=["budget_seconds"]).groupby("model", sort=False):
+        trained = methods["training_seconds"].where(methods["parts"] != "shipped", 0.0).fillna(0)
+        taken = trained + methods["tuning_seconds"]
+        by_method = [
             f"{name_of(method)} {number(seconds, 0)} s"
-            for method, seconds in zip(mine["method"], taken, strict=True)
+            for method, seconds in zip(methods["method"], taken, strict=True)
         ]
-        limit = number(mine["budget_seconds"].iloc[0], 0)
+        limit = number(methods["budget_seconds"].iloc[0], 0)
         lines.append(
-            f"Training and tuning on {model}, {limit} s for each method: {', '.join(told)}. Tuning "
-            "ends earlier where every setting that was to be timed has been."
+            f"Training and tuning on {model}, {limit} s for each method: {', '.join(by_method)}. "
+            "Tuning ends earlier where every setting that was to be timed has been."
         )
-        lines += _shipped_line(mine)
+        lines += _shipped_line(methods)
     return lines
 
 
-def _shipped_line(mine: pd.DataFrame) -> list[str]:
-    """What was not trained in this run."""
-    shipped = mine[mine["parts"] == "shipped"]
+def _shipped_line(methods: pd.DataFrame) -> list[str]:
+    """A sentence on the methods whose parts were shipped, not trained in this run."""
+    shipped = methods[methods["parts"] == "shipped"]
     if shipped.empty:
         return []
-    told = [
+    by_method = [
         f"{name_of(method)} {number(seconds, 0)} s"
         for method, seconds in zip(shipped["method"], shipped["training_seconds"], strict=True)
     ]
     return [
         f"What these methods learn was not trained in this run but shipped with the target, after "
-        f"a training of {joined(told)} on one machine: their settings alone were chosen here."
+        f"a training of {joined(by_method)} on one machine: their settings alone were chosen here."
     ]
 
 
-def prepared_rows(folder: Folder, mine: pd.DataFrame) -> list[list[str]]:
-    """Training and search behind the arms of a data set; empty without any."""
+def prepared_rows(folder: Folder, arms: pd.DataFrame) -> list[list[str]]:
+    """What training and tuning of a data set's arms took and gave; empty without any."""
     table = folder.read_csv(folder.table("preparation")).set_index(["model", "method"])
     rows = []
-    for name, line in named(mine):
+    for name, line in named(arms):
         key = (line["model"], line["method"])
         if key not in table.index:
             continue
@@ -194,25 +212,25 @@ def _training_text(prepared: pd.Series) -> str:
 def definition_rows(folder: Folder, dataset: str) -> list[list[str]]:
     """Acceptance length and speedup of a data set by every definition in use."""
     table = folder.read_csv(folder.table("definitions"))
-    mine = table[table["dataset"] == dataset]
+    arms = table[table["dataset"] == dataset]
     return [
         DEFINITIONS,
         *(
             [name, *(number(value, 2) for value in line.drop(["model", "dataset", "method"]))]
-            for name, line in named(mine)
+            for name, line in named(arms)
         ),
     ]
 
 
 def category_rows(folder: Folder, dataset: str) -> list[list[str]]:
-    """Acceptance length and speedup of FIRP and Medusa by category; empty for a set with one."""
+    """Acceptance length and speedup of FIRP and Medusa by category; empty for a set without any."""
     table = folder.read_csv(folder.table("categories"))
-    mine = table[(table["dataset"] == dataset) & table["method"].isin(BY_CATEGORY)]
-    if mine.empty:
+    categories = table[(table["dataset"] == dataset) & table["method"].isin(BY_CATEGORY)]
+    if categories.empty:
         return []
-    several = mine["model"].nunique() > 1
+    several = categories["model"].nunique() > 1
     index = [*(["model"] if several else []), "category", "questions"]
-    wide = mine.pivot(index=index, columns="method", values=["acceptance_length", "speedup"])
+    wide = categories.pivot(index=index, columns="method", values=["acceptance_length", "speedup"])
     shown = [(value, name) for name in BY_CATEGORY for value in ("acceptance_length", "speedup")]
     wide = wide.reindex(columns=[column for column in shown if column in wide.columns])
     words = {"acceptance_length": "accepted", "speedup": "speedup"}
@@ -225,7 +243,10 @@ def category_rows(folder: Folder, dataset: str) -> list[list[str]]:
 
 
 def reach_rows(folder: Folder) -> list[list[str]]:
-    """Which number of drafts of one method accepts as much as each of another; empty without."""
+    """For each draft size of a method, how many drafts another needs to accept as much, if known.
+
+    Empty without such a table.
+    """
     file = folder.table("draft_size_reach")
     if not file.is_file():
         return []
@@ -250,13 +271,13 @@ def reach_rows(folder: Folder) -> list[list[str]]:
 
 
 def size_rows(folder: Folder) -> list[list[str]]:
-    """What was measured at the timed draft sizes; empty without."""
+    """What was measured at the timed draft sizes; empty without a draft size curve."""
     file = folder.table("draft_size_curve")
     return _rows(folder.read_csv(file).dropna(subset=["speedup"]), SIZES) if file.is_file() else []
 
 
 def best_size_lines(folder: Folder) -> list[str]:
-    """The draft size that should be fastest by its costs, and the fastest of the timed ones."""
+    """Per method, the draft size predicted to be fastest, and the fastest of the timed ones."""
     file = folder.table("best_draft_size")
     if not file.is_file():
         return []

@@ -39,17 +39,19 @@ def write_figures(root: Path) -> None:
 
 
 def coverage(folder: Folder) -> Figure | None:
-    """How often 95 % intervals hold the truth of synthetic rows, ours beside the usual one."""
+    """How often 95 % intervals hold the true speedup of synthetic rows: this project's intervals
+    beside the usual ones, which bootstrap prompts.
+    """
     table = pd.read_csv(COVERAGE)
     table = table[table["questions"] == table["questions"].max()]
     axes = panels([f"{count} sessions" for count in sorted(set(table["sessions"]))], 2.6)
     kinds = {"coverage": "sessions and questions (ours)", "naive_coverage": "bootstrap of prompts"}
-    for axis, (_, mine) in zip(axes.values(), table.groupby("sessions"), strict=True):
+    for axis, (_, simulated) in zip(axes.values(), table.groupby("sessions"), strict=True):
         for (column, label), colour in zip(kinds.items(), NEUTRAL, strict=False):
-            for spread, group in mine.groupby("question_sd"):
+            for spread, group in simulated.groupby("question_sd"):
                 style = {"color": colour, "marker": "o", "linestyle": "-" if spread else "--"}
-                told = f"{label}, question sd {spread:g}"
-                axis.plot(group["session_sd"], group[column], label=told, **style)
+                legend = f"{label}, question sd {spread:g}"
+                axis.plot(group["session_sd"], group[column], label=legend, **style)
         axis.axhline(0.95, color="black", linewidth=0.8)
         axis.set(xlabel="session sd of the log ratio", ylabel="share that hold the truth")
         axis.set_ylim(0, 1.02)
@@ -77,7 +79,7 @@ _OF_ALL: dict[str, Draw] = {
 
 
 def _figures(datasets: dict[str, object]) -> Iterator[tuple[str, Draw]]:
-    """Names of files and what draws them."""
+    """The name of each figure's file and the function that draws it."""
     yield from _OF_ALL.items()
     for kind, draw in _OF_A_SET.items():
         for dataset in datasets:

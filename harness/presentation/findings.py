@@ -1,4 +1,4 @@
-"""What a comparison found, in sentences made from its numbers: the first thing a reader sees."""
+"""The findings of a comparison as sentences made from its numbers: what a reader sees first."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,23 +14,23 @@ SUBJECT, YARDSTICK = "firp", "hf_generate"
 def findings(
     dataset: str, summary: pd.DataFrame, pairs: pd.DataFrame, unranked: Mapping[str, str]
 ) -> list[str]:
-    """The sentences on one data set, all models after each other.
+    """The sentences on one data set, model after model.
 
-    ``summary`` and ``pairs`` are the whole tables; ``unranked`` says why a model/data set is not
-    ranked. The subject is FIRP, or the fastest ranked method where FIRP has no speedup.
+    ``summary`` and ``pairs`` are the whole tables; ``unranked`` gives the reason for each
+    model/data set that is not ranked. They are about FIRP, or another method: see _subject.
     """
-    mine = summary[summary["dataset"] == dataset]
-    models = list(dict.fromkeys(mine["model"]))
-    found = []
+    arms = summary[summary["dataset"] == dataset]
+    models = list(dict.fromkeys(arms["model"]))
+    sentences = []
     for model in models:
         lines = _model_findings(
             shown_name(dataset),
-            mine[mine["model"] == model].set_index("method"),
+            arms[arms["model"] == model].set_index("method"),
             pairs[(pairs["model"] == model) & (pairs["dataset"] == dataset)],
             unranked.get(f"{model}/{dataset}"),
         )
-        found += [f"{model}: {line}" if len(models) > 1 else line for line in lines]
-    return found
+        sentences += [f"{model}: {line}" if len(models) > 1 else line for line in lines]
+    return sentences
 
 
 def _model_findings(
@@ -56,7 +56,7 @@ def _failures(arms: pd.DataFrame) -> Iterator[str]:
 
 
 def _subject(arms: pd.DataFrame) -> str | None:
-    """FIRP, else the fastest lossless method beside the baseline."""
+    """FIRP; without a speedup of FIRP, the fastest ranked method, or else the fastest other."""
     counted = arms.dropna(subset=["speedup"])
     if SUBJECT in counted.index:
         return SUBJECT
@@ -87,7 +87,7 @@ def _partners(subject: str, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _against_others(subject: str, partners: pd.DataFrame) -> Iterator[str]:
-    """Who is faster, who is slower, and who cannot be told apart from the subject."""
+    """Which methods are faster or slower than the subject, and which cannot be told apart."""
     tied = partners["tie"].astype(bool)
     faster = partners[~tied & (partners["slower"] == subject)]
     slower = partners[~tied & (partners["faster"] == subject)]
@@ -95,8 +95,8 @@ def _against_others(subject: str, partners: pd.DataFrame) -> Iterator[str]:
         times = _times(pair)
         yield f"{name_of(pair['faster'])} is faster than {name_of(subject)}, {times}."
     if len(slower):
-        told = [f"{name_of(pair['slower'])} ({_times(pair)})" for _, pair in slower.iterrows()]
-        yield f"{name_of(subject)} is faster than {joined(told)}."
+        others = [f"{name_of(pair['slower'])} ({_times(pair)})" for _, pair in slower.iterrows()]
+        yield f"{name_of(subject)} is faster than {joined(others)}."
     for _, pair in partners[tied].iterrows():
         other = pair["slower"] if pair["faster"] == subject else pair["faster"]
         yield (
@@ -110,9 +110,9 @@ def _times(pair: pd.Series) -> str:
 
 
 def _against_yardstick(subject: str, pairs: pd.DataFrame) -> Iterator[str]:
-    """Published speedups are mostly over transformers' generate."""
-    mine = pairs[(pairs["faster"] == subject) & (pairs["slower"] == YARDSTICK)]
-    for _, pair in mine.iterrows():
+    """The subject against transformers' generate, to which most published speedups refer."""
+    matches = pairs[(pairs["faster"] == subject) & (pairs["slower"] == YARDSTICK)]
+    for _, pair in matches.iterrows():
         interval = (
             "" if pd.isna(pair["ci_low"]) else f" ({pair['ci_low']:.2f} to {pair['ci_high']:.2f})"
         )
@@ -133,11 +133,11 @@ def _answers(arms: pd.DataFrame) -> str:
             "Every answer of every lossless method is, token for token, that of autoregressive "
             f"decoding.{beside}"
         )
-    told = [
+    rates = [
         f"{name_of(str(name))} {100 * rate:.1f} %"
         for name, rate in differing["exact_match_rate"].items()
     ]
     return (
-        f"Not all answers of lossless methods are those of autoregressive decoding: {joined(told)} "
-        f"of them are (causes in divergences.csv).{beside}"
+        f"Not all answers of lossless methods are those of autoregressive decoding: {joined(rates)}"
+        f" of them are (causes in divergences.csv).{beside}"
     )

@@ -1,4 +1,4 @@
-"""What the terminal says of the workflow's jobs: each in words, its seconds, and how many are left.
+"""Lines in the terminal on the workflow's jobs: each in words, its seconds, and the progress.
 
 Snakemake's own lines (inputs, outputs, reasons) stay in its log file and in dry runs.
 """
@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-HANDLER = "DefaultStreamHandler"  # Snakemake's name of what writes to the terminal
+HANDLER = "DefaultStreamHandler"  # Snakemake's name of the handler that writes to the terminal
 WORDS = {
     "check_methods": "checking every method's settings",
     "stand_in": "generating {dataset}, {split} split",
@@ -28,6 +28,7 @@ WORDS = {
     "train_method": "training {method} for {model}",
     "tune_method": "choosing the setting of {method} for {model}",
     "examine_method": "what the training of {method} gave, {model}",
+    "examine_pseudo_states": "what the training of {method} gave, and its states, {model}",
     "check_trees": "tree attention against plain forwards, {model}",
     "sweep_train": "training variant {variant} of {method} for {model}",
     "sweep_tune": "choosing the setting of variant {variant} of {method} for {model}",
@@ -48,14 +49,14 @@ _NOISE = ("Select jobs to execute", "Execute ", "Complete log(s): ")
 
 
 def in_words(rule: str, wildcards: Mapping[str, str]) -> str:
-    """A job in words; the rule's own name where there are none for it."""
+    """A job in words, or by its rule's name if WORDS does not have the rule."""
     return WORDS.get(rule, rule.replace("_", " ")).format_map(wildcards)
 
 
 class JobLines(logging.Formatter):
-    """Filter and formatter of Snakemake's events on jobs; all else is formatted as before.
+    """Filters and formats Snakemake's events on jobs; all else is formatted as before.
 
-    A job's words come when it begins; its seconds with the progress, when it has ended.
+    A job gets a line in words when it begins, and one with seconds and progress when it has ended.
     """
 
     def __init__(self, otherwise: logging.Formatter | None) -> None:
@@ -65,7 +66,7 @@ class JobLines(logging.Formatter):
         self._ended = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the event has a line of its own that a person wants to read."""
+        """Whether the event gets a line; a finished job gets that of the progress instead."""
         if _event(record) == "job_finished":
             words, begun = self._begun.pop(vars(record)["job_id"])
             self._ended = f"{words}, {time.monotonic() - begun:.0f} s"
@@ -73,14 +74,14 @@ class JobLines(logging.Formatter):
         return not str(record.msg or "").startswith(_NOISE)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of an event."""
-        said = vars(record)
+        """The line for an event."""
+        fields = vars(record)
         if _event(record) == "job_info":
-            words = in_words(said["rule_name"], said["wildcards"] or {})
-            self._begun[said["jobid"]] = words, time.monotonic()
+            words = in_words(fields["rule_name"], fields["wildcards"] or {})
+            self._begun[fields["jobid"]] = words, time.monotonic()
             return words
         if _event(record) == "progress":
-            return f"[{said['done']} of {said['total']}] {self._ended}"
+            return f"[{fields['done']} of {fields['total']}] {self._ended}"
         return self._otherwise.format(record)
 
 
@@ -91,7 +92,7 @@ def _event(record: logging.LogRecord) -> str:
 
 
 def held_by_another(reports: Path, experiment: str) -> str | None:
-    """A line where ``reports`` holds another experiment's copies, which this run will replace."""
+    """A warning if ``reports`` holds another experiment's files, which this run will replace."""
     page = reports / "index.html"
     text = page.read_text() if page.is_file() else ""
     title = re.search(r"<title>firp-bench: (.*?)</title>", text)
@@ -101,7 +102,7 @@ def held_by_another(reports: Path, experiment: str) -> str | None:
 
 
 def speak_in_words(logger: logging.Logger) -> None:
-    """Have the terminal's handler of Snakemake's ``logger`` say its lines as above."""
+    """Let the handler by which Snakemake's ``logger`` writes to the terminal use JobLines."""
     for handler in logger.handlers:
         if handler.get_name() == HANDLER:
             lines = JobLines(handler.formatter)

@@ -1,4 +1,4 @@
-"""The main table of a data set, and the guards beside it, as readers see them."""
+"""The main table of a data set, and the table of guards against unfair speedups, as text."""
 
 import pandas as pd
 
@@ -10,24 +10,24 @@ from harness.presentation.wording import number, rank_text
 
 HEADER = ("method,tokens/s,speedup,95 % interval,end to end,accepted,draft size,rank").split(",")
 GUARDS = ("method,tokens,extra MB,Rouge-2 vs AR,length vs AR,as good as AR,looping").split(",")
-# The method's name and, below it, the setting that it decoded with.
+# Text, or a method's name and, to be shown below it, the setting that it decoded with.
 Cell = str | list[str]
 
 
-def main_rows(prepared: Prepared, dataset: str, mine: pd.DataFrame) -> list[list[Cell]]:
-    """The main table, header first; ``mine`` are a data set's lines of the summary."""
+def main_rows(prepared: Prepared, dataset: str, arms: pd.DataFrame) -> list[list[Cell]]:
+    """The main table, header first; ``arms`` are a data set's lines of the summary."""
     body: list[list[Cell]] = [
         [[name, used(prepared, line["model"], line["method"])], *figures(dataset, line)]
-        for name, line in named(mine)
+        for name, line in named(arms)
     ]
     score = find_dataset(dataset).score
     header: list[Cell] = [*HEADER, *([score.shown] if score else []), "as AR"]
     return [header, *body]
 
 
-def guard_rows(mine: pd.DataFrame) -> list[list[str]]:
+def guard_rows(arms: pd.DataFrame) -> list[list[str]]:
     """What might make a speedup unfair: memory, other texts, other lengths, loops."""
-    return [GUARDS, *([name, *_guards(line)] for name, line in named(mine))]
+    return [GUARDS, *([name, *_guards(line)] for name, line in named(arms))]
 
 
 def figures(dataset: str, line: pd.Series) -> list[str]:
@@ -48,7 +48,7 @@ def figures(dataset: str, line: pd.Series) -> list[str]:
 
 
 def _as_good(line: pd.Series) -> str:
-    """Whether the scores are equivalent to autoregressive ones, and the difference's interval."""
+    """Whether scores are shown to be as good as the baseline's, and the difference's interval."""
     if pd.isna(line["quality_difference"]):
         return "–"
     word = "yes" if line["as_good"] in (True, "True") else "not shown"

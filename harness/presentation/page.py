@@ -1,4 +1,4 @@
-"""One page with everything that a reader asks first: self-contained HTML, no network needed."""
+"""One HTML page with what a reader asks first; it is self-contained and needs no network."""
 
 import base64
 import os
@@ -17,7 +17,7 @@ from harness.presentation.main_table import main_rows
 from harness.presentation.report import checklist_rows, found_lines
 
 TEMPLATE = Path("workflows/page.html.jinja")
-# Of the figures, those that need no further text.
+# The figures on the page, which need no text but a caption.
 CAPTIONS = {
     "speedup": "Speedup over autoregressive decoding, 95 % intervals.",
     "phases": "Where a decode step goes, from a pass of its own with a clock around each phase.",
@@ -26,7 +26,7 @@ CAPTIONS = {
 
 
 def write_page(root: Path, out: Path) -> None:
-    """Write the page of the experiment under ``root``; its links are right for where ``out`` is.
+    """Write the page of the experiment under ``root`` to ``out``, with links relative to there.
 
     The PDFs are expected beside it.
     """
@@ -77,8 +77,8 @@ def _svg(folder: Folder, name: str) -> bytes:
 
 
 def _files(folder: Folder, beside: Path) -> list[dict[str, str]]:
-    """Tables and row files, with links from the folder ``beside``."""
-    found = folder.found("tables/*.csv", *ROWS)
-    names = [file.relative_to(folder.root).as_posix() for file in found]
-    links = [Path(os.path.relpath(file, beside)).as_posix() for file in found]
+    """Names of tables and row files, with links relative to the folder ``beside``."""
+    files = folder.found("tables/*.csv", *ROWS)
+    names = [file.relative_to(folder.root).as_posix() for file in files]
+    links = [Path(os.path.relpath(file, beside)).as_posix() for file in files]
     return [{"name": name, "link": link} for name, link in zip(names, links, strict=True)]

@@ -1,4 +1,6 @@
-"""One PDF per dataset and one in the paper's shape, laid out by typst from the tables."""
+"""PDF reports, laid out by typst from the tables: one per data set, one on all sets in the paper's
+shape, and one on how FIRP works.
+"""
 
 import json
 import math
@@ -21,6 +23,7 @@ from harness.presentation.explain import (
     category_rows,
     cost_rows,
     definition_rows,
+    lossy_lines,
     prepared_rows,
     reach_rows,
     size_rows,
@@ -37,6 +40,7 @@ from harness.presentation.trained import (
     OF_LENGTHS,
     SEEING,
     cosine_rows,
+    learnt_rows,
     mechanism,
     study_rows,
     tree_rows,
@@ -47,7 +51,7 @@ from harness.presentation.wording import joined, name_of, number
 TEMPLATE = Path("workflows/report.typ")
 PUBLISHED = Path("workflows/resources/published.csv")
 RANKING = Path("workflows/resources/ranking.csv")
-_TOLD = {True: "yes", False: "NO", None: "not known"}
+_MARK = {True: "yes", False: "NO", None: "not known"}
 _TABLES = {
     "speedup": ("Speedup over autoregressive decoding, decode phase", 2),
     "acceptance_length": ("Acceptance length: tokens committed per decode-phase step", 2),
@@ -57,18 +61,18 @@ _TABLES = {
 
 
 def write_report(root: Path, name: str, out: Path) -> None:
-    """Lay out report ``name`` (a dataset, or ``paper``) to the PDF ``out``."""
+    """Lay out report ``name`` (a data set, ``paper`` or ``analysis``) as the PDF ``out``."""
     if not TEMPLATE.is_file():
         raise HarnessError(f"{TEMPLATE}: no such file; run from the project's folder")
-    # links are not followed: results/ may well be one, to another disk
-    whole = Path(os.path.abspath(root))  # noqa: PTH100
-    if not whole.is_relative_to(Path.cwd()):
+    # not resolve(), which follows links: results/ may be one to another disk
+    absolute = Path(os.path.abspath(root))  # noqa: PTH100
+    if not absolute.is_relative_to(Path.cwd()):
         raise HarnessError(f"root '{root}': expected a folder inside the project's, {Path.cwd()}")
     folder = Folder(root)
     facts: Facts = folder.read_json(folder.facts)
-    known = [*facts["experiment"]["datasets"], "paper", "analysis"]
-    if name not in known:
-        raise HarnessError(f"report '{name}': expected one of {', '.join(known)}")
+    reports = [*facts["experiment"]["datasets"], "paper", "analysis"]
+    if name not in reports:
+        raise HarnessError(f"report '{name}': expected one of {', '.join(reports)}")
     summary = folder.read_csv(folder.table("summary"))
     kind = name if name in ("paper", "analysis") else "dataset"
     if kind == "paper":
@@ -86,7 +90,7 @@ def write_report(root: Path, name: str, out: Path) -> None:
     )
     data["remarks"] = [*remarks(facts), *budget_lines(folder)]
     data |= _common(facts)
-    inside = whole.relative_to(Path.cwd()).as_posix()
+    inside = absolute.relative_to(Path.cwd()).as_posix()
     data["figures"] = {
         figure: f"/{inside}/figures/{figure}.svg" for figure in folder.read_json(folder.drawn)
     }
@@ -102,15 +106,15 @@ def write_report(root: Path, name: str, out: Path) -> None:
 
 
 def found_lines(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> list[str]:
-    """What was found on a data set, or on each of them for the paper's report."""
+    """The findings on data set ``name``; for other reports, the first two on each data set."""
     pairs = folder.read_csv(folder.table("pairs"))
     datasets = facts["experiment"]["datasets"]
     named_sets = [name] if name in datasets else list(datasets)
-    found = []
+    sentences = []
     for dataset in named_sets:
         lines = findings(dataset, summary, pairs, facts["unranked"])
-        found += lines if name in datasets else lines[:2]
-    return found
+        sentences += lines if name in datasets else lines[:2]
+    return sentences
 
 
 def _common(facts: Facts) -> dict[str, object]:
@@ -137,8 +141,8 @@ def _common(facts: Facts) -> dict[str, object]:
             ],
             [
                 "Token choice",
-                f"{_drawn(experiment)}, batch size 1, one cap and one stop rule; arms marked lossy "
-                "accept more",
+                f"{_sampling(experiment)}, batch size 1, one cap and one stop rule; arms marked "
+                "lossy accept more",
             ],
             *_baseline(facts),
             ["Commit", ", ".join(map(_short, facts["commit"].split(", ")))],
@@ -149,56 +153,56 @@ def _common(facts: Facts) -> dict[str, object]:
 
 
 def _baseline(facts: Facts) -> list[list[str]]:
-    """How good the baseline is that all speedups are over; nothing where that was not timed."""
+    """How near the baseline comes to the copy bandwidth; empty where that was not measured."""
     shares = facts.get("copy_shares", {})
-    told = [
+    rates = [
         f"{100 * share:.0f} %" + (f" ({model})" if len(shares) > 1 else "")
         for model, share in shares.items()
     ]
-    if not told:
+    if not rates:
         return []
-    said = "of the device's copy bandwidth is the rate at which a forward of one row reads weights"
-    return [["Baseline", f"{joined(told)} {said} and cache"]]
+    rest = "of the device's copy bandwidth is the rate at which a forward of one row reads weights"
+    return [["Baseline", f"{joined(rates)} {rest} and cache"]]
 
 
-def _drawn(experiment: Outline) -> str:
+def _sampling(experiment: Outline) -> str:
     """How tokens are chosen, in words."""
-    given = experiment.get("sampling")
-    if given is None:
+    sampling = experiment.get("sampling")
+    if sampling is None:
         return "greedy"
-    nucleus = "" if given["top_p"] == 1 else f", top-p {given['top_p']:g}"
-    block = given.get("block_temperature")
+    nucleus = "" if sampling["top_p"] == 1 else f", top-p {sampling['top_p']:g}"
+    block = sampling.get("block_temperature")
     adapted = "" if block is None else f" ({block:g} where a line of a block of code begins, AdapT)"
-    drawn = f"drawn at temperature {given['temperature']:g}{adapted}{nucleus}"
+    drawn = f"drawn at temperature {sampling['temperature']:g}{adapted}{nucleus}"
     return f"{drawn}, with the same noise for all arms, so that lossless ones give the same tokens"
 
 
 def checklist_rows(facts: Facts) -> list[list[str]]:
     """What was checked, whether it holds, and a detail."""
-    return [[check["what"], _TOLD[check["holds"]], check["detail"]] for check in facts["checklist"]]
+    return [[check["what"], _MARK[check["holds"]], check["detail"]] for check in facts["checklist"]]
 
 
 def _target(experiment: Outline, model: str, parameters: int) -> str:
     packed = experiment.get("weights", {}).get(model, "full")
-    told = "" if packed == "full" else f" in {packed}"
-    return f"{model}: {parameters:,} parameters{told}"
+    suffix = "" if packed == "full" else f" in {packed}"
+    return f"{model}: {parameters:,} parameters{suffix}"
 
 
 def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
-    mine = summary[summary["dataset"] == name]
+    arms = summary[summary["dataset"] == name]
     return {
         "name": shown_name(name),
         "questions": _each_model(facts["questions"], name),
         "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
-        "main": main_rows(prepared_as_told(folder, facts.get("uses")), name, mine),
-        "guards": guard_rows(mine),
-        "uncut": uncut_lines(folder, name),
+        "main": main_rows(prepared_as_told(folder, facts.get("uses")), name, arms),
+        "guards": guard_rows(arms),
+        "answers": [*uncut_lines(folder, name), *lossy_lines(folder, name)],
         "categories": category_rows(folder, name),
-        "speed": speed_rows(mine),
-        "slower": slower_lines(mine),
+        "speed": speed_rows(arms),
+        "slower": slower_lines(arms),
         "cost": cost_rows(folder, name),
-        "prepared": prepared_rows(folder, mine),
+        "prepared": prepared_rows(folder, arms),
         "definitions": definition_rows(folder, name),
     }
 
@@ -207,16 +211,16 @@ def _short(commit: str) -> str:
     return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
-def _each_model(found: dict[str, int], dataset: str) -> str:
-    """A figure of a data set: one number, or a model each where they differ."""
-    mine = {cell.split("/")[0]: n for cell, n in found.items() if cell.split("/")[1] == dataset}
-    if len(set(mine.values())) == 1:
-        return str(next(iter(mine.values())))
-    return ", ".join(f"{model} {n}" for model, n in mine.items())
+def _each_model(counts: dict[str, int], dataset: str) -> str:
+    """A number of a data set: one, or one per model if they differ."""
+    models = {cell.split("/")[0]: n for cell, n in counts.items() if cell.split("/")[1] == dataset}
+    if len(set(models.values())) == 1:
+        return str(next(iter(models.values())))
+    return ", ".join(f"{model} {n}" for model, n in models.items())
 
 
 def _prepared(folder: Folder, facts: Facts, name: str) -> dict[tuple[str, str], Path]:
-    """(method, model) -> that file of its training or tuning, of what the experiment names."""
+    """(method, model) -> file ``name`` of its training or tuning, for those that have one."""
     outline, prepared = facts["experiment"], prepared_as_told(folder, facts.get("uses"))
     files = {
         (method, model): prepared.file(model, method, name)
@@ -226,7 +230,7 @@ def _prepared(folder: Folder, facts: Facts, name: str) -> dict[tuple[str, str], 
     return {place: file for place, file in files.items() if file.is_file()}
 
 
-def _method_csv(folder: Folder, facts: Facts, name: str, method: str = "firp") -> list[list[str]]:
+def _method_csv(folder: Folder, facts: Facts, name: str, method: str) -> list[list[str]]:
     """Rows of a method's CSV over all models, the model first; the header is the first row."""
     tables = [
         pd.read_csv(file, dtype=str).assign(model=model)
@@ -241,18 +245,18 @@ def _method_csv(folder: Folder, facts: Facts, name: str, method: str = "firp") -
 
 
 def _trials(folder: Folder, facts: Facts) -> list[dict[str, object]]:
-    """Per tuned method, the best trials over all models, finalists first: a first look at few
-    requests flatters. One method may show more of them.
+    """Per tuned method, the best trials over all models. Finalists, timed on most requests, come
+    first: a screening on few requests flatters. A single method shows more trials.
     """
     methods = sorted({method for method, _ in _prepared(folder, facts, TRIALS)})
-    shown = 10 if len(methods) == 1 else 4
-    found: list[dict[str, object]] = []
+    limit = 10 if len(methods) == 1 else 4
+    trials: list[dict[str, object]] = []
     for method in methods:
         rows = _method_csv(folder, facts, TRIALS, method)
         keys = [rows[0].index(name) for name in ("requests", "speedup")]
-        best = sorted(rows[1:], key=lambda row: [_descending(row[key]) for key in keys])[:shown]
-        found.append({"method": name_of(method), "rows": [rows[0], *best]})
-    return found
+        best = sorted(rows[1:], key=lambda row: [_descending(row[key]) for key in keys])[:limit]
+        trials.append({"method": name_of(method), "rows": [rows[0], *best]})
+    return trials
 
 
 def _descending(text: str) -> float:
@@ -285,12 +289,12 @@ def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, obj
 
 
 def _analysis(folder: Folder, facts: Facts) -> dict[str, object]:
-    """How FIRP works, by measurement: its states, trees, layers, drafts."""
+    """The report on how FIRP works: measurements of its states, trees, entry layers and drafts."""
     return {
         "name": "how FIRP works",
         "findings": mechanism(folder, facts),
         "cosines": cosine_rows(folder),
-        "learnt": _method_csv(folder, facts, LEARNT),
+        "learnt": learnt_rows(_prepared(folder, facts, LEARNT)),
         "trees": tree_rows(folder, facts),
         "entries": study_rows("entry", {"model": "model", "entry_layers": "enter at"}, ENTRY),
         "seeing": study_rows("seeing", SEEING, ENTRY),
@@ -302,7 +306,7 @@ def _analysis(folder: Folder, facts: Facts) -> dict[str, object]:
 
 
 def _ranking_rows() -> list[list[str]]:
-    """The study of what ranks mean, as text."""
+    """The table of the simulated study of what ranks mean, as text."""
     table = pd.read_csv(RANKING)
     header = [column.replace("_", " ") for column in table]
     return [header, *([f"{value:g}" for value in line] for line in table.to_numpy().tolist())]
@@ -310,15 +314,15 @@ def _ranking_rows() -> list[list[str]]:
 
 def _intervals(summary: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Intervals as text in the shape of ``cells``, methods x model/dataset; empty without one."""
-    told = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    texts = pd.DataFrame("", index=cells.index, columns=cells.columns)
     for _, line in summary.dropna(subset=["speedup_ci_low"]).iterrows():
         interval = f" [{line['speedup_ci_low']:.2f}, {line['speedup_ci_high']:.2f}]"
-        told.loc[line["method"], f"{line['model']}/{line['dataset']}"] = interval
-    return told
+        texts.loc[line["method"], f"{line['model']}/{line['dataset']}"] = interval
+    return texts
 
 
 def _set_name(cell: str, summary: pd.DataFrame) -> str:
-    """Of a model/dataset; the model is named where there are several."""
+    """The header of the column model/dataset, which names the model if there are several."""
     model, dataset = cell.split("/")
     return (
         shown_name(dataset)

@@ -1,7 +1,7 @@
 """What all figures share: colours of methods, sizes on the page, panels, and how they are saved.
 
-A figure is drawn as wide as it stands on the page, so that its text has the size that it is given
-here, which is that of the captions in ``workflows/report.typ``.
+Figures are drawn as wide as they appear on the page, so that their text has the size set here,
+which is that of the captions in ``workflows/report.typ``.
 """
 
 import itertools
@@ -21,9 +21,9 @@ from harness.presentation.wording import NAMES
 mpl.use("svg")
 
 TEXT_SIZE = 8.5  # points, in captions and in figures
-FULL, HALF = 17 / 2.54, 8.2 / 2.54  # inches: the text's width on A4, and what shares a line
+FULL, HALF = 17 / 2.54, 8.2 / 2.54  # inches: the text's width on A4, and one of two side by side
 
-# One colour a method, in every figure and on the page; relatives are shades of one hue.
+# One colour per method, in every figure and on the page; related ones are shades of one hue.
 COLOURS = {
     "autoregressive": "#3d3d3d",
     "autoregressive_again": "#8f8f8f",
@@ -53,7 +53,7 @@ COLOURS = {
     "hf_assisted": "#8c6d46",
 }
 _PANELS = 3  # side by side at most
-# For what is no method, so that no method's colour means something else.
+# Colours for anything but methods, so that a method's colour means that method everywhere.
 NEUTRAL = sns.color_palette("Set2").as_hex()
 _SPARE = sns.color_palette("husl", 8).as_hex()  # for methods that the table does not name
 _SIZES = (
@@ -70,8 +70,8 @@ def colours(methods: Iterable[str]) -> dict[str, str]:
 
 def ordered(methods: Iterable[str]) -> list[str]:
     """Methods as readers see them everywhere: those of the project first, then others by name."""
-    found = set(methods)
-    return [*(method for method in NAMES if method in found), *sorted(found - set(NAMES))]
+    names = set(methods)
+    return [*(method for method in NAMES if method in names), *sorted(names - set(NAMES))]
 
 
 def use_style() -> None:
@@ -89,8 +89,8 @@ def save_svg(figure: Figure, path: Path) -> None:
 
 
 def panels(names: Sequence[str], height: float, width: float = FULL) -> dict[str, plt.Axes]:
-    """One panel a name, at most three side by side, with one y axis; ``height`` is of a line of
-    them. A single one needs no title.
+    """One panel per name, at most three side by side, with a shared y axis. ``width`` of all and
+    ``height`` of a row of them are in inches. A single panel has no title.
     """
     columns = min(len(names), _PANELS)
     lines = math.ceil(len(names) / columns)
@@ -106,7 +106,7 @@ def panels(names: Sequence[str], height: float, width: float = FULL) -> dict[str
 
 
 def model_panels(table: pd.DataFrame, height: float) -> dict[str, plt.Axes]:
-    """One panel a model; with a single one the figure shares a line of the page with another."""
+    """One panel per model; a figure with a single one shares a line of the page with another."""
     models = list(dict.fromkeys(table["model"]))
     return panels(models, height, HALF if len(models) == 1 else FULL)
 
@@ -118,7 +118,7 @@ def figure_of(axes: dict[str, plt.Axes]) -> Figure:
 
 
 def label_below(axes: dict[str, plt.Axes], text: str) -> None:
-    """Name the x axis that all panels have."""
+    """Label the x axis that all panels share."""
     if len(axes) == 1:
         next(iter(axes.values())).set_xlabel(text)
     else:
@@ -133,8 +133,8 @@ def name_bars(axes: dict[str, plt.Axes], names: Sequence[str]) -> None:
 
 
 def legend_beside(axes: dict[str, plt.Axes], columns: int = 0) -> None:
-    """One legend for all panels, of what the last one shows; under them in so many ``columns``, or
-    on their right.
+    """One legend for all panels, made of the last one's entries: below them in ``columns``
+    columns, or to their right if that is 0.
     """
     handles, labels = list(axes.values())[-1].get_legend_handles_labels()
     place = {"loc": "outside lower center", "ncols": columns} if columns else {}

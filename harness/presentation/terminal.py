@@ -1,4 +1,4 @@
-"""The main table as text, for the terminal in which an experiment ended."""
+"""The main tables and findings as text, printed to the terminal when an experiment has ended."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ HEADER = ["method", "speedup", "95 % interval", "accepted", "rank"]
 
 
 def print_summary(root: Path, reports: Path) -> None:
-    """Print what was found on every data set, its main table, and where the reports are."""
+    """Print the main table and the findings of every data set, and where the reports are."""
     folder = Folder(root)
     facts: Facts = folder.read_json(folder.facts)
     summary = folder.read_csv(folder.table("summary"))
@@ -28,7 +28,7 @@ def print_summary(root: Path, reports: Path) -> None:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Lines of text with columns of equal width: the first to the left, others to the right."""
+    """Lines of text with aligned columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -39,7 +39,7 @@ def aligned(rows: list[list[str]]) -> list[str]:
     ]
 
 
-def _rows(mine: pd.DataFrame) -> list[list[str]]:
+def _rows(arms: pd.DataFrame) -> list[list[str]]:
     body = [
         [
             name,
@@ -50,7 +50,7 @@ def _rows(mine: pd.DataFrame) -> list[list[str]]:
             number(line["acceptance_length"], 2),
             rank_text(line["rank_best"], line["rank_worst"]),
         ]
-        for name, line in named(mine)
+        for name, line in named(arms)
     ]
     return [HEADER, *body]
 

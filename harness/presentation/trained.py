@@ -1,10 +1,11 @@
-"""What the report on how FIRP works shows: states, trees, entry layers, seconds of training.
+"""Tables and sentences of the report on how FIRP works: states, trees, entry layers, training.
 
-Of the experiment where it has the data; studies of single choices are kept with the project, since
-they take longer than most experiments.
+States and trees come from the experiment, if it has the data. Studies of single choices take longer
+than most experiments, so their results are kept with the project.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,10 @@ TREES = {
     "corner_bytes": "mask written",
     "kv_bytes": "keys, values",
 }
-# Headers of the studies' tables, and the column below each with its digits.
+# Drafters of learnt.csv, and their names in older runs.
+LEARNT_BY = ("trained", "untrained", "bigram")
+OLDER = {"firp": "trained", "identity": "untrained"}
+# Tables of the studies. Header -> column and digits of figures; column -> header of all others.
 ENTRY = {
     "tokens a step": ("predicted_acceptance_length", 2),
     "step cost": ("step_cost", 2),
@@ -47,37 +51,55 @@ LENGTHS = {"tokens a step": ("predicted_acceptance_length", 2)}
 
 
 def cosines(folder: Folder) -> pd.DataFrame:
-    """Similarities of FIRP's states over the tables' models; of the maps alone in older runs."""
+    """Similarities of FIRP's states for all models; older runs hold those of trained maps alone."""
     models = folder.read_json(folder.facts)["experiment"]["models"]
     files = {model: folder.method(model, "firp", COSINE) for model in models}
-    found = [
+    tables = [
         folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
     ]
-    if not found:
+    if not tables:
         return pd.DataFrame()
-    table = pd.concat(found, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     return table if "states" in table else table.assign(states=MAPS, drafts="all")
 
 
 def cosine_rows(folder: Folder) -> list[list[str]]:
-    """Similarities at the first entry and after the last layer, by step; empty without any."""
+    """Similarities by step, where the first states enter and after the last layer, or empty."""
     table = cosines(folder)
     if table.empty:
         return []
     several = table["model"].nunique() > 1
     ends = table.groupby("model")["layer"].agg(["min", "max"])
     rows = [[*(["model"] if several else []), "step", "after layer", *STATES.values()]]
-    for (model, step, layer), mine in table.groupby(["model", "step", "layer"], sort=False):
+    for (model, step, layer), group in table.groupby(["model", "step", "layer"], sort=False):
         if layer not in set(ends.loc[model]):
             continue
-        held = mine.set_index(["states", "drafts"])["cosine"]
-        figures = [number(held.get(place), 3) for place in STATES]
+        similarity = group.set_index(["states", "drafts"])["cosine"]
+        figures = [number(similarity.get(place), 3) for place in STATES]
         rows.append([*([str(model)] if several else []), str(step), str(layer), *figures])
     return rows
 
 
+def learnt_rows(files: Mapping[tuple[str, str], Path]) -> list[list[str]]:
+    """Per (method, model), acceptance lengths of what was trained and of what learnt less; empty
+    without any. ``files``: each one's learnt.csv.
+    """
+    if not files:
+        return []
+    several = len({model for _, model in files}) > 1
+    rows = [[*(["model"] if several else []), "method", "drafts", *LEARNT_BY, "over untrained"]]
+    for (method, model), file in files.items():
+        table = pd.read_csv(file).replace({"drafter": OLDER}).set_index("drafter")
+        lengths = table["acceptance_length"].reindex(list(LEARNT_BY))
+        figures = [number(length, 2) for length in lengths]
+        ratio = number(lengths["trained"] / lengths["untrained"], 2)
+        drafts = str(table["draft_size"].iloc[0])
+        rows.append([*([model] if several else []), name_of(method), drafts, *figures, ratio])
+    return rows
+
+
 def tree_rows(folder: Folder, facts: Facts) -> list[list[str]]:
-    """Known trees, the largest difference of a logit and bytes; empty where none was checked."""
+    """Per known tree, how far logits differ from plain forwards, and bytes; empty without any."""
     rows: list[list[str]] = []
     for model in facts["experiment"]["models"]:
         file = folder.trees(model)
@@ -86,9 +108,9 @@ def tree_rows(folder: Folder, facts: Facts) -> list[list[str]]:
         for _, line in folder.read_csv(file).iterrows():
             cells = [f"{line['error']:.1e}", f"{line['unmasked']:.2g}", number(line["range"], 1)]
             sizes = [_kib(line[name]) for name in ("corner_bytes", "kv_bytes")]
-            named = [model] if len(facts["experiment"]["models"]) > 1 else []
+            name_cell = [model] if len(facts["experiment"]["models"]) > 1 else []
             rows.append(
-                [*named, line["tree"], str(line["nodes"]), str(line["depth"]), *cells, *sizes]
+                [*name_cell, line["tree"], str(line["nodes"]), str(line["depth"]), *cells, *sizes]
             )
     if not rows:
         return []
@@ -101,18 +123,18 @@ def _kib(size: float) -> str:
 
 
 def studies(name: str) -> pd.DataFrame:
-    """The lines of all kept studies of that name; empty without any."""
+    """The lines of kept results that belong to the study ``name``; empty without any."""
     files = sorted(STUDIES.glob("*.csv"))
-    found = [pd.read_csv(file) for file in files]
-    found = [
-        table[table["studies"].fillna("").str.split().map(lambda w: name in w)] for table in found
+    tables = [pd.read_csv(file) for file in files]
+    tables = [
+        table[table["studies"].fillna("").str.split().map(lambda w: name in w)] for table in tables
     ]
-    found = [table for table in found if len(table)]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def top1(table: pd.DataFrame) -> list[str]:
-    """The columns that hold the accuracy of each step."""
+    """The names of the columns with the top-1 accuracy of each step."""
     return [column for column in table if column.startswith("top1_step")]
 
 
@@ -131,7 +153,7 @@ def study_rows(
     for _, line in table.iterrows():
         rows.append(
             [
-                *(_said(column, line.get(column)) for column in shown),
+                *(_cell(column, line.get(column)) for column in shown),
                 *(number(line[step], 3) for step in steps),
                 *(number(line.get(column), digits) for column, digits in figures.values()),
             ]
@@ -140,13 +162,13 @@ def study_rows(
 
 
 def _in_order(column: pd.Series) -> pd.Series:
-    """A sorting key: layers as numbers, not as the text that they stand in."""
+    """A sorting key that orders texts of layer lists by their numbers."""
     if column.name != "entry_layers":
         return column
     return column.map(lambda text: tuple(json.loads(text)))
 
 
-def _said(column: str, value: object) -> str:
+def _cell(column: str, value: object) -> str:
     if column == "method":
         return name_of(str(value))
     if isinstance(value, float):
@@ -157,63 +179,67 @@ def _said(column: str, value: object) -> str:
 
 
 def mechanism(folder: Folder, facts: Facts) -> list[str]:
-    """What was found, in sentences; as many as there are data for."""
-    return [*_alike(cosines(folder)), *_exact(tree_rows(folder, facts)), *_fewer(folder)]
+    """The findings on how FIRP works, as far as there are data for them."""
+    return [
+        *_cosine_lines(cosines(folder)),
+        *_tree_lines(tree_rows(folder, facts)),
+        *_draft_lines(folder),
+    ]
 
 
-def _alike(table: pd.DataFrame) -> list[str]:
+def _cosine_lines(table: pd.DataFrame) -> list[str]:
     if table.empty or TODAY not in set(table["states"]):
         return []
-    said = []
-    for model, mine in table.groupby("model", sort=False):
-        last = mine[(mine["step"] == 1) & (mine["layer"] == mine["layer"].max())]
-        held = last.set_index(["states", "drafts"])["cosine"]
+    sentences = []
+    for model, group in table.groupby("model", sort=False):
+        last = group[(group["step"] == 1) & (group["layer"] == group["layer"].max())]
+        similarity = last.set_index(["states", "drafts"])["cosine"]
         right, wrong, maps, plain, today = (
-            held.get(place, float("nan"))
+            similarity.get(place, float("nan"))
             for place in (
                 *((MAPS, "right"), (MAPS, "wrong"), (MAPS, "all")),
                 *((IDENTITY, "all"), (TODAY, "all")),
             )
         )
-        said.append(
+        sentences.append(
             f"{model}: a pseudo state of step 1 leaves the last layer with a cosine similarity of "
             f"{maps:.3f} to the real state, {right:.3f} where its draft is right and {wrong:.3f} "
             f"where it is wrong; untrained identity maps give {plain:.3f}, today's real state is "
             f"{today:.3f} like it."
         )
-    return said
+    return sentences
 
 
-def _exact(rows: list[list[str]]) -> list[str]:
+def _tree_lines(rows: list[list[str]]) -> list[str]:
     if not rows:
         return []
-    at = rows[0].index("error")
-    worst = max(float(row[at]) for row in rows[1:])
+    column = rows[0].index("error")
+    worst = max(float(row[column]) for row in rows[1:])
     return [
         f"Tree attention gives what plain forwards of every path give: in {len(rows) - 1} known "
         f"trees no logit is farther off than {worst:.1e}."
     ]
 
 
-def _fewer(folder: Folder) -> list[str]:
+def _draft_lines(folder: Folder) -> list[str]:
     file = folder.table("draft_size_reach")
     if not file.is_file():
         return []
     table = folder.read_csv(file)
-    mine = table[(table["method"] == MAPS) & (table["other"] == "medusa")]
-    said = []
-    for model, lines in mine.groupby("model", sort=False):
+    reaches = table[(table["method"] == MAPS) & (table["other"] == "medusa")]
+    sentences = []
+    for model, lines in reaches.groupby("model", sort=False):
         line = lines.sort_values("other_draft_size").iloc[-1]
         size = f"{line['other_draft_size']:.0f}"
         if pd.isna(line["draft_size"]):
-            said.append(
+            sentences.append(
                 f"{model}: FIRP accepts less with any number of drafts here than Medusa with {size}"
                 "; the paper says as much with a seventh."
             )
             continue
-        said.append(
+        sentences.append(
             f"{model}: for as many accepted as Medusa has with {size} drafts, FIRP takes "
             f"{line['draft_size']:.0f}, {line['times_smaller']:.1f} times fewer; the paper says "
             "seven times."
         )
-    return said
+    return sentences

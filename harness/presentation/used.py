@@ -1,11 +1,11 @@
-"""Which setting each arm decoded with, in a few words: above all, which tree."""
+"""The setting that each arm decoded with, in a few words: above all, its draft tree."""
 
 from collections.abc import Callable
 
 from harness.analysis.preparation import Prepared, Written
 from harness.experiment.folder import CONFIG, SETTING
 
-# Arms that decode with another method's parts, and with a tree of their own.
+# Arms that decode with another method's parts, but with a fixed tree of their own.
 _FIXED = {
     "medusa_template": "Medusa's published tree of 63 nodes",
     "medusa_cartesian": "the package's kind of tree, all combinations",
@@ -26,12 +26,12 @@ def used(prepared: Prepared, model: str, arm: str) -> str:
     setting = prepared.read(model, arm, SETTING)
     for key, words in _WORDS.items():
         if key in setting:
-            return words(setting) + _read(prepared.read(model, arm, CONFIG))
+            return words(setting) + _head(prepared.read(model, arm, CONFIG))
     return ""
 
 
-def _read(trained: Written) -> str:
-    """Which vocabulary matrices heads read, where it is not one of their own each."""
+def _head(trained: Written) -> str:
+    """A remark if the heads use the target's vocabulary matrix instead of one of their own."""
     shared = trained.get("medusa_head", trained.get("head")) == "shared"
     return ", the target's own head" if shared else ""
 
@@ -50,7 +50,7 @@ def _skips(setting: Written) -> str:
     return f"{len(setting['skipped'])} sublayers skipped, chain of up to {setting['longest']}"
 
 
-# By a key that only such a setting has, the first that fits.
+# How to word a setting, by a key that marks its kind; the first key that it has counts.
 _WORDS: dict[str, Callable[[Written], str]] = {
     "policy": _tree,
     "ngram": _lookahead,

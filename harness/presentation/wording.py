@@ -36,14 +36,14 @@ NAMES = {
 
 
 def name_of(method: str) -> str:
-    """A method's name; that of its arm where the table has none."""
+    """The name of a method as readers see it; one that NAMES does not have stays as it is."""
     return NAMES.get(method, method)
 
 
 def shown_names(table: pd.DataFrame, column: str = "method") -> list[str]:
-    """Names of a table's methods, each with its model where the table holds several.
+    """Names of a table's methods, each with its model if the table holds several.
 
-    An arm that failed is called so, here as everywhere that it is listed.
+    The name of an arm that failed says so and why.
     """
     names = table[column].map(name_of)
     if "failure" in table:

@@ -1,1 +1,1 @@
-"""Training a target from scratch: what ``mini`` ships, what ``local`` makes from a text."""
+"""Training a target from scratch: mini's, and targets that a config describes (``pretrain``)."""

@@ -1,4 +1,4 @@
-"""Training a target on real question sets: what experiment ``local`` decodes with.
+"""Train a target on real question sets, as ``pretrain`` under a model of a config asks for it.
 
 Sources are question sets in the hub's columns. A set with answers becomes conversations (question,
 answer); MT-bench has none, so its questions are left out.
@@ -24,11 +24,11 @@ from harness.pretrain.train import Recipe, Shape, finish, new_target, train_targ
 HELD_OUT = 64  # conversations
 
 
-def build(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
+def build(recipe: dict[str, Any], out: Path) -> dict[str, object]:
     """Train tokenizer and target as ``recipe`` says; write them and ``record.json`` to ``out``.
 
     ``recipe``: ``sources`` {dataset: source}, ``shape`` and ``training`` (fields of ``Shape`` and
-    ``Recipe``), ``prompt_weight`` of the prompt's tokens in the loss. Returns the record.
+    ``Recipe``), ``prompt_weight`` (of the prompt's tokens in the loss). Returns the record.
     """
     try:
         shape, plan = Shape(**recipe.get("shape", {})), Recipe(**recipe.get("training", {}))
@@ -40,6 +40,11 @@ def build(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
     weight = float(recipe.get("prompt_weight", 1.0))
     encoded = [encode(turns, tokenizer, weight) for turns in conversations]
     encoded = [document for document in encoded if len(document.ids) <= plan.length]
+    if len(encoded) <= HELD_OUT:
+        raise HarnessError(
+            f"pretrain: {len(encoded)} answered questions of at most {plan.length} tokens, "
+            f"expected more than {HELD_OUT}"
+        )
     pad, stop = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
     held_out = list(pack(iter(encoded[:HELD_OUT]), 4, plan.length, pad))
     model = new_target(shape, stop, pad, plan.seed)
@@ -70,16 +75,14 @@ def build(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
 
 def _conversations(sources: dict[str, Any], seed: int) -> list[list[tuple[str, str]]]:
     """All answered questions of all sources, shuffled."""
-    found = [
+    dialogues = [
         list(zip(question.turns, question.references, strict=True))
         for dataset, source in sources.items()
         for question in load_questions(dataset, Source(**source))
         if len(question.references) == len(question.turns)
     ]
-    if len(found) <= HELD_OUT:
-        raise HarnessError(f"pretrain: {len(found)} answered questions, expected > {HELD_OUT}")
-    random.Random(seed).shuffle(found)
-    return found
+    random.Random(seed).shuffle(dialogues)
+    return dialogues
 
 
 def _epochs(documents: list[Any], seed: int) -> Iterator[Any]:

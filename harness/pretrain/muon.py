@@ -29,7 +29,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, scaled by sqrt(max(1, rows / columns)); 2-D parameters only."""
+    """Nesterov momentum, orthogonalised, scaled by sqrt(max(1, rows / columns)); 2-D parameters."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum})

@@ -1,4 +1,4 @@
-"""Conversations -> token rows of one length, several conversations a row, none cut."""
+"""Pack conversations into token rows of one length: several in a row, none of them cut."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Turn = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids of one conversation and how much each counts in the loss as a target."""
+    """Token ids of one conversation, and each one's weight in the loss when it is predicted."""
 
     ids: list[int]
     weights: list[float]
@@ -28,7 +28,7 @@ class Batch:
 
 
 def encode(turns: list[Turn], tokenizer: PreTrainedTokenizerBase, prompt_weight: float) -> Encoded:
-    """Token ids through the chat template; the assistant's tokens count 1, others the weight."""
+    """Token ids through the chat template; the assistant's count 1, others ``prompt_weight``."""
     ids: list[int] = []
     weights: list[float] = []
     messages: list[dict[str, str]] = []
@@ -50,18 +50,21 @@ def encode(turns: list[Turn], tokenizer: PreTrainedTokenizerBase, prompt_weight:
 
 
 def pack(documents: Iterator[Encoded], rows: int, length: int, pad: int) -> Iterator[Batch]:
-    """Batches of ``rows`` x ``length`` tokens, filled largest-first from a pool of documents."""
+    """Batches of ``rows`` x ``length`` tokens, filled largest-first from a pool of documents.
+
+    Documents longer than ``length`` are left out, and so is a last batch that is not full.
+    """
     pool: list[Encoded] = []
     exhausted = False
     while True:
         packed = []
         for _ in range(rows):
             while len(pool) < 64 and not exhausted:
-                drawn = next(documents, None)
-                if drawn is None:
+                document = next(documents, None)
+                if document is None:
                     exhausted = True
-                elif len(drawn.ids) <= length:
-                    pool.append(drawn)
+                elif len(document.ids) <= length:
+                    pool.append(document)
             if not pool:
                 break
             packed.append(_row(pool, length, pad))
@@ -75,7 +78,7 @@ def _row(pool: list[Encoded], length: int, pad: int) -> tuple[list[int], list[in
     ids: list[int] = []
     positions: list[int] = []
     weights: list[float] = []
-    # The first document is whatever comes, so that short ones are not starved.
+    # The first document is the oldest of the pool, so that short ones are not starved.
     chosen: Encoded | None = pool.pop(0)
     while chosen is not None:
         ids += chosen.ids

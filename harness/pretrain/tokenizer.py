@@ -1,7 +1,6 @@
 """A byte-level BPE tokenizer with a chat template, trained on a given text."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -53,8 +52,3 @@ def train_tokenizer(
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the tokenizer in the hub's format."""
-    tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The training loop of a target: Muon on matrices, AdamW on the rest, answers weigh most."""
+"""The training loop of a target: Muon on matrices, AdamW on the rest, by a weighted loss."""
 
 import itertools
 import math
@@ -41,8 +41,8 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How long and how fast to train: for ``tokens`` positions, padding included, or where
-    ``seconds`` are given, for as long as these last.
+    """How long and how fast to train: for ``tokens`` positions, padding included, or for
+    ``seconds`` where these are set.
     """
 
     seed: int = 0
@@ -64,14 +64,14 @@ class Recipe:
         return step / self.steps if self.seconds is None else seconds / self.seconds
 
     def scale(self, done: float) -> float:
-        """Learning-rate factor: linear warm-up, constant to 60 %, then linear to 0."""
+        """Learning-rate factor: linear warm-up, constant to 60 %, then linear down to 0.02."""
         return min(1.0, done / self.warmup, max(0.02, (1 - done) / 0.4))
 
 
 def llama_config(
     shape: Shape, stop_id: int | None = None, pad_id: int | None = None
 ) -> LlamaConfig:
-    """transformers' config of a shape."""
+    """The config of a shape in transformers' form."""
     return LlamaConfig(
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
@@ -136,10 +136,10 @@ def train_target(
     # The batches before the checkpoint were used: draw them again and drop them.
     stream = itertools.islice(itertools.chain([first], batches), step, None)
     started = time.monotonic() - seconds
-    whole = recipe.steps if recipe.seconds is None else None
-    with tqdm(total=whole, initial=step, desc="target", unit="step") as bar:
+    total = recipe.steps if recipe.seconds is None else None
+    with tqdm(total=total, initial=step, desc="target", unit="step") as bar:
         while recipe.done(step, seconds) < 1 and (batch := next(stream, None)) is not None:
-            # A step trains at the rate of its end: the first one's would be 0.
+            # The rate is that of the step's end: at its start the first one's would be 0.
             rate = recipe.scale(max(recipe.done(step + 1, seconds), 0.1 * recipe.warmup))
             loss = _train_step(model, batch, optimizers, rate)
             step += 1
@@ -163,7 +163,7 @@ def train_target(
 
 
 def finish(log: Path) -> None:
-    """Drop the checkpoint: what was trained is on disk."""
+    """Delete the checkpoint, once what was trained is on disk."""
     _checkpoint(log).unlink(missing_ok=True)
 
 
@@ -206,7 +206,7 @@ def _resume(
     model: nn.Module,
     optimizers: list[tuple[torch.optim.Optimizer, float]],
 ) -> _Done:
-    """Where an interrupted run of this very training was, else the start."""
+    """The state of an interrupted run of the same training, else that of the start."""
     state = load_checkpoint(file, key, "target training")
     if state is None:
         return 0, 0.0, []

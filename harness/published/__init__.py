@@ -1,1 +1,1 @@
-"""Published answer files of other harnesses, analysed again."""
+"""Analysis of answer files that other projects' benchmarks have published."""

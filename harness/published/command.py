@@ -1,4 +1,4 @@
-"""Analysing published answer files again."""
+"""The import subcommand: analyse published answer files again."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,13 @@ from harness.published.files import read_answer_file
 from harness.published.tables import WARNINGS, pairs_table, runs_table
 
 
-def import_runs(given: list[str], out: Path) -> None:
-    """Read ``NAME=FILE`` runs; write rows.csv, runs.csv and pairs.csv to ``out``.
+def import_runs(arguments: list[str], out: Path) -> None:
+    """Read the runs given as ``NAME=FILE``; write rows.csv, runs.csv and pairs.csv to ``out``.
 
     The last line printed is JSON: the folder and the number of rows.
     """
     files: dict[str, Path] = {}
-    for text in given:
+    for text in arguments:
         name, separator, file = text.partition("=")
         if not separator or not name or not file:
             raise HarnessError(f"--answers '{text}': expected NAME=FILE")

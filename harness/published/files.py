@@ -1,13 +1,14 @@
-"""Published answer files, one line a question, as rows: what other harnesses measured.
+"""Reading answer files that other benchmarks published, with one question a line, as rows.
 
-FastChat's answer files as Medusa's, EAGLE's and Spec-Bench's scripts extend them: ``idxs`` (index
-of the last step, zero-based) or ``decoding_steps`` (a count), and ``accept_lengths`` of the steps.
+The format is FastChat's with the keys that Medusa's, EAGLE's and Spec-Bench's scripts add: ``idxs``
+(index of the last step, zero-based) or ``decoding_steps`` (a count), and ``accept_lengths`` (tokens
+of each step).
 """
 
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ COLUMNS = (
 
 
 def read_answer_file(run: str, file: Path) -> pd.DataFrame:
-    """One row a question, sample and turn.
+    """One row for each question, sample and turn.
 
-    ``logged_steps`` as the file has them, ``steps`` as a count (one more for a zero-based index),
-    both NaN without; ``accepted`` and ``accepted_steps``: sum and length of the logged list of
-    tokens a step, ``first_accepted`` its first entry; NaN without. ``failed``: the text is
-    Spec-Bench's "ERROR", beside which stand another turn's figures. Units: tokens, steps, seconds.
+    ``logged_steps`` is the file's number, ``steps`` a count (one more if that is a zero-based
+    index). ``accepted``, ``accepted_steps`` and ``first_accepted`` are the sum, length and first
+    entry of the logged ``accept_lengths``. All of these are NaN if not logged. ``failed``: the text
+    is Spec-Bench's "ERROR", whose figures are those of another turn. Units: tokens, steps, seconds.
     """
     rows = [
         row for number, line in enumerate(read_jsonl(file), 1) for row in _rows(line, file, number)
@@ -37,9 +38,9 @@ def read_answer_file(run: str, file: Path) -> pd.DataFrame:
         raise HarnessError(f"{file}: no answers, expected at least one line")
     table = pd.DataFrame(rows, columns=COLUMNS[1:])
     table.insert(0, "run", run)
-    twice = table[table.duplicated(["question_id", "sample", "turn"])]
-    if len(twice):
-        raise HarnessError(f"{file}: question {twice.iloc[0]['question_id']} occurs twice")
+    duplicates = table[table.duplicated(["question_id", "sample", "turn"])]
+    if len(duplicates):
+        raise HarnessError(f"{file}: question {duplicates.iloc[0]['question_id']} occurs twice")
     return table
 
 
@@ -55,7 +56,7 @@ def _rows(line: Any, file: Path, number: int) -> Iterator[list[Any]]:
 
 
 def _turns(choice: Any, where: str) -> Iterator[list[Any]]:
-    """Tokens, steps and seconds of each turn."""
+    """The values of each turn of a choice, in the order of COLUMNS from ``tokens`` on."""
     if not isinstance(choice, dict):
         raise HarnessError(f"{where}: a choice is {type(choice).__name__}, expected an object")
     zero_based = "idxs" in choice
@@ -74,47 +75,48 @@ def _turns(choice: Any, where: str) -> Iterator[list[Any]]:
     counts = [int(step) + zero_based for step in steps]
     logged = choice.get("accept_lengths", [])
     accepted = _accepted(logged, counts, len(texts), where)
-    for place, (text, *values) in enumerate(zip(texts, tokens, seconds, strict=True)):
-        step = (steps[place], counts[place]) if steps else (math.nan, math.nan)
+    for turn, (text, *values) in enumerate(zip(texts, tokens, seconds, strict=True)):
+        step = (steps[turn], counts[turn]) if steps else (math.nan, math.nan)
         digest = hashlib.sha256(str(text).encode(errors="surrogatepass")).hexdigest()
-        yield [values[0], *step, values[1], *accepted[place], digest, text == "ERROR"]
+        yield [values[0], *step, values[1], *accepted[turn], digest, text == "ERROR"]
 
 
 def _accepted(
     logged: Any, counts: list[int], turns: int, where: str
 ) -> list[tuple[float, float, float]]:
-    """Sum, length and first entry of each turn's list of tokens a step.
+    """Sum, length and first entry of each turn's list of tokens per step.
 
-    Spec-Bench logs one list for all turns of a question: it is cut by the turns' steps. Where they
-    do not add up to it, all of it belongs to the first turn, and where a turn begins is not known.
+    Spec-Bench logs one list for all turns of a question, which is cut by the turns' steps. If their
+    sum is not its length, it is not known where a turn begins: then the first turn gets the sum and
+    length of the whole list, without a first entry, and the others get NaN.
     """
-    none = (math.nan, math.nan, math.nan)
+    unknown = (math.nan, math.nan, math.nan)
     if not isinstance(logged, list):
         raise HarnessError(f"{where}: accept_lengths {logged!r:.40}, expected a list")
     if not logged:
-        return [none] * turns
+        return [unknown] * turns
     if isinstance(logged[0], list):
         if len(logged) != turns:
             raise HarnessError(f"{where}: {len(logged)} lists of accept_lengths, {turns} turns")
         lists = [_numbers(part, "accept_lengths", where) for part in logged]
-        return [_sums(part) if part else none for part in lists]
+        return [_sums(part) if part else unknown for part in lists]
     flat = _numbers(logged, "accept_lengths", where)
     if sum(counts) != len(flat):
-        return [(sum(flat), float(len(flat)), math.nan), *[none] * (turns - 1)]
+        return [(sum(flat), float(len(flat)), math.nan), *[unknown] * (turns - 1)]
     ends = list(itertools.accumulate(counts))
     parts = [flat[end - count : end] for end, count in zip(ends, counts, strict=True)]
-    return [_sums(part) if part else none for part in parts]
+    return [_sums(part) if part else unknown for part in parts]
 
 
 def _sums(lengths: list[float]) -> tuple[float, float, float]:
     return sum(lengths), float(len(lengths)), lengths[0]
 
 
-def _list(choice: dict[str, Any], name: str, where: str) -> list[Any]:
-    found = choice.get(name)
-    if not isinstance(found, list):
+def _list(choice: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    items = choice.get(name)
+    if not isinstance(items, list):
         raise HarnessError(f"{where}: a choice without a list '{name}'")
-    return found
+    return items
 
 
 def _numbers(values: Any, name: str, where: str) -> list[float]:

@@ -1,7 +1,7 @@
-"""Published runs analysed again: rates with intervals, paired ratios, acceptance lengths.
+"""Tables of published runs: rates with intervals, paired ratios, acceptance lengths.
 
-Each run is one session on a machine that its file does not name, so an interval here is over
-questions alone: two runs of the same program may well differ by more.
+Each run is one session on a machine that its file does not name. The intervals therefore cover
+questions only, and two runs of the same program may well differ by more.
 """
 
 import math
@@ -23,18 +23,19 @@ WARNINGS = (
 
 
 def runs_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a run: tokens per second with its 95 % interval over questions, and what its log
-    gives for every definition of acceptance length; NaN where it gives none.
+    """One line per run: tokens per second with the 95 % interval over questions, and acceptance
+    length by every definition; NaN where the run's log does not suffice.
     """
     return pd.DataFrame([_run(str(name), run) for name, run in rows.groupby("run", sort=False)])
 
 
 def pairs_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a pair of runs, over the turns that both answered.
+    """One line per pair of runs, over the turns that both answered.
 
-    ``times_as_fast``: ratio of sums of tokens per second, ``other`` over ``run``, paired over
-    questions; ``geometric_mean`` of the questions' ratios; ``mean_of_rates``: ratio of the
-    questions' mean rates, as Spec-Bench has it, but with the tokens that both files logged.
+    ``times_as_fast``: tokens per second of all questions together, ``other`` over ``run``, with an
+    interval over paired questions; ``geometric_mean``: of the questions' ratios;
+    ``mean_of_rates``: ratio of the means of the questions' rates, as Spec-Bench computes it, but
+    each with the tokens that its file logged.
     """
     names = list(dict.fromkeys(rows["run"]))
     lines = [_pair(rows, *pair) for pair in combinations(names, 2)]
@@ -63,10 +64,10 @@ def _run(name: str, run: pd.DataFrame) -> dict[str, object]:
 
 
 def acceptance_lengths(run: pd.DataFrame) -> dict[str, float]:
-    """The definitions in use, each over the turns that log what it needs.
+    """Acceptance length by every definition in use, each over the turns that log what it needs.
 
-    Medusa and EAGLE log verify steps alone, the prefill is outside: their tokens per step is what
-    this project calls acceptance length. Of other programs the first step may be the prefill.
+    Medusa and EAGLE log verify steps only, without the prefill, so their ``tokens_per_step`` is
+    what this project calls acceptance length. Other programs may count the prefill as a step.
     """
     stepped = run[run["steps"] > 0]
     logged = run[run["logged_steps"] > 0]
@@ -79,7 +80,7 @@ def acceptance_lengths(run: pd.DataFrame) -> dict[str, float]:
         # the same with a zero-based index made a count
         "tokens_per_step": _ratio(stepped["tokens"], stepped["steps"]),
         "mean_over_turns": float(per_turn.mean()) if len(per_turn) else math.nan,
-        # of the logged list, and without each turn's first entry
+        # mean of all logged accept_lengths, and without each turn's first entry
         "listed": _ratio(listed["accepted"], listed["accepted_steps"]),
         "listed_without_first": _ratio(
             later["accepted"] - later["first_accepted"], later["accepted_steps"] - 1
@@ -90,30 +91,30 @@ def acceptance_lengths(run: pd.DataFrame) -> dict[str, float]:
 def _pair(rows: pd.DataFrame, run: str, other: str) -> list[object]:
     keys = ["question_id", "sample", "turn"]
     left, right = (rows[rows["run"] == name].set_index(keys) for name in (run, other))
-    both = left.index.intersection(right.index)
-    left, right = left.loc[both], right.loc[both]
+    common = left.index.intersection(right.index)
+    left, right = left.loc[common], right.loc[common]
     totals = [_totals(side.reset_index()) for side in (left, right)]
     if not all(side["tokens"].sum() > 0 for side in totals):
-        return [run, other, len({question for question, *_ in both}), *[math.nan] * 7]
-    found = question_interval(totals[0], totals[1])
-    told = (totals[0]["tokens"] > 0) & (totals[1]["tokens"] > 0)
-    rates = [side[told]["tokens"] / side[told]["seconds"] for side in totals]
+        return [run, other, len({question for question, *_ in common}), *[math.nan] * 7]
+    interval = question_interval(totals[0], totals[1])
+    counted = (totals[0]["tokens"] > 0) & (totals[1]["tokens"] > 0)
+    rates = [side[counted]["tokens"] / side[counted]["seconds"] for side in totals]
     return [
         run,
         other,
         len(totals[0]),
         float((left["text_sha256"] == right["text_sha256"]).mean()),
         float((left["tokens"] == right["tokens"]).mean()),
-        found.ratio,
-        found.low,
-        found.high,
+        interval.ratio,
+        interval.low,
+        interval.high,
         float(np.exp(np.log(rates[1] / rates[0]).mean())),
         float(rates[1].mean() / rates[0].mean()),
     ]
 
 
 def _totals(rows: pd.DataFrame) -> pd.DataFrame:
-    """Seconds and tokens of each question, turns summed."""
+    """Seconds and tokens of each question, summed over its turns."""
     return rows.groupby("question_id")[["seconds", "tokens"]].sum()
 
 

@@ -1,8 +1,8 @@
-"""Chimera in the engine: behind each verify forward one row of its layer for each trigram.
+"""Chimera in the engine: after each verify forward its layer runs a row for each trigram.
 
-Behind the final states of the committed text the layer first runs those of the accepted path, which
-it keeps; then the trigram that ends in the next root; then, depth by depth, those that end in the
-drafted nodes that are followed.
+A step first runs the final states of the accepted path, and keeps them behind those of the
+committed text. Then it runs the trigram that ends in the next root and, depth by depth, those that
+end in the drafted nodes that are followed.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from methods.shared.own_layer import accepted
 
 @dataclass(slots=True)
 class Trigrams(Ahead):
-    """Rows are [T, 4H]: the newest final state, what the layer made of a node's trigram, and the
-    embeddings of the token before the node and of its own.
+    """Rows are [T, 4H]: the newest final state, the layer's output for a node's trigram, and the
+    embeddings of the token before the node and of the node's own.
 
-    ``path`` [W] bool: which of the rows that were run for the accepted path are of it; ``position``
-    [1] int64: of the root's trigram.
+    ``path`` [W] bool: which of the rows that were run for the accepted path belong to it;
+    ``position`` [1] int64: that of the root's trigram.
     """
 
     target: Target
@@ -32,33 +32,33 @@ class Trigrams(Ahead):
     position: Tensor
 
     def start(self, final: Tensor, tokens: Tensor) -> None:
-        """Run the root's trigram, of ``tokens`` [3]; ``final`` [1, H] is the newest state."""
+        """Run the root's trigram ``tokens`` [3]; ``final`` [1, H] is the newest final state."""
         first, before, root = self.target.embed_batch(tokens[:, None])
         visible = torch.cat([self.path, self.path.new_ones(1)])[None]
         self.first = self._rows(torch.cat([final, first, before, root], dim=-1), visible, 0)
 
     def logits(self, rows: Tensor, depth: int) -> Tensor:
-        final, made, _, _ = rows.chunk(4, dim=-1)
-        return self.net.logits(depth, final, made)
+        final, outputs, _, _ = rows.chunk(4, dim=-1)
+        return self.net.logits(depth, final, outputs)
 
     def follow(self, rows: Tensor, tokens: Tensor, drafted: Tensor, depth: int) -> Tensor:
-        final, _, before, own = rows.chunk(4, dim=-1)
+        final, _, before, parent = rows.chunk(4, dim=-1)
         embedded = self.target.embed_batch(tokens[None])[0]
         path, root = self.path.expand(len(tokens), -1), drafted.new_ones(len(tokens), 1)
         visible = torch.cat([path, root, drafted], dim=1)
-        return self._rows(torch.cat([final, before, own, embedded], dim=-1), visible, depth)
+        return self._rows(torch.cat([final, before, parent, embedded], dim=-1), visible, depth)
 
-    def _rows(self, given: Tensor, visible: Tensor, depth: int) -> Tensor:
-        """Rows from the final state and three embeddings, [T, 4H]."""
-        size = given.shape[1] // 4
-        states = self.net.trigrams(given[:, size:])
-        positions = (self.position + depth).expand(len(given))
-        made = self.net.layer(states[None], positions, visible)[0]
-        return torch.cat([given[:, :size], made, given[:, 2 * size :]], dim=-1)
+    def _rows(self, inputs: Tensor, visible: Tensor, depth: int) -> Tensor:
+        """Rows [T, 4H] from a final state and the embeddings of a trigram each, [T, 4H]."""
+        size = inputs.shape[1] // 4
+        states = self.net.trigrams(inputs[:, size:])
+        positions = (self.position + depth).expand(len(inputs))
+        outputs = self.net.layer(states[None], positions, visible)[0]
+        return torch.cat([inputs[:, :size], outputs, inputs[:, 2 * size :]], dim=-1)
 
 
 class ChimeraDrafter(ConditionedDrafter):
-    """Drafts ``tree`` with the net of a target."""
+    """Drafts ``tree`` with Chimera's net."""
 
     def __init__(self, target: Target, net: NetDecoder, tree: DraftTree) -> None:
         if tree.max_depth > net.count:
@@ -74,7 +74,7 @@ class ChimeraDrafter(ConditionedDrafter):
         self.needs = Needs(tree.max_nodes, states, prompt_states=True)
 
     def extra_bytes(self) -> int:
-        """The net, with its own keys and values."""
+        """The net's bytes, its keys and values among them."""
         return self._net.bytes
 
     def begin(self, context: Context) -> None:
@@ -101,7 +101,7 @@ class ChimeraDrafter(ConditionedDrafter):
         return ahead
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """The accepted path's states are those of the text."""
+        """Keep the accepted path's states in the layer: they now belong to the text."""
         super().observe(context, outcome)
         self._before = context.tokens[-2]
         self._net.layer.commit(len(outcome.path))

@@ -3,8 +3,8 @@
 Source: Zeng et al. (arXiv 2402.15758, section 3) and the authors' code (``Chimera_model.py``).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,10 @@ WEIGHTS = "chimera.safetensors"
 
 
 class Net(nn.Module):
-    """K steps. ``block`` and ``narrow`` make a state [H] of the embeddings [3H] of three tokens,
-    ``layer`` has it see the text's final states and the trigrams before it, and ``heads`` [V, 2H]
-    read the final state and what the layer made; they start as the target's head for both. Float32.
+    """The net of K steps. ``block`` and ``narrow`` turn the embeddings [3H] of three tokens into a
+    state [H], ``layer`` lets it attend to the text's final states and the trigrams before it, and
+    ``heads`` [V, 2H] read the final state and the layer's output. At first each half of a head is
+    the target's head. Float32.
     """
 
     def __init__(self, target: Target, count: int, *, shared: bool = False) -> None:
@@ -46,12 +47,12 @@ class Net(nn.Module):
         states: Tensor = self.narrow(self.block(embedded.float()))
         return states
 
-    def logits(self, target: Target, step: int, final: Tensor, made: Tensor) -> Tensor:
-        """[.., V] of step ``step`` (1-based), from normed final states and the layer's, [.., H]."""
+    def logits(self, target: Target, step: int, final: Tensor, outputs: Tensor) -> Tensor:
+        """[.., V] of ``step`` (1-based) from normed final states and layer outputs [.., H]."""
         if self.shared:
-            shared: Tensor = target.head((final + made).to(target.dtype))
+            shared: Tensor = target.head((final + outputs).to(target.dtype))
             return shared
-        own: Tensor = self.heads[step - 1](torch.cat([final, made], dim=-1))
+        own: Tensor = self.heads[step - 1](torch.cat([final, outputs], dim=-1))
         return own
 
 
@@ -63,26 +64,26 @@ class NetDecoder:
         self._wide, self._narrow = packed(net.block.linear, target), packed(net.narrow, target)
         self._heads = [packed(head, target) for head in net.heads]
         self.layer = LayerDecoder(target, net.layer)
-        self._bytes = sum(one.bytes for one in (self._wide, self._narrow, *self._heads))
+        self._bytes = sum(p.bytes for p in (self._wide, self._narrow, *self._heads))
 
     @property
     def bytes(self) -> int:
-        """Of weights, packed copies, keys and values."""
+        """Bytes of weights, packed copies, keys and values."""
         return self._bytes + self.layer.bytes
 
     def trigrams(self, embedded: Tensor) -> Tensor:
-        """As the net's."""
+        """As :meth:`Net.trigrams`."""
         return self._narrow(embedded + silu(self._wide(embedded)))
 
-    def logits(self, step: int, final: Tensor, made: Tensor) -> Tensor:
-        """As the net's."""
+    def logits(self, step: int, final: Tensor, outputs: Tensor) -> Tensor:
+        """As :meth:`Net.logits`."""
         if not self._heads:
-            shared: Tensor = self._target.head(final + made)
+            shared: Tensor = self._target.head(final + outputs)
             return shared
-        return self._heads[step - 1](torch.cat([final, made], dim=-1))
+        return self._heads[step - 1](torch.cat([final, outputs], dim=-1))
 
 
-def save(net: Net, folder: Path, provenance: dict[str, Any]) -> None:
+def save(net: Net, folder: Path, provenance: Mapping[str, object]) -> None:
     """Write weights (float32 safetensors) and a config with provenance."""
     head = "shared" if net.shared else "own"
     facts = {"method": "chimera", "heads": net.count, "head": head}
@@ -91,12 +92,12 @@ def save(net: Net, folder: Path, provenance: dict[str, Any]) -> None:
 
 def load(folder: Path, target: Target) -> Net:
     """Read what :func:`save` wrote; refuses weights of another target, and changed ones."""
-    wanted = {"target_hash": target.weights_hash}
-    config, tensors = read_parts(folder / WEIGHTS, "Chimera", wanted)
+    expected = {"target_hash": target.weights_hash}
+    config, tensors = read_parts(folder / WEIGHTS, "Chimera", expected)
     count, shared = config.get("heads"), config.get("head") == "shared"
-    held = len({name.split(".")[1] for name in tensors if name.startswith("heads.")})
-    if not isinstance(count, int) or isinstance(count, bool) or (not shared and count != held):
-        raise HarnessError(f"{folder / CONFIG}: heads is {count!r}, expected {held}")
+    saved = len({name.split(".")[1] for name in tensors if name.startswith("heads.")})
+    if not isinstance(count, int) or isinstance(count, bool) or (not shared and count != saved):
+        raise HarnessError(f"{folder / CONFIG}: heads is {count!r}, expected {saved}")
     net = Net(target, count, shared=shared)
     load_strictly(net, tensors, folder / WEIGHTS)
     return net.to(target.device)

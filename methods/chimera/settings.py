@@ -12,8 +12,8 @@ class ChimeraSettings(TrainingSettings):
     """The net, its training, and the trees that tuning tries.
 
     ``loss``: ``cross_entropy`` to the answers' tokens, as the code's, or ``kl`` to the target's
-    distributions. ``head``: a vocabulary matrix [V, 2H] of its ``own`` for each step, as the
-    authors', or the target's, ``shared``.
+    distributions. ``head``: each step's ``own`` vocabulary matrix [V, 2H], as the authors', or the
+    target's, ``shared`` by all.
     """
 
     learning_rate: float = 2e-4

@@ -1,6 +1,6 @@
 """Training Chimera's net on the target's own greedy answers, the target frozen.
 
-Step by step from each position, along the answer's own tokens.
+The steps from a position are run one after the other, along the answer's own tokens.
 """
 
 import torch
@@ -33,29 +33,30 @@ def steps(target: Target, net: Net, batch: Sequences, states: Tensor) -> Tensor:
     chains = Chains(target, net.layer, batch)
     chains.known(states)
     final = gather_rows(states, batch.selected)
-    found: list[Tensor] = []
+    logits: list[Tensor] = []
     for step in range(1, net.count + 1):
         tokens = [_token(batch, ahead) for ahead in range(step - 2, step + 1)]
         with torch.no_grad():
-            embedded = torch.cat([target.embed_batch(one) for one in tokens], dim=-1)
-        made = chains.step(net.trigrams(embedded))
-        found.append(net.logits(target, step, final, made))
-    return torch.stack(found, dim=1)
+            embedded = torch.cat([target.embed_batch(ids) for ids in tokens], dim=-1)
+        outputs = chains.step(net.trigrams(embedded))
+        logits.append(net.logits(target, step, final, outputs))
+    return torch.stack(logits, dim=1)
 
 
 def _token(batch: Sequences, ahead: int) -> Tensor:
-    """[B, R] the token so many behind each selected position."""
+    """[B, R] the tokens ``ahead`` places after the selected positions, within the batch."""
     return batch.ids.gather(1, (batch.selected + ahead).clamp(0, batch.ids.shape[1] - 1))
 
 
 def train(job: Job) -> None:
     """Train the net, resuming from a checkpoint of the same job; writes weights and curves."""
-    net, provenance = trained(job, _learner)
+    net, provenance = trained(job, learner)
     save(net, job.folder, provenance)
     finish(job)
 
 
-def _learner(job: Job) -> Learner[Net]:
+def learner(job: Job) -> Learner[Net]:
+    """A net before any training, with how it is trained."""
     settings: ChimeraSettings = job.settings
     torch.manual_seed(job.seed)
     net = Net(job.target, settings.heads, shared=settings.head == "shared").to(job.target.device)

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
-from harness.method import Job
+from harness.method import Job, Setting
 from methods.chimera.drafter import ChimeraDrafter
 from methods.chimera.net import NetDecoder, load
 from methods.chimera.settings import ChimeraSettings
-from methods.chimera.training import predictor
+from methods.chimera.training import learner, predictor
 from methods.shared.choices import CONFIG, read_setting, read_values
 from methods.shared.conditioned_tuning import Learnt, TreeChoice, Trial, draft_tree, eagle_tree
 
@@ -28,22 +27,27 @@ def build(target: Target, settings: ChimeraSettings, folder: Path | None) -> Dec
     return decoder(target, NetDecoder(target, load(folder, target)), read_setting(folder)[0])
 
 
-def plain(settings: ChimeraSettings, folder: Path | None) -> dict[str, Any]:
+def plain(settings: ChimeraSettings, folder: Path | None) -> Setting:
     """EAGLE-1's tree, which the authors use, as deep as ``folder`` has heads."""
     assert folder is not None
     return eagle_tree(int(read_values(folder, ("heads",), CONFIG)["heads"])).as_setting()
 
 
 def tune(job: Job) -> None:
-    """Trees of the settings' policies, and EAGLE-1's."""
+    """Time trees of the settings' policies and EAGLE-1's, and write the fastest."""
     settings: ChimeraSettings = job.settings
     learnt = _learnt(job)
     learnt.tune(job, settings.policies, eagle_tree(learnt.steps))
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
-    """Calibrated fixed trees of the given sizes."""
+    """Trials of fixed trees of the given sizes, grown from rank traces."""
     return _learnt(job).sized(job, sizes)
+
+
+def examine(job: Job) -> None:
+    """What training gave, in learnt.csv."""
+    _learnt(job).examine(job, learner(job).predict)
 
 
 def _learnt(job: Job) -> Learnt:

@@ -1,8 +1,9 @@
 """EAGLE in the engine: a few forwards of one layer after each verify forward, drafting a tree.
 
-A row of the layer is a pair: a feature, and the token behind it. Behind those of the committed
-text a step first runs the accepted path, with the target's true features, and keeps it; then, depth
-by depth, the drafted nodes that are followed, with the features that the layer predicted itself.
+A row of the layer is a pair: a feature, and the token after it. A step first runs the pairs of the
+accepted path, with the target's true features, and keeps them behind those of the committed text.
+Then it runs the drafted nodes that are followed, depth by depth, with features that the layer
+predicted itself.
 """
 
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from methods.shared.own_layer import accepted
 
 @dataclass(frozen=True, slots=True)
 class Features(Ahead):
-    """Rows are predicted features [T, H], which the target's head reads tokens from.
+    """Rows are predicted features [T, H], from which the target's head reads tokens.
 
-    ``path`` [W] bool: which of the rows that were run for the accepted path are of it; ``position``
-    [1] int64: of the first pair behind it.
+    ``path`` [W] bool: which of the rows that were run for the accepted path belong to it;
+    ``position`` [1] int64: that of the first pair behind the path.
     """
 
     target: Target
@@ -41,7 +42,7 @@ class Features(Ahead):
 
 
 class EagleDrafter(ConditionedDrafter):
-    """Drafts ``tree`` with the net of a target."""
+    """Drafts ``tree`` with EAGLE's net."""
 
     def __init__(self, target: Target, net: NetDecoder, tree: DraftTree) -> None:
         super().__init__(tree)
@@ -51,7 +52,7 @@ class EagleDrafter(ConditionedDrafter):
         self.needs = Needs(tree.max_nodes, states, prompt_states=True)
 
     def extra_bytes(self) -> int:
-        """The net, with its own keys and values."""
+        """The net's bytes, its keys and values among them."""
         return self._net.bytes
 
     def begin(self, context: Context) -> None:
@@ -63,18 +64,18 @@ class EagleDrafter(ConditionedDrafter):
         self._net.layer.prompt(self._net.pairs(features, to_device(tokens[1:], target.device)))
 
     def ahead(self, tree: Tree, verified: Verified) -> Features:
-        """Run the accepted path."""
+        """Run the pairs of the accepted path; drafting goes on from there."""
         nodes, depth = accepted(tree, verified)
         features = self._target.normed(verified.hidden[0].index_select(0, nodes))
-        # What was accepted after a node is the token that the target chose there.
+        # On the accepted path, the token after a node is the one that the target chose there.
         following = verified.chosen.index_select(0, nodes)
         layer = self._net.layer
-        made = layer.path(self._net.pairs(features, following))
+        predicted = layer.path(self._net.pairs(features, following))
         path = torch.arange(len(nodes), device=nodes.device) <= depth
         position = depth + layer.arena.length + 1
-        return Features(self._target, self._net, made.index_select(0, depth), path, position)
+        return Features(self._target, self._net, predicted.index_select(0, depth), path, position)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """The accepted path's pairs are those of the text."""
+        """Keep the accepted path's pairs, which now belong to the text."""
         super().observe(context, outcome)
         self._net.layer.commit(len(outcome.path))

@@ -1,15 +1,14 @@
 """EAGLE-2: the same net, and trees that follow its confidence (Li et al., arXiv 2406.16858).
 
-Children are the likeliest tokens, so the engine's choice verifies them as any other tree's.
+A node's children are its likeliest tokens, not drawn ones, so it is verified as any other tree.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.engine import Decoder, Target
 from harness.errors import HarnessError
-from harness.method import Job, Method
+from harness.method import Job, Method, Setting
 from methods.eagle import decoder, train, trained_net
 from methods.shared.choices import check_tree_settings, read_setting
 from methods.shared.conditioned_tuning import TreeChoice, Trial, settle
@@ -19,7 +18,7 @@ AUTHORS = TreeChoice("dynamic", 59, 8)  # 60 nodes, 7 forwards
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What tuning tries: ``drafts`` kept of all that were scored, down to each of ``depths``."""
+    """What tuning tries: trees of ``drafts`` nodes, scored down to each of ``depths``."""
 
     drafts: tuple[int, ...] = (3, 5, 8)
     depths: tuple[int, ...] = (3, 5)
@@ -39,7 +38,7 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 
 def tune(job: Job) -> None:
-    """Time every size and depth on the tune split."""
+    """Time every size and depth, and the authors', on the tune split."""
     settings: Settings = job.settings
     net = trained_net(job.target, job.folder)
     trees = [TreeChoice("dynamic", n, depth) for n in settings.drafts for depth in settings.depths]
@@ -48,7 +47,7 @@ def tune(job: Job) -> None:
     settle(job, "eagle2", trials)
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
+def plain(settings: Settings, folder: Path | None) -> Setting:
     """The authors' size and depth."""
     return AUTHORS.as_setting()
 

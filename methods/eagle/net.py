@@ -1,11 +1,11 @@
-"""EAGLE's only trained parts: a map of (embedding, feature) pairs, and a decoder layer behind it.
+"""EAGLE's only trained parts: a linear map of (embedding, feature) pairs, then a decoder layer.
 
 A feature is the target's final state behind its final norm: what its head reads. Source: Li et al.
-(arXiv 2401.15077, section 4.1) and the authors' code (``cnets1.py``), whose names the tensors have.
+(arXiv 2401.15077, section 4.1) and the authors' code (``cnets1.py``), which names the tensors so.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ PUBLISHED = ("model.safetensors", "pytorch_model.bin")
 
 
 class Net(nn.Module):
-    """fc [H, 2H] and one layer without a norm before its attention. Float32."""
+    """``fc`` [H, 2H] and one decoder layer without a norm before its attention. Float32."""
 
     def __init__(self, target: Target) -> None:
         super().__init__()
@@ -31,14 +31,14 @@ class Net(nn.Module):
 
     @torch.no_grad()
     def start_from(self, target: Target) -> None:
-        """Start as the target's last layer, fed the feature alone."""
+        """Initialise the layer as the target's last one, and ``fc`` to pass the feature alone."""
         size = target.hidden_size
         self.fc.weight.zero_()
         self.fc.weight[:, size:].copy_(torch.eye(size))
         self.fc.bias.zero_()
         last = widened(target.layers[-1]).state_dict()
-        held = self.layers[0].state_dict()
-        self.layers[0].load_state_dict({name: last[name] for name in held})
+        parameters = self.layers[0].state_dict()
+        self.layers[0].load_state_dict({name: last[name] for name in parameters})
 
 
 class NetDecoder:
@@ -51,29 +51,29 @@ class NetDecoder:
 
     @property
     def bytes(self) -> int:
-        """Of weights, packed copies, keys and values."""
+        """Bytes of weights, packed copies, keys and values."""
         return self._fc.bytes + self.layer.bytes
 
     def pairs(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """[T, H] what the layer is fed of ``features`` [T, H] and the tokens [T] behind them."""
+        """[T, H] inputs of the layer, from ``features`` [T, H] and the tokens [T] after them."""
         embedded = self._target.embed_batch(tokens[None])[0]
         return self._fc(torch.cat([embedded, features], dim=-1))
 
 
-def save(net: Net, folder: Path, provenance: dict[str, Any]) -> None:
+def save(net: Net, folder: Path, provenance: Mapping[str, object]) -> None:
     """Write weights (float32 safetensors) and a config with provenance."""
     write_parts(net, folder / WEIGHTS, {"method": "eagle", **provenance})
 
 
 def load(target: Target, folder: Path) -> Net:
     """Read what :func:`save` wrote; refuses weights of another target, and changed ones."""
-    wanted = {"target_hash": target.weights_hash}
-    _, tensors = read_parts(folder / WEIGHTS, "EAGLE", wanted)
+    expected = {"target_hash": target.weights_hash}
+    _, tensors = read_parts(folder / WEIGHTS, "EAGLE", expected)
     return _net(target, tensors, folder / WEIGHTS)
 
 
 def load_published(target: Target, folder: Path) -> Net:
-    """Weights in the authors' format; the embeddings among them are the target's and not read."""
+    """Read weights in the authors' format; their embeddings are the target's, and are dropped."""
     tensors = read_published(folder, PUBLISHED)
     tensors.pop("embed_tokens.weight", None)
     if read_json(folder / CONFIG).get("bias") is False:

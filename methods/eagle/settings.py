@@ -13,12 +13,12 @@ STARTS = ("random", "target")
 class EagleSettings(TrainingSettings):
     """The layer, its training, and the fixed trees that tuning tries.
 
-    ``start``: ``random`` as the authors', or ``target``: the layer starts as the target's last one,
-    fed the feature alone. ``feature_weight`` and ``token_weight``: of the smooth L1 distance to the
-    target's feature, and of the KL divergence of the tokens that the head reads from it.
-    ``noise``: width of the uniform noise on features while training, at sequences of 512 tokens;
-    more on shorter ones, less on longer ones, as in the authors' code. ``depth``: drafts on a path
-    of a fixed tree at the most. ``pretrained``: a folder of published weights, or
+    ``start``: the initial weights, ``random`` as the authors', or ``target``: those of the target's
+    last layer, which then reads the feature alone. ``feature_weight`` and ``token_weight``: weights
+    in the loss of the smooth L1 distance to the target's feature, and of the KL divergence to the
+    target's tokens. ``noise``: width of the uniform noise on features in training, at sequences of
+    512 tokens; more on shorter ones, less on longer ones, as in the authors' code. ``depth``: the
+    most drafts on a path of a fixed tree. ``pretrained``: a folder of published weights, or
     ``hub:ID@REVISION``, used as they are.
     """
 

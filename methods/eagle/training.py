@@ -1,6 +1,7 @@
 """Training EAGLE's net on the target's features over its own greedy answers, the target frozen.
 
-One step is trained, from true features: the net never sees its own (arXiv 2401.15077, section 4.2).
+Only one step is trained, from true features: the net is never trained on features of its own
+(arXiv 2401.15077, section 4.2).
 """
 
 import hashlib
@@ -21,8 +22,8 @@ from methods.shared.tries import Learner, finish, trained
 
 
 class Predictor:
-    """Logits and losses of as many steps as a batch asks for; later ones follow the net's own
-    features and the answer's tokens. ``keep``: bytes of real streams that stay in memory.
+    """Logits and losses of all steps of a batch; later steps read the features that the net itself
+    predicted, and the answer's tokens. ``keep``: bytes of real streams that stay in memory.
     """
 
     def __init__(self, target: Target, net: Net, settings: EagleSettings, keep: int = 0) -> None:
@@ -34,36 +35,36 @@ class Predictor:
         target, settings = self._target, self._settings
         final = self._real(batch).states[len(target.layers)]
         features = target.normed(final)
-        made = torch.stack(self._features(batch, features), dim=1)
-        logits = target.head(made.to(target.dtype))
+        predicted = torch.stack(self._features(batch, features), dim=1)
+        logits = target.head(predicted.to(target.dtype))
         aims = batch.aims
         truth = gather_rows(features.float(), aims.flatten(1)).unflatten(1, aims.shape[1:])
-        distance = smooth_l1_loss(made, truth, reduction="none").mean(-1)
+        distance = smooth_l1_loss(predicted, truth, reduction="none").mean(-1)
         divergence = head_losses("kl", target, batch, (logits, final))
         return logits, settings.feature_weight * distance + settings.token_weight * divergence
 
     def _features(self, batch: Sequences, features: Tensor) -> list[Tensor]:
-        """[B, R, H] predicted by each step, float32."""
+        """The features [B, R, H] that each step predicts, float32."""
         embedded = self._target.embed_batch(batch.ids).float()
-        known = self._noisy(features[:, :-1].float(), batch)
+        noisy = self._noisy(features[:, :-1].float(), batch)
         chains = Chains(self._target, self._net.layers[0], batch)
-        pairs = torch.cat([embedded[:, 1:], known], dim=-1)
-        found = [gather_rows(chains.known(self._net.fc(pairs)), batch.selected)]
+        pairs = torch.cat([embedded[:, 1:], noisy], dim=-1)
+        predicted = [gather_rows(chains.known(self._net.fc(pairs)), batch.selected)]
         for step in range(2, batch.valid.shape[1] + 1):
-            pairs = torch.cat([chains.following(embedded, step), found[-1]], dim=-1)
-            found.append(chains.step(self._net.fc(pairs)))
-        return found
+            pairs = torch.cat([chains.following(embedded, step), predicted[-1]], dim=-1)
+            predicted.append(chains.step(self._net.fc(pairs)))
+        return predicted
 
     def _noisy(self, features: Tensor, batch: Sequences) -> Tensor:
-        """Features with noise where gradients are asked for; the answers seed it, so that a resumed
-        training draws the same.
+        """Features, with noise where gradients are enabled. The answers seed the noise, so that a
+        resumed training draws the same.
         """
         if not torch.is_grad_enabled() or not self._settings.noise:
             return features
         device = features.device
         lengths = [len(answer.prompt) + len(answer.answer) for answer in batch.answers]
-        place = f"{lengths} {[answer.answer[:8] for answer in batch.answers]}".encode()
-        seed = int.from_bytes(hashlib.blake2b(place, digest_size=4).digest())
+        identity = f"{lengths} {[answer.answer[:8] for answer in batch.answers]}".encode()
+        seed = int.from_bytes(hashlib.blake2b(identity, digest_size=4).digest())
         generator = torch.Generator(device).manual_seed(seed)
         drawn = torch.rand(features.shape, generator=generator, device=device) - 0.5
         widths = [self._settings.noise * 512 / length for length in lengths]
@@ -77,15 +78,16 @@ def train(job: Job) -> None:
     settings: EagleSettings = job.settings
     if settings.pretrained:
         net = load_published(job.target, folder_of(settings.pretrained))
-        of = {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash}
-        save(net, job.folder, of)
+        facts = {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash}
+        save(net, job.folder, facts)
         return
-    net, provenance = trained(job, _learner)
+    net, provenance = trained(job, learner)
     save(net, job.folder, provenance)
     finish(job)
 
 
-def _learner(job: Job) -> Learner[Net]:
+def learner(job: Job) -> Learner[Net]:
+    """A net before any training, with how it is trained."""
     settings: EagleSettings = job.settings
     torch.manual_seed(job.seed)
     net = Net(job.target).to(job.target.device)

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
-from harness.method import Job
+from harness.method import Job, Setting
 from methods.eagle.drafter import EagleDrafter
 from methods.eagle.net import NetDecoder, load
 from methods.eagle.settings import EagleSettings
-from methods.eagle.training import Predictor
+from methods.eagle.training import Predictor, learner
 from methods.shared.choices import read_setting
 from methods.shared.conditioned_tuning import Learnt, TreeChoice, Trial, draft_tree, eagle_tree
 
 
 def trained_net(target: Target, folder: Path | None) -> NetDecoder:
-    """What a training wrote to ``folder``, as decoding uses it."""
+    """The net that a training wrote to ``folder``, as decoding uses it."""
     if folder is None:
         raise HarnessError("eagle: no trained layer; expected the folder of its training")
     return NetDecoder(target, load(target, folder))
@@ -35,20 +34,25 @@ def build(target: Target, settings: EagleSettings, folder: Path | None) -> Decod
     return decoder(target, net, read_setting(folder)[0])
 
 
-def plain(settings: EagleSettings, folder: Path | None) -> dict[str, Any]:
+def plain(settings: EagleSettings, folder: Path | None) -> Setting:
     """The authors' tree."""
     return eagle_tree(settings.depth).as_setting()
 
 
 def tune(job: Job) -> None:
-    """Fixed trees, the authors' among them."""
+    """Time fixed trees, the authors' among them, and write the fastest."""
     settings: EagleSettings = job.settings
     _learnt(job).tune(job, ("static",), eagle_tree(settings.depth))
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
-    """Calibrated fixed trees of the given sizes."""
+    """Trials of fixed trees of the given sizes, grown from rank traces."""
     return _learnt(job).sized(job, sizes)
+
+
+def examine(job: Job) -> None:
+    """What training gave, in learnt.csv."""
+    _learnt(job).examine(job, learner(job).predict)
 
 
 def _learnt(job: Job) -> Learnt:

@@ -1,8 +1,8 @@
 """FIRP: future intermediate representation prediction (Wu et al., arXiv 2410.20488).
 
-``projections`` the weights, ``drafter`` the method in the engine, ``streams`` + ``training`` how
-the weights are learnt, ``tuning`` how the tree is chosen, ``learnt`` and ``similarity`` what
-training gave.
+``projections`` holds the weights and ``drafter`` the method in the engine; ``streams`` and
+``training`` learn the weights, ``tuning`` chooses the tree, ``learnt`` and ``similarity`` measure
+what training achieved. ``adapters``, ``parents`` and ``bottlenecks`` are extensions of ours.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from methods.firp.tuning import load_decoder, plain, sized, tune
 
 
 def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decoder:
-    """Trained projections with the tree and pass that tuning chose."""
+    """Decode with trained projections, and the tree and pass that tuning chose."""
     if folder is None:
         raise HarnessError("firp: no trained projections; expected the folder of its training")
     maps = load(folder, target.hidden_size, target.weights_hash)

@@ -1,8 +1,8 @@
-"""Adapters for pseudo rows: ours, in no paper, and off unless asked for.
+"""Adapters for pseudo rows: an extension of ours, in no paper, off by default.
 
-The layers above the entry were trained for real states alone. Between them each future step's rows
-pass a small residual bottleneck of their own; real rows never do, so that what is verified stays
-the target's. At the start of a training the bottlenecks add nothing.
+The target's layers were trained on real states alone. Before each layer above the first entry, the
+rows of each future step pass a small residual bottleneck of their own. Real rows never do, so the
+verified output stays the target's. Before training the bottlenecks add nothing.
 """
 
 from typing import TypeAlias
@@ -15,7 +15,7 @@ Weights: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # scale, shift, down
 
 
 class Adapters(nn.Module):
-    """A bottleneck for each of ``layers`` and future ``steps``: LayerNorm, H -> r, SiLU, r -> H.
+    """A bottleneck per layer and future step: LayerNorm, H -> r, SiLU, r -> H; r is ``rank``.
 
     Parameters are float32: ``scale`` and ``shift`` [L, K, H] of the norm, ``down`` [L, K, H, r],
     ``up`` [L, K, r, H], which starts at zero.
@@ -31,13 +31,14 @@ class Adapters(nn.Module):
         self.up = nn.Parameter(torch.zeros(layers, steps, rank, size))
 
     def forward(self, states: Tensor, layer: int, rows: int) -> Tensor:
-        """What :func:`adapted` makes of states."""
+        """:func:`adapted` with these parameters."""
         return adapted((self.scale, self.shift, self.down, self.up), states, layer, rows)
 
 
 def adapted(weights: Weights, states: Tensor, layer: int, rows: int) -> Tensor:
-    """[B, s * R, H] step-major states of the first s steps, ``rows`` R of each, as they leave the
-    ``layer``-th layer that they passed; ``weights`` as in :class:`Adapters`.
+    """[B, s * R, H] ``states`` plus what the bottlenecks of the ``layer``-th adapted layer (from 0)
+    make of them. States are step-major: of each of the first s steps ``rows`` R. ``weights`` are
+    those of :class:`Adapters`.
     """
     split = states.unflatten(1, (-1, rows))
     scale, shift, down, up = (weight[layer, : split.shape[1]] for weight in weights)

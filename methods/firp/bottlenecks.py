@@ -1,4 +1,4 @@
-"""What a draft's parent adds to the pseudo state that it is drafted from: see ``parents``."""
+"""Bottlenecks by which a draft's parent adds to the pseudo state of the draft: see ``parents``."""
 
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ Weights: TypeAlias = tuple[Tensor, Tensor, Tensor]  # of the state, of the token
 
 
 class Parents(nn.Module):
-    """A bottleneck for each of K future ``steps``: state H -> r, token H -> r, SiLU, r -> H.
+    """A bottleneck per future step: state H -> r plus token H -> r, SiLU, r -> H; r is ``rank``.
 
     Parameters are float32: ``of_state`` and ``of_token`` [K, H, r], ``up`` [K, r, H], which starts
     at zero.
@@ -20,16 +20,18 @@ class Parents(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(1)
         down = torch.randn(2, steps, size, rank, generator=generator) * size**-0.5
-        self.of_state, self.of_token = (nn.Parameter(one.clone()) for one in down)
+        self.of_state, self.of_token = (nn.Parameter(part.clone()) for part in down)
         self.up = nn.Parameter(torch.zeros(steps, rank, size))
 
     def forward(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """Normed pseudo states [B, K, R, H] with what their parents' embeddings, as many, add."""
+        """Add to normed pseudo states what their parents' embeddings give; all [B, K, R, H]."""
         weights = (self.of_state, self.of_token, self.up)
         return followed(weights, states.float(), tokens.float())
 
 
 def followed(weights: Weights, states: Tensor, tokens: Tensor) -> Tensor:
-    """[.., H] normed pseudo states [.., H] and what the ``tokens``' embeddings [.., H] add."""
+    """[.., H] normed pseudo states plus a bottleneck's output for them and the embeddings
+    ``tokens`` [.., H] of their parents.
+    """
     of_state, of_token, up = weights
     return states + silu(states @ of_state + tokens @ of_token) @ up

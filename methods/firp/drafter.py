@@ -40,10 +40,10 @@ PASSES = ("combined", "two_pass")
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Consecutive steps that enter at one layer from one source: one matrix product for all.
+    """Consecutive steps that enter at one layer from the same source, as one matrix product.
 
     ``product`` gives [.., count * H]; ``from_real`` says whether it multiplies the real states or
-    the pseudo states of the step before.
+    the pseudo states of the previous step.
     """
 
     entry: int
@@ -52,21 +52,23 @@ class _Run:
     product: Product
 
     def __call__(self, real: Tensor, earlier: Tensor | None) -> Tensor:
-        """[1, count * R, H] pseudo states, step-major, from [1, R, H] real (or earlier) ones."""
+        """[1, count * R, H] pseudo states, step-major, from the ``real`` states [1, R, H] or the
+        last R of the ``earlier`` pseudo states.
+        """
         rows, size = real.shape[1:]
         if not self.from_real:
             assert earlier is not None
             real = earlier[:, -rows:]
-        made = self.product(real)
+        pseudo = self.product(real)
         if self.count == 1:
-            return made
-        return made.view(rows, self.count, size).transpose(0, 1).reshape(1, -1, size)
+            return pseudo
+        return pseudo.view(rows, self.count, size).transpose(0, 1).reshape(1, -1, size)
 
 
 def _runs(projections: Projections, steps: int, target: Target) -> list[_Run]:
     """The first ``steps`` steps, grouped as far as they can be computed together.
 
-    Copies, on the target's device and in its dtype; the projections themselves stay as they are.
+    Weights are copied to the target's device and dtype; the projections themselves do not change.
     """
     layout = projections.layout
 
@@ -74,33 +76,33 @@ def _runs(projections: Projections, steps: int, target: Target) -> list[_Run]:
         chained = layout.feed == "previous" and step > 0
         return layout.entry_layers[step], step if chained else 0
 
-    found: list[_Run] = []
+    runs: list[_Run] = []
     for (entry, chained), members in groupby(range(steps), key=shared):
         maps: list[Any] = [projections.maps[step] for step in members]
         weight = torch.cat([m.weight for m in maps]).detach().to(target.device, target.dtype)
         bias = None
         if layout.bias:
             bias = torch.cat([m.bias for m in maps]).detach().to(target.device, target.dtype)
-        found.append(_Run(entry, len(maps), chained == 0, Product(weight, bias)))
-    return found
+        runs.append(_Run(entry, len(maps), chained == 0, Product(weight, bias)))
+    return runs
 
 
 def _adapters(projections: Projections, target: Target) -> Weights | None:
-    """On the target's device and in its dtype; None without any."""
-    own = projections.adapters
-    if own is None:
+    """The adapters' weights on the target's device and in its dtype; None without adapters."""
+    adapters = projections.adapters
+    if adapters is None:
         return None
     scale, shift, down, up = (
         weight.detach().to(target.device, target.dtype)
-        for weight in (own.scale, own.shift, own.down, own.up)
+        for weight in (adapters.scale, adapters.shift, adapters.down, adapters.up)
     )
     return scale, shift, down, up
 
 
 class PseudoRows(Drafter):
-    """The pseudo rows of trained projections; what is drafted from them is a subclass's to say.
+    """Runs the pseudo rows of trained projections; subclasses decide what is drafted from them.
 
-    ``reach``: the deepest draft, and the most nodes, of the trees that are drafted.
+    ``reach``: the largest depth and the largest number of nodes of the drafted trees.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class PseudoRows(Drafter):
         layout.check_depth(len(target.layers))
         self._target, self._layout = target, layout
         depth, nodes = reach
-        # A step deeper than the tree can reach would be computed and never looked at.
+        # Steps beyond the depth of the tree would be computed and never used.
         self.steps = min(layout.steps, depth)
         self._entry = layout.entry_layers[: self.steps]
         self._runs = _runs(projections, self.steps, target)
@@ -126,20 +128,20 @@ class PseudoRows(Drafter):
         self._second = None if self._combined else self._second_layout()
 
     def extra_bytes(self) -> int:
-        """The projections as decoding uses them, and the adapters."""
-        held = sum(weight.nbytes for weight in self._adapters or ())
-        return held + sum(run.product.bytes for run in self._runs)
+        """Bytes of the projections as decoding uses them, and of the adapters."""
+        adapters = sum(weight.nbytes for weight in self._adapters or ())
+        return adapters + sum(run.product.bytes for run in self._runs)
 
     def extra_rows(self, tree: Tree) -> ExtraRows | None:
         """K pseudo rows for each of the N nodes, k-major: row k * N + n is pseudo k of node n."""
         if not self._combined:
             return None
         key = tree.shape.parents
-        found = self._extra.get(key)
-        if found is None:
-            found = self._pseudo_rows(tree)
-            remember(self._extra, key, found)
-        return found
+        extra = self._extra.get(key)
+        if extra is None:
+            extra = self._pseudo_rows(tree)
+            remember(self._extra, key, extra)
+        return extra
 
     def _pseudo_rows(self, tree: Tree) -> ExtraRows:
         nodes = len(tree.shape)
@@ -154,8 +156,10 @@ class PseudoRows(Drafter):
         return ExtraRows(groups, visible, positions, key, self._adapted(nodes, nodes))
 
     def _adapted(self, real: int, rows: int) -> Between:
-        """What the adapters make of states whose first ``real`` rows are the tree's own; ``rows``
-        pseudo rows of each step stand behind them.
+        """By layer, the function that adapts the pseudo rows of the states about to enter it.
+
+        The first ``real`` rows of the states are left as they are; behind them stand ``rows``
+        pseudo rows of each step.
         """
         weights = self._adapters
         if weights is None:
@@ -170,7 +174,7 @@ class PseudoRows(Drafter):
         return {layer: partial(adapt, place=place) for place, layer in enumerate(self._behind)}
 
     def accepted_rows(self, tree: Tree, verified: Verified) -> Tensor:
-        """[K, H] final pseudo states of the last accepted node, of a combined pass."""
+        """[K, H] final pseudo states of the last accepted node, after a combined pass."""
         nodes = verified.hidden[0].unflatten(0, (-1, len(tree.shape)))
         return nodes.index_select(1, verified.last[None])[1:, 0]
 
@@ -179,22 +183,25 @@ class PseudoRows(Drafter):
         return run(hidden[:, :rows], hidden[:, rows:])
 
     def _between(self) -> Tensor:
-        """[K, K] bool: which steps see which."""
+        """[K, K] bool: whether the row's step sees the column's step."""
         ones = torch.ones(self.steps, self.steps, dtype=torch.bool)
         return ones.tril() if self._layout.steps_see_earlier else ones.diag().diag()
 
     def _visible(self, ancestors: Tensor) -> Tensor:
-        """[K*N, N + K*N]: a pseudo row sees its node's ancestors and its own node's steps."""
+        """[K*N, N + K*N] bool: what the pseudo rows see of the N tree rows and of each other.
+
+        The pseudo rows of a node see the node, its ancestors, and each other as the layout says.
+        """
         nodes = len(ancestors)
-        own = torch.kron(self._between().int(), torch.eye(nodes, dtype=torch.int32)).bool()
-        return torch.cat([ancestors.repeat(self.steps, 1), own], dim=1)
+        pseudo = torch.kron(self._between().int(), torch.eye(nodes, dtype=torch.int32)).bool()
+        return torch.cat([ancestors.repeat(self.steps, 1), pseudo], dim=1)
 
     def _second_layout(self) -> BlockLayout:
-        """K rows behind the compacted path: the last committed token sits at position -1."""
+        """K rows behind the committed rows, of which the last accepted node is at position -1."""
         return BlockLayout(self._between(), torch.arange(self.steps), self._target.device)
 
     def _second_pass(self, outcome: Outcome, last: int) -> Tensor:
-        """[1, K, H] final pseudo states of node ``last``, against the compacted arena."""
+        """[1, K, H] final pseudo states of node ``last``, run behind the committed rows."""
         assert self._second is not None
         real = {layer: states[:, last : last + 1] for layer, states in outcome.states.items()}
 
@@ -220,14 +227,14 @@ class FirpDrafter(PseudoRows):
         return self._policy.build(context.root, self._table)
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
-        """What the K pseudo rows of the last accepted node say: the only ones that are needed."""
+        """Combined: the policy's table from the last accepted node's K pseudo rows, no others."""
         if not self._combined:
             return None
         self.pseudo_logits = self._target.logits(self.accepted_rows(tree, verified))
         return self._policy.wanted(self.pseudo_logits)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """Two-pass: a forward of its own, and a read, behind the compacted path."""
+        """Keep the table for the next draft; two-pass makes it here, with a forward and a read."""
         if self._combined:
             self._table = by_depth(outcome.read, self.steps)
             return

@@ -1,70 +1,102 @@
-"""FIRP whose drafts follow their parents: ours, in no paper, and off unless asked for.
+"""FIRP whose drafts depend on their parents: an extension of ours, in no paper, off by default.
 
-A pseudo state knows nothing of the tokens drafted before it, nor of the one that the target chose
-after the row that it was made from: all of a depth's nodes have the same children. What Hydra and
-EAGLE gain, they gain there. Here a bottleneck adds to the pseudo state what a node's own token
-says of the next; the rows of the target's layers stay FIRP's.
+A pseudo state depends neither on the tokens drafted before it nor on the one that the target chose
+after the row that it was made from, so all nodes of one depth have the same children. Hydra's and
+EAGLE's drafts do depend on both, and gain by it. Here a bottleneck adds to the pseudo state what a
+node's own token says about the next one; the rows that pass the target's layers stay FIRP's.
+
+A bottleneck is linear in the token before its SiLU and linear in the logits behind it. So what each
+token gives it, and what each of its dimensions gives to the logits, are tables that are made once:
+a drafted node costs a row of one and the product with the other, not a pass through the head.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from harness.engine import Context, Outcome, Target, Tree, Verified
-from methods.firp.bottlenecks import Weights, followed
+from methods.firp.bottlenecks import Parents
 from methods.firp.drafter import PseudoRows
 from methods.firp.projections import Projections
 from methods.shared.conditioned import Ahead, DraftTree
 
 
 @dataclass(frozen=True, slots=True)
-class Followed(Ahead):
-    """Rows are the embeddings [T, H] of nodes' own tokens; ``states`` [K, H] the normed pseudo
-    states of the last node accepted.
+class Tables:
+    """Parents' bottlenecks of the first K steps for a target of V tokens: ``of_state`` [K, H, r];
+    ``of_token`` [K, V, r], what each token gives them; ``up`` [K, r, V], what they give to logits.
     """
 
-    target: Target
-    weights: Weights
+    of_state: Tensor
+    of_token: Tensor
+    up: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all three."""
+        return self.of_state.nbytes + self.of_token.nbytes + self.up.nbytes
+
+
+@torch.no_grad()
+def tables(parents: Parents, target: Target, steps: int) -> Tables:
+    """The tables of the first ``steps`` steps, on the target's device and in its dtype."""
+    of_state, of_token, up = (
+        weight[:steps].detach().to(target.device, target.dtype)
+        for weight in (parents.of_state, parents.of_token, parents.up)
+    )
+    embedded = target.embed_batch(torch.arange(target.config.vocab_size)[None])[0]
+    to_logits = torch.stack([target.head(step) for step in up])
+    return Tables(of_state, embedded @ of_token, to_logits)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Ahead):
+    """FIRP behind an accepted path. Rows [T, r] are what the nodes' own tokens give the bottleneck
+    of their children's step; ``states`` [K, r] what the last accepted node's pseudo states give
+    those of all steps, ``pseudo_logits`` [K, V] these states' logits.
+    """
+
+    tables: Tables
     states: Tensor
+    pseudo_logits: Tensor
     first: Tensor
 
     def logits(self, rows: Tensor, depth: int) -> Tensor:
         step = depth - 1
-        of_state, of_token, up = (weight[step] for weight in self.weights)
-        states = followed((of_state, of_token, up), self.states[step : step + 1], rows)
-        logits: Tensor = self.target.head(states)
-        return logits
+        bottleneck = silu(rows + self.states[step])
+        return torch.addmm(self.pseudo_logits[step], bottleneck, self.tables.up[step])
 
     def follow(self, rows: Tensor, tokens: Tensor, drafted: Tensor, depth: int) -> Tensor:
-        return self.target.embed_batch(tokens[None])[0]
+        return self.tables.of_token[depth].index_select(0, tokens)
 
 
 class ParentsDrafter(PseudoRows):
-    """Drafts ``tree`` in the combined pass."""
+    """Drafts ``tree`` from pseudo rows of the combined pass, each node for its own parent."""
 
     def __init__(self, target: Target, projections: Projections, tree: DraftTree) -> None:
         super().__init__(target, projections, (tree.max_depth, tree.max_nodes), "combined")
-        own = projections.parents
-        assert own is not None
-        of_state, of_token, up = (
-            weight.detach().to(target.device, target.dtype)
-            for weight in (own.of_state, own.of_token, own.up)
-        )
-        self._tree, self._weights = tree, (of_state, of_token, up)
+        assert projections.parents is not None
+        self._tree, self._tables = tree, tables(projections.parents, target, self.steps)
         self._read: Sequence[float] = []
 
     def extra_bytes(self) -> int:
-        """With the bottlenecks."""
-        return super().extra_bytes() + sum(weight.nbytes for weight in self._weights)
+        """Bytes of the projections, the adapters and the parents' tables."""
+        return super().extra_bytes() + self._tables.bytes
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor:
-        """The next tree, drafted from the last accepted node's pseudo states and the next root."""
-        target = self._target
-        states = target.normed(self.accepted_rows(tree, verified))
+        """Draft the next tree from the last accepted node's pseudo states and the next root."""
+        states = self._target.normed(self.accepted_rows(tree, verified))
         root = verified.chosen.index_select(0, verified.last[None])
-        first = target.embed_batch(root[None])[0]
-        return self._tree.expand(Followed(target, self._weights, states, first))
+        ahead = Followed(
+            self._tables,
+            torch.bmm(states[:, None], self._tables.of_state)[:, 0],
+            self._target.head(states),
+            self._tables.of_token[0].index_select(0, root),
+        )
+        return self._tree.expand(ahead)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
         self._read = outcome.read

@@ -1,9 +1,10 @@
-"""FIRP's only trained parameters: one linear map per future step, and how they are kept on disk.
+"""FIRP's trained parameters: one linear map per future step, and how they are stored on disk.
 
 Source: Wu et al., "FIRP: Faster LLM inference via future intermediate representation prediction"
-(arXiv 2410.20488). What is not known of the paper is an option here; see ``Layout``.
+(arXiv 2410.20488). Details of the paper that we do not know are options here; see ``Layout``.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ class Layout:
     ``entry_layers[k-1]`` is the 0-based layer t_k that pseudo state k enters; ``feed`` says what
     W_k multiplies for k >= 2: the ``real`` state entering t_k, or the ``previous`` pseudo state
     as it enters t_k; ``steps_see_earlier`` lets pseudo k attend to pseudo j < k of its token;
-    ``adapters`` is the rank of bottlenecks between the layers above the first entry, ``parents``
-    of those that have a draft depend on the token before it, 0 for none.
+    ``adapters`` is the rank of the bottlenecks before each layer above the first entry, ``parents``
+    that of the bottlenecks that make a draft depend on the token before it; 0 means none.
     """
 
     entry_layers: tuple[int, ...] = (3, 3, 3, 3)
@@ -57,7 +58,7 @@ class Layout:
         return len(self.entry_layers)
 
     def check_depth(self, layers: int) -> None:
-        """Pseudo states must pass at least one layer of the target."""
+        """Refuse entries that leave a pseudo state no layer of the target to pass through."""
         if self.entry_layers[-1] >= layers:
             raise HarnessError(
                 f"firp entry_layers: {list(self.entry_layers)}, expected below {layers}, the "
@@ -66,16 +67,16 @@ class Layout:
 
 
 class Projections(nn.Module):
-    """W_1 .. W_K, each [H, H], initialised to the identity, kept in float32; and the adapters of a
-    target of ``depth`` layers, and what parents add, where the layout has such.
+    """W_1 .. W_K, each [H, H], initialised to the identity and kept in float32; where the layout
+    has them, also adapters for a target of ``depth`` layers, and the parents' bottlenecks.
     """
 
     def __init__(self, layout: Layout, hidden_size: int, depth: int = 0) -> None:
         super().__init__()
         self.layout = layout
-        between = depth - 1 - layout.entry_layers[0] if layout.adapters else 0
+        adapted = depth - 1 - layout.entry_layers[0] if layout.adapters else 0
         self.adapters = (
-            Adapters(between, layout.steps, hidden_size, layout.adapters) if between > 0 else None
+            Adapters(adapted, layout.steps, hidden_size, layout.adapters) if adapted > 0 else None
         )
         steps = layout.steps
         self.parents = Parents(steps, hidden_size, layout.parents) if layout.parents else None
@@ -90,7 +91,7 @@ class Projections(nn.Module):
                     nn.init.zeros_(linear.bias)
 
     def between(self, layers: int) -> range:
-        """The layers, of ``layers``, that pseudo rows enter through adapters; empty without any."""
+        """Those of ``layers`` layers that pseudo rows enter through adapters; empty without any."""
         first = self.layout.entry_layers[0] + 1
         return range(first, layers if self.adapters is not None else first)
 
@@ -98,7 +99,7 @@ class Projections(nn.Module):
         """Pseudo states of ``step`` (1-based), [B, R, H], as they enter layer t_step.
 
         ``real`` [B, R, H] are the real tokens' states entering that layer; ``earlier``
-        [B, R * (step-1), H] those of the steps before, step-major (None before any).
+        [B, R * (step-1), H] the pseudo states of earlier steps there, step-major; None for step 1.
         """
         rows = real.shape[1]
         if step == 1 or self.layout.feed == "real":
@@ -111,7 +112,7 @@ class Projections(nn.Module):
         return projected
 
 
-def save(projections: Projections, folder: Path, provenance: dict[str, Any]) -> None:
+def save(projections: Projections, folder: Path, provenance: Mapping[str, object]) -> None:
     """Write weights (float32 safetensors) and ``config.json`` with layout, sizes and provenance."""
     first: Any = projections.maps[0]
     size = first.weight.shape[-1]
@@ -124,9 +125,9 @@ def load(folder: Path, hidden_size: int, target_hash: str | None = None) -> Proj
 
     ``target_hash`` is the SHA-256 that identifies the target's weights; None skips that check.
     """
-    wanted = {"hidden_size": hidden_size}
-    of_target = {} if target_hash is None else {"target_hash": target_hash}
-    config, tensors = read_parts(folder / WEIGHTS, "FIRP", {**wanted, **of_target})
+    size = {"hidden_size": hidden_size}
+    target = {} if target_hash is None else {"target_hash": target_hash}
+    config, tensors = read_parts(folder / WEIGHTS, "FIRP", {**size, **target})
     layout = checked(Layout, config.get("layout"), f"{folder / CONFIG}: layout", strict=False)
     projections = Projections(layout, hidden_size, _depth(layout, tensors))
     load_strictly(projections, tensors, folder / WEIGHTS)
@@ -134,7 +135,7 @@ def load(folder: Path, hidden_size: int, target_hash: str | None = None) -> Proj
 
 
 def _depth(layout: Layout, tensors: dict[str, Tensor]) -> int:
-    """Of the target that adapters were made for; 0 without any."""
+    """Number of layers of the target that the adapters were made for; 0 without adapters."""
     if "adapters.up" not in tensors:
         return 0
     return layout.entry_layers[0] + 1 + len(tensors["adapters.up"])

@@ -1,10 +1,10 @@
-"""FIRP's settings: what is not known of the paper, as options with defaults.
+"""FIRP's settings: details of the paper that we do not know, as options with defaults.
 
-K, layers, the input of step k, tree, learning rate and data were not at hand (README, "How close to
-the paper"), so the defaults are ours, for ``mini``'s target of six layers:
+K, the entry layers, the input of step k, the tree, the learning rate and the data were not at hand
+(README, "How close to the paper"). The defaults are ours, for ``mini``'s target of six layers:
 results/reference/mini/sweep/ compares others by loss, accuracy and speed (`snakemake sweep`).
-Entering at layer 1 predicts best and costs most, layer 5 the other way round; 3 is between, and a
-rate of 8e-3 ends lowest there.
+Entering at layer 1 predicts best and costs most, entering at layer 5 predicts worst and costs
+least; layer 3 is in between, and there a learning rate of 8e-3 ends at the lowest loss.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Training W_1 .. W_K: KL to the target's own distributions, two streams, everything else frozen.
+"""Training W_1 .. W_K by KL to the target's own distributions, with the target frozen.
 
 Data: the target's greedy answers to the train split, since greedy decoding is what is verified.
-Source of the loss: summaries of arXiv 2410.20488 (KL between pseudo and real future distributions);
-optimiser, rate and length are ours, the paper's were not found.
+Source of the loss: summaries of arXiv 2410.20488 (KL between pseudo and real future distributions).
+Optimiser, learning rate and length are ours, since we did not find the paper's.
 """
 
 from harness.method import Job

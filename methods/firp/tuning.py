@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.engine import EngineDecoder, Target
 from harness.files import write_json
-from harness.method import Job
+from harness.method import Job, Setting
 from methods.firp.drafter import FirpDrafter
 from methods.firp.parents import ParentsDrafter
 from methods.firp.projections import Projections, load
@@ -27,12 +27,12 @@ from methods.shared.choices import (
 from methods.shared.conditioned_tuning import draft_tree
 from methods.shared.trials import Trial, choose, foretell_tree
 
-# No setting is published. The plainest: as many drafts as steps, a fixed tree, one pass.
+# No setting is published. The default is the plainest: one pass, a fixed tree, one draft per step.
 PLAIN = {"policy": "static", "passes": "combined"}
 
 
 def decoder(target: Target, maps: Projections, tree: TreeChoice, passes: str) -> EngineDecoder:
-    """FIRP with given weights, tree and pass."""
+    """FIRP with given weights, tree and pass; with parents the pass is always the combined one."""
     if maps.parents is not None:
         conditioned = draft_tree(tree, target.device)
         return EngineDecoder(target, ParentsDrafter(target, maps, conditioned))
@@ -41,12 +41,14 @@ def decoder(target: Target, maps: Projections, tree: TreeChoice, passes: str) ->
 
 def load_decoder(target: Target, maps: Projections, folder: Path) -> EngineDecoder:
     """FIRP with the tree and pass that tuning chose."""
-    tree, beside = read_setting(folder, ("passes",))
-    return decoder(target, maps, tree, beside["passes"])
+    tree, values = read_setting(folder, ("passes",))
+    return decoder(target, maps, tree, values["passes"])
 
 
-def plain(settings: FirpSettings, folder: Path | None) -> dict[str, Any]:
-    """As many drafts as the weights in ``folder`` have steps, the likeliest, in one pass."""
+def plain(settings: FirpSettings, folder: Path | None) -> Setting:
+    """The setting without tuning: one pass, and a tree of the likeliest drafts, as many as the
+    weights in ``folder`` have steps.
+    """
     assert folder is not None
     layout = read_values(folder, ("layout",), CONFIG)["layout"]
     steps = len(layout["entry_layers"])
@@ -55,15 +57,15 @@ def plain(settings: FirpSettings, folder: Path | None) -> dict[str, Any]:
 
 
 def tune(job: Job) -> None:
-    """Trace, grow, time, choose; writes rank accuracies, trials and the setting."""
+    """Trace ranks, grow trees, time and choose; writes rank accuracies, trials and the setting."""
     settings: FirpSettings = job.settings
     maps, traced = _traced(job, max(settings.drafts))
     steps = maps.layout.steps
     write_accuracies(job.folder / ACCURACY, traced.ranks, steps)
     policies = settings.policies
     if maps.parents is not None:
-        # What follows a node depends on its token: a tree of the best is found by following them.
-        policies = tuple("dynamic" if one == "best_first" else one for one in policies)
+        # A node's children depend on its token, so the likeliest are found by following nodes.
+        policies = tuple("dynamic" if policy == "best_first" else policy for policy in policies)
     trees = tree_choices(traced.ranks, policies, settings.drafts, steps)
     trials = _trials(job, maps, traced, trees)
     for trial in trials:
@@ -73,7 +75,7 @@ def tune(job: Job) -> None:
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
-    """Calibrated static trees of the given sizes, in every pass of the settings."""
+    """Static trees of the given sizes, grown from rank traces, in every pass of the settings."""
     maps, traced = _traced(job, 0)
     trees = tree_choices(traced.ranks, ("static",), sizes, maps.layout.steps)
     return _trials(job, maps, traced, trees)
@@ -82,28 +84,28 @@ def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
 def _trials(
     job: Job, maps: Projections, traced: Traced, trees: Sequence[TreeChoice]
 ) -> list[Trial]:
-    """Every tree in every pass of the settings; in the combined one alone where drafts follow
-    their parents.
+    """Every tree in every pass of the settings, or in the combined pass alone where drafts depend
+    on their parents.
     """
-    ways = job.settings.passes if maps.parents is None else ("combined",)
-    return [_trial(job, maps, traced, tree, passes) for tree in trees for passes in ways]
+    allowed = job.settings.passes if maps.parents is None else ("combined",)
+    return [_trial(job, maps, traced, tree, passes) for tree in trees for passes in allowed]
 
 
 def _traced(job: Job, drafts: int) -> tuple[Projections, Traced]:
-    """The trained projections, and what they say of the tune answers."""
+    """The trained projections, and the rank traces of their drafts on the tune answers."""
     maps = load(job.folder, job.target.hidden_size, job.target.weights_hash)
     maps = maps.to(job.target.device)
     predict = Streams(job.target, maps).predict
     steps = maps.layout.steps
     size = job.settings.evaluation_batch
-    found = measure(predict, job.tune, steps, job.target.device, size, drafts)
-    return maps, Traced(found.traces, found.places)
+    measured = measure(predict, job.tune, steps, job.target.device, size, drafts)
+    return maps, Traced(measured.traces, measured.places)
 
 
 def _trial(job: Job, maps: Projections, traced: Traced, tree: TreeChoice, passes: str) -> Trial:
     setting = tree.as_setting() | {"passes": passes}
-    way = decoder(job.target, maps, tree, passes)
-    trial = Trial(setting, way, traced.acceptance_length(tree))
-    if maps.parents is None:  # with them drafting is much of a step: it is timed, not foretold
+    candidate = decoder(job.target, maps, tree, passes)
+    trial = Trial(setting, candidate, traced.acceptance_length(tree))
+    if maps.parents is None:  # with them drafting takes much of a step: timed, not foretold
         foretell_tree(job, trial, passes, maps.layout.entry_layers)
     return trial

@@ -1,7 +1,8 @@
-"""FIRP's forward with one token kept of it: what the width of a step costs, and does to rounding.
+"""A control: FIRP's steps with every draft rejected, to show what their width costs and changes.
 
-Every row of a FIRP step runs, drafts are never accepted. Beside autoregressive decoding it prices
-the wider forward; where a lossless method's text differs, it shows whether width alone does that.
+Every row of a FIRP step runs, but each step commits one token. Compared with autoregressive
+decoding this prices the wider forward; where a lossless method's text differs from the target's,
+it shows whether the rounding of a wider forward alone explains that.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from methods.firp.tuning import load_decoder
 
 
 def build(target: Target, settings: NoSettings, folder: Path | None) -> Decoder:
-    """FIRP as trained and tuned, without its acceptance."""
+    """Decode with FIRP as it was trained and tuned, but accept no draft."""
     if folder is None:
         raise HarnessError("width_matched: no FIRP to match; expected the folder of its training")
     maps = load(folder, target.hidden_size, target.weights_hash)

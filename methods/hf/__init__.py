@@ -1,1 +1,1 @@
-"""transformers' own loops: yardsticks."""
+"""transformers' own generation loops, run as reference arms outside our engine."""

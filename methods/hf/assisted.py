@@ -1,7 +1,7 @@
 """transformers' assisted generation: a small draft model of the same tokenizer, outside our engine.
 
-The draft model is trained here, on the same answers and for the same seconds as what other methods
-learn, or is given as a folder. Source: Leviathan et al. (arXiv 2211.17192);
+The draft model is trained here, on the same answers and for the same seconds as the trained parts
+of other methods, or is a pretrained one. Source: Leviathan et al. (arXiv 2211.17192);
 ``generate(assistant_model=...)``.
 """
 
@@ -15,9 +15,9 @@ import torch
 from harness.decoder import Decoder, Emit, Request
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import checked, read_json, replacing_files, write_json
+from harness.files import read_object, replacing_files, write_json
 from harness.hub import HUB, named
-from harness.method import Answer, Job, Method
+from harness.method import Answer, Job, Method, Setting
 from harness.models import ModelSpec, load_model, weights_hash
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
@@ -31,14 +31,13 @@ MODEL, CONFIG, LOG = "draft-model", "config.json", "training.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``pretrained``: folder of a draft model, or ``hub:ID@REVISION``; else one of this shape is
-    trained.
+    """``pretrained``: folder of a draft model, or ``hub:ID@REVISION``; if empty, a model of the
+    shape given here is trained.
 
-    ``training_tokens`` counts the positions of a training without a budget; with one, its seconds
-    alone count. ``drafts``: values of generate's
-    ``num_assistant_tokens`` to time, its default among them. ``confidence`` is its
-    ``assistant_confidence_threshold``: at 0, since any other value makes generate retune itself
-    where scikit-learn happens to be installed.
+    ``training_tokens``: positions of a training without a budget; with a budget, its seconds alone
+    count. ``drafts``: values of generate's ``num_assistant_tokens`` to time, its default among
+    them. ``confidence``: generate's ``assistant_confidence_threshold``, by default 0, since with
+    any other value generate adapts the threshold by itself wherever scikit-learn is installed.
     """
 
     pretrained: str = ""
@@ -62,7 +61,7 @@ class Settings:
 
 
 class HfAssisted(HfGenerate):
-    """Assisted generation with a draft model that stands beside the target."""
+    """Assisted generation with ``assistant`` as the draft model."""
 
     def __init__(self, target: Target, assistant: Any, drafts: int, confidence: float) -> None:
         if assistant is target.model:
@@ -71,18 +70,18 @@ class HfAssisted(HfGenerate):
         self._assistant, self._drafts, self._confidence = assistant, drafts, confidence
 
     def decode(self, request: Request, emit: Emit) -> None:
-        own = self._assistant.generation_config  # candidates of one tuning share it
-        own.num_assistant_tokens = self._drafts
-        own.assistant_confidence_threshold = self._confidence
+        config = self._assistant.generation_config  # shared by all candidates of a tuning
+        config.num_assistant_tokens = self._drafts
+        config.assistant_confidence_threshold = self._confidence
         super().decode(request, emit)
 
     def extra_bytes(self) -> int:
-        """The target's cache and the draft model; the draft model's cache is not counted."""
+        """The target's cache and the draft model's weights; the draft model's cache is left out."""
         return super().extra_bytes() + sum(p.nbytes for p in self._assistant.parameters())
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """generate with the trained or given draft model, and as many drafts as tuning chose."""
+    """Decode by ``generate`` with the draft model and as many drafts as tuning chose."""
     if folder is None:
         raise HarnessError("hf_assisted: not tuned; expected the folder of its tuning")
     drafts = read_values(folder, ("drafts",))["drafts"]
@@ -91,15 +90,15 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 
 def load_assistant(target: Target, folder: Path) -> Any:
-    """The draft model that a training left in ``folder``, or that its record names."""
-    facts = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
+    """The draft model that a training wrote to ``folder``, or the pretrained one named there."""
+    facts = read_object(folder / CONFIG)
     return _assistant(target, Settings(pretrained=str(facts.get("pretrained", ""))), folder)
 
 
 def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
-    where = settings.pretrained or str(folder / MODEL)
+    location = settings.pretrained or str(folder / MODEL)
     dtype, device = str(target.dtype).removeprefix("torch."), str(target.device)
-    spec = replace(_where(where), dtype=dtype, device=device)
+    spec = replace(_model_spec(location), dtype=dtype, device=device)
     try:
         assistant = load_model(spec)
     except HarnessError as error:
@@ -108,32 +107,32 @@ def _assistant(target: Target, settings: Settings, folder: Path) -> Any:
     vocab = assistant.config.vocab_size
     if vocab != target.config.vocab_size:
         raise HarnessError(
-            f"hf_assisted: draft model '{where}' has {vocab} tokens, expected "
+            f"hf_assisted: draft model '{location}' has {vocab} tokens, expected "
             f"{target.config.vocab_size}, the target's"
         )
     return assistant
 
 
 def _check_known(target: Target, settings: Settings, folder: Path) -> None:
-    """Refuse a draft model that was trained for another target, or changed since."""
-    facts = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
-    wanted = {"weights": _weights(settings, folder)}
+    """Refuse a draft model that was trained for another target, or whose weights have changed."""
+    facts = read_object(folder / CONFIG)
+    expected = {"weights": _weights(settings, folder)}
     if not settings.pretrained:
-        wanted["target_hash"] = target.weights_hash
-    for key, found in wanted.items():
-        if facts.get(key) != found:
-            raise HarnessError(f"{folder}: hf_assisted {key} is {facts.get(key)}, expected {found}")
+        expected["target_hash"] = target.weights_hash
+    for key, value in expected.items():
+        if facts.get(key) != value:
+            raise HarnessError(f"{folder}: hf_assisted {key} is {facts.get(key)}, expected {value}")
 
 
 def _weights(settings: Settings, folder: Path) -> str:
-    return weights_hash(_where(settings.pretrained or str(folder / MODEL)))
+    return weights_hash(_model_spec(settings.pretrained or str(folder / MODEL)))
 
 
-def _where(given: str) -> ModelSpec:
-    """A folder, or ``hub:ID`` or ``hub:ID@REVISION``."""
-    if not given.startswith(HUB):
-        return ModelSpec(path=given)
-    name, revision = named(given)
+def _model_spec(location: str) -> ModelSpec:
+    """The model in a folder, or ``hub:ID`` or ``hub:ID@REVISION``."""
+    if not location.startswith(HUB):
+        return ModelSpec(path=location)
+    name, revision = named(location)
     return ModelSpec(hub=name, revision=revision).pinned()
 
 
@@ -158,8 +157,8 @@ def train(job: Job) -> None:
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
     if settings.pretrained:
-        given = {"pretrained": settings.pretrained, "weights": _weights(settings, job.folder)}
-        write_json(job.folder / CONFIG, given)
+        record = {"pretrained": settings.pretrained, "weights": _weights(settings, job.folder)}
+        write_json(job.folder / CONFIG, record)
         return
     config = job.target.config
     context = int(config.max_position_embeddings)
@@ -199,7 +198,9 @@ def train(job: Job) -> None:
 
 
 def _encode(answers: Any) -> list[Encoded]:
-    """The target's tokens count, those of the prompt a little: names are copied from there."""
+    """Answers with the weights of their tokens in the loss: 1 in the answer, 0.1 in the prompt,
+    since answers copy names from there.
+    """
     return [_weighted(answer) for answer in answers]
 
 
@@ -217,8 +218,8 @@ def _endless(job: Job) -> Iterator[Encoded]:
             yield encoded[index]
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
-    """generate's own number of drafts."""
+def plain(settings: Settings, folder: Path | None) -> Setting:
+    """The setting without tuning: generate's default number of drafts."""
     return {"drafts": GENERATE_DRAFTS}
 
 

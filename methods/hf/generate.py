@@ -1,7 +1,7 @@
-"""Stock ``transformers`` generate, greedy: the baseline that everybody runs, outside our engine.
+"""Stock ``transformers`` generate: the baseline that everybody runs, outside our engine.
 
-It keeps its own cache; tokens arrive through a streamer that calls back in the same thread, after
-each step, so its records are stamped like everyone else's.
+It keeps its own cache. Tokens arrive through a streamer that calls back after each step in the same
+thread, so its records are time-stamped like those of every other decoder.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from harness.engine.target import SPARE_ROWS, Target
 from harness.errors import HarnessError
 from harness.files import write_json
 from harness.measure.timing import run_timed
-from harness.method import Job, Method
+from harness.method import Job, Method, Setting
 from methods.shared.choices import SETTING, read_values
 
 CACHES = ("dynamic", "static")
@@ -30,7 +30,7 @@ CACHES = ("dynamic", "static")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``cache``: dynamic, static, or fastest (both are timed on the tune split)."""
+    """``cache``: dynamic, static, or fastest (both are timed on ``tuning_requests`` requests)."""
 
     cache: str = "fastest"
     tuning_requests: int = 6
@@ -43,9 +43,9 @@ class Settings:
 
 
 class _Streamer(BaseStreamer):
-    """Hands on what every step commits; the first call carries the prompt.
+    """Emits a record of what each step commits; the first call carries the prompt and is skipped.
 
-    ``rows`` of the running forward are noted by a hook, since generate does not tell.
+    ``rows`` of the current forward are noted by a hook, since generate does not report them.
     """
 
     def __init__(self, request: Request, emit: Emit) -> None:
@@ -58,13 +58,13 @@ class _Streamer(BaseStreamer):
             self._emitted = 0
             return
         tokens, _ = self._request.keep(self._emitted, value.flatten().tolist())
-        # The first forward also carries the prompt; what was drafted beside it cannot be told.
+        # The first forward also carries the prompt, so the number of its draft rows is unknown.
         rows = self.rows if self._emitted else len(tokens)
         self._emit(StepRecord(tuple(tokens), rows - 1, rows, tuple(range(1, len(tokens)))))
         self._emitted += len(tokens)
 
     def note_rows(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        """Forward pre-hook on the target."""
+        """Forward pre-hook on the target: note how many rows it runs."""
         self.rows = kwargs["input_ids"].shape[1]
 
     def end(self) -> None:
@@ -72,7 +72,7 @@ class _Streamer(BaseStreamer):
 
 
 class _Drawn(LogitsProcessor):
-    """The engine's token choice: generate's argmax of its scores is the very draw."""
+    """The engine's token choice: generate's argmax of the scores made here is the engine's draw."""
 
     def __init__(self, choice: TokenChoice) -> None:
         self._choice = choice
@@ -87,18 +87,18 @@ class _Drawn(LogitsProcessor):
 
 
 def _drawn(request: Request) -> LogitsProcessorList:
-    """Nothing where every token is the likeliest one."""
+    """The processors of a request; none for greedy decoding, where the argmax is the choice."""
     if request.sampling.temperature == 0:
         return LogitsProcessorList()
     return LogitsProcessorList([_Drawn(TokenChoice(request.sampling))])
 
 
 class HfGenerate(EmittingDecoder):
-    """``model.generate`` at its defaults, greedy; ``options`` are passed on to it.
+    """``model.generate`` at its defaults, by the engine's token choice; ``options`` are passed on.
 
-    ``presized``: a static cache gets the slots that the engine has for the longest request, but for
-    its spare ones. Left to itself it grows with the requests: a step's cost would depend on the
-    order of prompts, and each growth would compile anew in the middle of a timed answer.
+    ``presized``: a static cache gets as many slots as the engine's arena has, without its spare
+    ones. By default it grows with the requests: the cost of a step would depend on the order of
+    prompts, and each growth would trigger a compilation in the middle of a timed answer.
     """
 
     def __init__(self, target: Target, options: dict[str, Any], *, presized: bool = False) -> None:
@@ -110,19 +110,19 @@ class HfGenerate(EmittingDecoder):
         self._longest = 0
 
     def extra_bytes(self) -> int:
-        """Its own cache at the longest sequence seen; a static one has all its slots at once."""
+        """Bytes of its own cache at the longest sequence so far; a static one is whole at once."""
         return self._arena.bytes_per_slot * self._longest
 
     def _slots(self, needed: int) -> dict[str, int]:
-        """Option for the number of slots."""
+        """generate's option for the number of cache slots; empty unless ``presized``."""
         if not self._presized:
             return {}
         return {"max_cache_len": max(needed, self._arena.capacity - SPARE_ROWS)}
 
     @contextmanager
     def _watch(self, streamer: _Streamer) -> Iterator[None]:
-        """Let the streamer see the rows of forwards that draft; plain ones have one row, and a
-        hook would be traced into a compiled forward.
+        """Report the rows of every forward to the streamer where there are drafts. Without drafts
+        a forward has one row, and a hook would be traced into a compiled forward.
         """
         if not self._options.keys() & {"assistant_model", "prompt_lookup_num_tokens"}:
             yield
@@ -156,14 +156,14 @@ class HfGenerate(EmittingDecoder):
 
 
 def with_cache(target: Target, cache: str) -> HfGenerate:
-    """generate with that cache; nothing is passed for the dynamic one, which is its default."""
+    """``generate`` with the named cache; dynamic is its default, so no option is passed for it."""
     if cache == "dynamic":
         return HfGenerate(target, {})
     return HfGenerate(target, {"cache_implementation": cache}, presized=True)
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """The cache that the settings name, or that tuning found the faster."""
+    """Decode with the cache that the settings name, or the one that tuning found faster."""
     cache = settings.cache
     if cache == "fastest":
         if folder is None:
@@ -173,8 +173,8 @@ def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
 
 
 def tune(job: Job) -> None:
-    """Time both caches on the tune split, alternating; keep the one with fewer decode seconds. One
-    that the settings name is not timed.
+    """Time both caches on the tune split, alternating, and keep the one with fewer decode seconds.
+    Nothing is timed where the settings name a cache.
     """
     settings: Settings = job.settings
     if settings.cache != "fastest":
@@ -195,8 +195,8 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, {"cache": chosen, "decode_seconds": rounded})
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
-    """generate's own cache."""
+def plain(settings: Settings, folder: Path | None) -> Setting:
+    """The setting without tuning: generate's default cache."""
     return {"cache": "dynamic"}
 
 

@@ -12,7 +12,7 @@ from methods.hf.generate import HfGenerate
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """transformers' defaults: at most 10 tokens, matched by n-grams of at most 2."""
+    """transformers' defaults: at most 10 drafts, found by matching n-grams of at most 2 tokens."""
 
     drafts: int = 10
     longest: int = 2
@@ -26,7 +26,7 @@ class Settings:
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """generate with prompt lookup."""
+    """Decode by ``generate`` with prompt lookup."""
     options = {
         "prompt_lookup_num_tokens": settings.drafts,
         "max_matching_ngram_size": settings.longest,

@@ -1,6 +1,6 @@
 """Hydra in the engine: a head reads the newest state and the embeddings of a node's path.
 
-With a prefix layer, Hydra++'s, the state is what that layer makes of the final states so far.
+With Hydra++'s prefix layer, that state is the layer's output over the final states so far.
 """
 
 from dataclasses import dataclass
@@ -35,19 +35,19 @@ class HeadProducts:
             ]
             for sequence in blocks
         ]
-        own = [packed(projection, target) for projection in vocab]
-        self._vocab = own or [target.head] * heads.count
-        inside = [one for sequence in self._blocks for pair in sequence for one in pair if one]
-        self._bytes = sum(one.bytes for one in (*own, *inside))
+        projections = [packed(projection, target) for projection in vocab]
+        self._vocab = projections or [target.head] * heads.count
+        inside = [p for sequence in self._blocks for pair in sequence for p in pair if p]
+        self._bytes = sum(product.bytes for product in (*projections, *inside))
 
     @property
     def bytes(self) -> int:
-        """Of weights, packed copies, and the prefix layer with its keys and values."""
+        """Bytes of weights, packed copies, and the prefix layer with its keys and values."""
         return self._bytes + (0 if self.prefix is None else self.prefix.layer.bytes)
 
-    def __call__(self, step: int, given: Tensor) -> Tensor:
-        """[M, V] logits of head ``step`` (1-based) for [M, (1 + step) * H]."""
-        state = given
+    def __call__(self, step: int, inputs: Tensor) -> Tensor:
+        """[M, V] logits of head ``step`` (1-based) for inputs [M, (1 + step) * H]."""
+        state = inputs
         for wide, skip in self._blocks[step - 1]:
             state = (state if skip is None else skip(state)) + silu(wide(state))
         logits: Tensor = self._vocab[step - 1](state)
@@ -55,7 +55,7 @@ class HeadProducts:
 
 
 class PrefixDecoder:
-    """The prefix layer, and the norm behind it."""
+    """The prefix layer and the norm behind it, as decoding uses them."""
 
     def __init__(self, target: Target, prefix: Prefix) -> None:
         self.layer = LayerDecoder(target, prefix.layer)
@@ -63,15 +63,15 @@ class PrefixDecoder:
         self._target = target
 
     def __call__(self, states: Tensor, last: Tensor) -> Tensor:
-        """[1, H] of the row ``last`` [1] of an accepted path's normed states [W, H]."""
-        made = self.layer.path(states).index_select(0, last)
-        normed: Tensor = self._norm(made.float())
+        """Run an accepted path's normed states [W, H]; the output [1, H] of row ``last`` [1]."""
+        outputs = self.layer.path(states).index_select(0, last)
+        normed: Tensor = self._norm(outputs.float())
         return normed.to(self._target.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class Paths(Ahead):
-    """Rows are [T, (1 + depth) * H]: the state, then the embeddings of the root and of a path."""
+    """Rows are [T, (1 + depth) * H]: the state, then embeddings of the root and a path's drafts."""
 
     target: Target
     heads: HeadProducts
@@ -85,7 +85,7 @@ class Paths(Ahead):
 
 
 class HydraDrafter(ConditionedDrafter):
-    """Drafts ``tree`` with the heads of a target."""
+    """Drafts ``tree`` with Hydra's heads."""
 
     def __init__(self, target: Target, heads: HeadProducts, tree: DraftTree) -> None:
         if tree.max_depth > heads.count:
@@ -100,7 +100,7 @@ class HydraDrafter(ConditionedDrafter):
         self.needs = Needs(tree.max_nodes, states, prompt_states=heads.prefix is not None)
 
     def extra_bytes(self) -> int:
-        """The heads, and the prefix layer with its keys and values."""
+        """Bytes of the heads, and of the prefix layer with its keys and values."""
         return self._heads.bytes
 
     def begin(self, context: Context) -> None:
@@ -122,7 +122,7 @@ class HydraDrafter(ConditionedDrafter):
         return Paths(target, self._heads, torch.cat([state, root], dim=-1))
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """The accepted path's states are those of the text."""
+        """Keep the accepted path's states in the prefix layer: they now belong to the text."""
         super().observe(context, outcome)
         if self._heads.prefix is not None:
             self._heads.prefix.layer.commit(len(outcome.path))

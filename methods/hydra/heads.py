@@ -1,10 +1,11 @@
-"""Hydra's heads: blocks over the final state and the drafted path, a vocabulary matrix behind them.
+"""Hydra's heads: blocks over the final state and the drafted path, then a vocabulary matrix.
 
 Source: Ankner et al. (arXiv 2402.05109, sections 3.1 and 5) and the authors' code (hydra_heads,
-``mlp`` and ``prefix_mlp``). Ours are the start (an untrained head says what the target's own head
-says of the state), heads without dropout and weight decay, and blocks that share no weights.
+``mlp`` and ``prefix_mlp``). What differs here: an untrained head gives what the target's own head
+gives for the state, heads have no dropout and weight decay, and blocks share no weights.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ WEIGHTS = "hydra_heads.safetensors"
 
 
 class Prefix(nn.Module):
-    """Hydra++'s decoder layer over the normed final states of the text, and a norm behind it. At
-    the start it gives about what enters.
+    """Hydra++'s decoder layer over the normed final states of the text, and a norm behind it.
+    Untrained, its outputs are about its inputs.
     """
 
     def __init__(self, target: Target) -> None:
@@ -34,17 +35,17 @@ class Prefix(nn.Module):
         layer: Any = self.layer
         nn.init.zeros_(layer.self_attn.o_proj.weight)
         nn.init.zeros_(layer.mlp.down_proj.weight)
-        # States behind the target's norm are as large as its weights are.
+        # The target's norm gives states of about the size of its weights.
         nn.init.constant_(
             self.norm.weight, float(target.norm.weight.detach().float().square().mean() ** 0.5)
         )
 
 
 class Heads(nn.Module):
-    """K heads; head k (1-based) predicts the token k + 1 behind a final state, from that state and
-    the embeddings of the k tokens between. ``vocab_projection`` [V, H] is the target's: the start
-    of each head's own matrix, or with ``shared`` the one that all read. Behind a ``prefix`` heads
-    read what it makes of the state. Float32.
+    """K heads. Head k (1-based) predicts the token k + 1 places after a final state's, from that
+    state and the embeddings of the k tokens between. ``vocab_projection`` [V, H] is the target's:
+    the initial value of each head's own matrix or, with ``shared``, the one matrix of all. With a
+    ``prefix``, heads read its output instead of the state. Float32.
     """
 
     def __init__(
@@ -74,21 +75,21 @@ class Heads(nn.Module):
                 assert isinstance(projection, nn.Linear)
                 projection.weight.copy_(vocab_projection)
 
-    def state(self, step: int, given: Tensor) -> Tensor:
-        """[.., H] what head ``step`` (1-based) makes of [.., (1 + step) * H], float32."""
-        made: Tensor = self.blocks[step - 1](given.float())
-        return made
+    def state(self, step: int, inputs: Tensor) -> Tensor:
+        """[.., H] state of head ``step`` (1-based) before its matrix, from [.., (1 + step) * H]."""
+        state: Tensor = self.blocks[step - 1](inputs.float())
+        return state
 
-    def forward(self, step: int, given: Tensor) -> Tensor:
+    def forward(self, step: int, inputs: Tensor) -> Tensor:
         """[.., V] logits of head ``step``, float32."""
-        state = self.state(step, given)
+        state = self.state(step, inputs)
         if self.shared is not None:
             return linear(state, self.shared.float())
         logits: Tensor = self.vocab[step - 1](state)
         return logits
 
 
-def save(heads: Heads, folder: Path, provenance: dict[str, Any]) -> None:
+def save(heads: Heads, folder: Path, provenance: Mapping[str, object]) -> None:
     """Write weights (float32 safetensors) and a config with sizes and provenance."""
     facts = {
         "method": "hydra",
@@ -101,15 +102,15 @@ def save(heads: Heads, folder: Path, provenance: dict[str, Any]) -> None:
 
 def load(folder: Path, target: Target) -> Heads:
     """Read what :func:`save` wrote; refuses weights of another target, and changed ones."""
-    wanted = {"target_hash": target.weights_hash}
-    config, tensors = read_parts(folder / WEIGHTS, "Hydra", wanted)
-    # Before any is made: a wrong number could ask for more than the memory holds.
-    held = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
-    if config.get("heads") != held or isinstance(config.get("heads"), bool):
-        raise HarnessError(f"{folder / CONFIG}: heads is {config.get('heads')!r}, expected {held}")
+    expected = {"target_hash": target.weights_hash}
+    config, tensors = read_parts(folder / WEIGHTS, "Hydra", expected)
+    # Checked before any head is made: a wrong number could ask for more than the memory holds.
+    count = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+    if config.get("heads") != count or isinstance(config.get("heads"), bool):
+        raise HarnessError(f"{folder / CONFIG}: heads is {config.get('heads')!r}, expected {count}")
     layers = len({name.split(".")[2] for name in tensors if name.startswith("blocks.0.")})
     heads = Heads(
-        held,
+        count,
         layers,
         target.model.lm_head.weight.detach().float(),
         shared=config.get("head") == "shared",

@@ -1,4 +1,4 @@
-"""Hydra's settings. Defaults: the paper's teacher loss, one block a head, its optimiser's rate."""
+"""Hydra's settings. Defaults: the paper's teacher loss and learning rate, one block per head."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from methods.shared.schedule import TrainingSettings
 class HydraSettings(TrainingSettings):
     """Heads, training and tuning of Hydra.
 
-    ``layers``: blocks of a head, its first included; 4 in Hydra++. ``prefix``: Hydra++'s decoder
-    layer over the states of the text. ``loss``: ``kl`` to the target's distributions, the paper's
-    teacher loss, or ``cross_entropy`` to the answers' tokens. ``head``: vocabulary matrices of
-    their ``own``, as the authors' have, or the target's, ``shared``. ``policies``: fixed trees, as
-    the authors', or ``dynamic`` ones in EAGLE-2's way. ``template``: a published tree that is tried
-    beside the others, the authors' by default; none where it is empty.
+    ``layers``: blocks of a head, its first included; 4 in Hydra++. ``prefix``: whether Hydra++'s
+    decoder layer runs over the text's states. ``loss``: ``kl`` to the target's distributions, the
+    paper's teacher loss, or ``cross_entropy`` to the answers' tokens. ``head``: ``own`` vocabulary
+    matrices, as the authors' heads have, or the target's, ``shared`` by all. ``policies``: fixed
+    trees, as the authors', or ``dynamic`` ones as EAGLE-2's. ``template``: a published tree that is
+    tried beside the others, the authors' by default; none if it is empty.
     """
 
     learning_rate: float = 5e-4

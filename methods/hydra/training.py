@@ -1,7 +1,7 @@
 """Training Hydra's heads on the target's own greedy answers, the target frozen.
 
-A head is given the embeddings of the answer's own tokens for its path (teacher forcing), as its
-authors do.
+As in the authors' training, the path that a head reads holds the answer's own tokens (teacher
+forcing).
 """
 
 import torch
@@ -18,16 +18,16 @@ from methods.shared.tries import Learner, finish, trained
 
 
 def path_inputs(target: Target, heads: Heads, batch: Sequences, final: Tensor) -> Tensor:
-    """[B, R, (1 + K) * H]: at each position its normed final state, or what the prefix layer makes
-    of it, then the embeddings of the K tokens behind it; head k reads the first 1 + k of them.
+    """[B, R, (1 + K) * H]: at each position its normed final state, or the prefix layer's output
+    for it, then the embeddings of the K tokens after it; head k reads the first 1 + k of these.
     """
     steps, last = batch.valid.shape[1], batch.ids.shape[1] - 1
     if heads.prefix is None:
         parts = [target.normed(gather_rows(final, batch.selected))]
     else:
         layer = Chains(target, heads.prefix.layer, batch)
-        made = layer.known(target.normed(final).float())
-        parts = [heads.prefix.norm(gather_rows(made, batch.selected))]
+        outputs = layer.known(target.normed(final).float())
+        parts = [heads.prefix.norm(gather_rows(outputs, batch.selected))]
     with torch.no_grad():
         for step in range(1, steps + 1):
             at = (batch.selected + step).clamp_max(last)
@@ -41,10 +41,10 @@ def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict
 
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
         final = real(batch).states[depth]
-        given = path_inputs(target, heads, batch, final)
+        inputs = path_inputs(target, heads, batch, final)
         steps = range(1, heads.count + 1)
-        made = [heads(step, given[..., : (1 + step) * size]) for step in steps]
-        logits = torch.stack(made, dim=1)
+        head_logits = [heads(step, inputs[..., : (1 + step) * size]) for step in steps]
+        logits = torch.stack(head_logits, dim=1)
         return logits, head_losses(loss, target, batch, (logits, final))
 
     return predict
@@ -52,12 +52,13 @@ def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict
 
 def train(job: Job) -> None:
     """Train heads, resuming from a checkpoint of the same job; writes weights and curves."""
-    heads, provenance = trained(job, _learner)
+    heads, provenance = trained(job, learner)
     save(heads, job.folder, provenance)
     finish(job)
 
 
-def _learner(job: Job) -> Learner[Heads]:
+def learner(job: Job) -> Learner[Heads]:
+    """Heads before any training, with how they are trained."""
     settings: HydraSettings = job.settings
     projection = job.target.model.lm_head.weight.detach().float()
     shared = settings.head == "shared"

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
-from harness.method import Job
+from harness.method import Job, Setting
 from methods.hydra.drafter import HeadProducts, HydraDrafter
 from methods.hydra.heads import load
 from methods.hydra.settings import HydraSettings
-from methods.hydra.training import predictor
+from methods.hydra.training import learner, predictor
 from methods.medusa.templates import template
 from methods.shared.choices import CONFIG, read_setting, read_values
 from methods.shared.conditioned_tuning import Learnt, TreeChoice, Trial, draft_tree, fixed
@@ -29,7 +28,7 @@ def build(target: Target, settings: HydraSettings, folder: Path | None) -> Decod
     return decoder(target, HeadProducts(load(folder, target), target), read_setting(folder)[0])
 
 
-def plain(settings: HydraSettings, folder: Path | None) -> dict[str, Any]:
+def plain(settings: HydraSettings, folder: Path | None) -> Setting:
     """A chain of as many drafts as ``folder`` has heads."""
     assert folder is not None
     heads = int(read_values(folder, ("heads",), CONFIG)["heads"])
@@ -37,7 +36,7 @@ def plain(settings: HydraSettings, folder: Path | None) -> dict[str, Any]:
 
 
 def tune(job: Job) -> None:
-    """Trees of the settings' policies, and the authors'."""
+    """Time trees of the settings' policies and the authors', and write the fastest."""
     settings: HydraSettings = job.settings
     learnt = _learnt(job)
     published = template(settings.template, learnt.steps) if settings.template else None
@@ -45,8 +44,13 @@ def tune(job: Job) -> None:
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
-    """Calibrated fixed trees of the given sizes."""
+    """Trials of fixed trees of the given sizes, grown from rank traces."""
     return _learnt(job).sized(job, sizes)
+
+
+def examine(job: Job) -> None:
+    """What training gave, in learnt.csv."""
+    _learnt(job).examine(job, learner(job).predict)
 
 
 def _learnt(job: Job) -> Learnt:

@@ -1,17 +1,16 @@
 """Lookahead decoding: n-grams from parallel Jacobi steps (Fu et al., arXiv 2402.02057).
 
-``window`` the window, the pool and the mask, ``drafter`` the method in the engine. Nothing is
+``window`` holds the window, the pool and the mask, ``drafter`` the method in the engine. Nothing is
 trained; tuning tries combinations of window, n-gram length and guesses on the tune split.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.method import Job, Method
+from harness.method import Job, Method, Setting
 from methods.lookahead.drafter import LookaheadDrafter
 from methods.shared.choices import SETTING, read_values
 from methods.shared.trials import Trial, choose, foretell_by_decoding
@@ -24,7 +23,8 @@ AUTHORS = (7, 5, 7)  # W, N, G for 7B models in the authors' README; the pool st
 class Settings:
     """``sizes``: (W, N, G) combinations to try. 7/5/7 is the authors' choice for 7B models,
     15/5/15 that of their chat demo; a small model on a CPU pays for every row, hence the others.
-    ``from_prompt``: pool filled from the text so far (upstream's POOL_FROM_PROMPT).
+    ``from_prompt``: whether the pool also takes n-grams of the text so far (upstream's
+    POOL_FROM_PROMPT).
     """
 
     sizes: tuple[tuple[int, ...], ...] = (
@@ -61,14 +61,14 @@ def _decoder(target: Target, setting: dict[str, int | bool]) -> EngineDecoder:
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """The combination that tuning chose."""
+    """Decode with the combination that tuning chose."""
     if folder is None:
         raise HarnessError("lookahead: not tuned; expected the folder of its tuning")
     return _decoder(target, read_values(folder, VALUES))
 
 
 def tune(job: Job) -> None:
-    """Foretell every combination, time the best on the tune split; writes trials and setting."""
+    """Foretell the speed of all combinations, time the best; writes the trials and the setting."""
     settings: Settings = job.settings
     trials = []
     for width, ngram, guesses in settings.sizes:
@@ -86,8 +86,8 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, best.setting)
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
-    """The authors' setting."""
+def plain(settings: Settings, folder: Path | None) -> Setting:
+    """The setting without tuning: the authors'."""
     width, ngram, guesses = AUTHORS
     return {"width": width, "ngram": ngram, "guesses": guesses, "from_prompt": False}
 

@@ -1,8 +1,8 @@
-"""Lookahead in the engine: window rows ride beside a trie of guesses.
+"""Lookahead in the engine: the window's rows run beside a trie of guesses.
 
 Source: arXiv 2402.02057; start-up and window as in github.com/hao-ai-lab/LookaheadDecoding. Two
-differences from that implementation: guesses with a common beginning share its rows, and a guess
-that is accepted whole still commits the token after it.
+differences from that implementation: guesses with a common prefix share its rows, and behind a
+guess that is accepted whole the target's next token is committed too.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from methods.lookahead.window import NGram, Pool, Window, layout
 
 
 class LookaheadDrafter(Drafter):
-    """``sizes`` are W, N and G; ``from_prompt`` also fills the pool with the text so far."""
+    """``sizes``: W, N and G (guesses); ``from_prompt``: also pool n-grams of the text so far."""
 
     def __init__(
         self, target: Target, sizes: tuple[int, int, int], *, from_prompt: bool = True
@@ -35,7 +35,7 @@ class LookaheadDrafter(Drafter):
         self._target = target
         self._width, self._ngram, self._guesses = sizes
         self._from_prompt = from_prompt
-        # With a levels there, each has W + N - 1 - a columns, but for the root's.
+        # While a levels exist, each has W + N - 1 - a columns; the root's column is no window row.
         widest = max(a * (self._width + self._ngram - 1 - a) - 1 for a in range(1, self._ngram))
         self.needs = Needs(max_rows=1 + self._guesses * (self._ngram - 1) + widest)
         self.pool = Pool(self._guesses)
@@ -65,7 +65,7 @@ class LookaheadDrafter(Drafter):
         return self._target.logits(verified.hidden[0, -newest:]).argmax(-1)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
-        """Collect n-grams, move the window by one column."""
+        """Move the window by one column and pool the n-grams that this completes."""
         newest = [int(token) for token in outcome.read]
         for token, followers in self.window.advance(outcome.tree.tokens[0], newest):
             self.pool.add(token, followers)
@@ -76,7 +76,7 @@ class LookaheadDrafter(Drafter):
 
 @lru_cache(maxsize=512)
 def _window_rows(nodes: int, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """What window rows see of ``nodes`` tree rows and of each other, and their positions."""
+    """Mask of the window rows over ``nodes`` tree rows and themselves, and their positions."""
     between, positions = layout(sizes)
     visible = torch.zeros(len(between), nodes + len(between), dtype=torch.bool)
     visible[:, 0] = True
@@ -85,16 +85,16 @@ def _window_rows(nodes: int, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def trie(root: int, guesses: Sequence[NGram]) -> Tree:
-    """Guesses as one tree under ``root``, common beginnings once."""
+    """The guesses as one tree under ``root``; a common prefix is in it once."""
     parents, tokens = [-1], [root]
     children: dict[tuple[int, int], int] = {}
     for guess in guesses:
         node = 0
         for token in guess:
-            known = children.get((node, token))
-            if known is None:
-                known = children[node, token] = len(tokens)
+            child = children.get((node, token))
+            if child is None:
+                child = children[node, token] = len(tokens)
                 parents.append(node)
                 tokens.append(token)
-            node = known
+            node = child
     return Tree(TreeShape(tuple(parents)), tokens)

@@ -17,7 +17,7 @@ NGram = tuple[int, ...]
 
 
 class Pool:
-    """Token -> the n-grams seen after it, newest last, at most ``size`` of each."""
+    """For each token the token sequences seen after it, newest last, at most ``size`` of them."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -37,16 +37,16 @@ class Pool:
             self.add(tokens[start], tuple(tokens[start + 1 : start + length]))
 
     def after(self, token: int) -> list[NGram]:
-        """N-grams to guess, newest first."""
+        """The sequences to guess after ``token``, newest first."""
         return list(reversed(self._after.get(token, ())))
 
 
 @dataclass(slots=True)
 class Window:
-    """N-1 levels of guessed tokens; ``levels[0]`` has W - 1, the others W once they exist.
+    """N - 1 levels of guessed tokens; once all exist, level 0 has W - 1 tokens, the others W.
 
-    Column 0 of level 0 is the root itself. While fewer than N - 1 levels exist, level 0 is longer:
-    each new level trims one column off those before it.
+    Column 0 of level 0 is the root, which is not stored. Before all levels exist, those that do are
+    longer: each new level trims one column off those before it.
     """
 
     width: int
@@ -55,7 +55,7 @@ class Window:
 
     @classmethod
     def start(cls, prompt: Sequence[int], width: int, ngram: int, seed: int) -> "Window":
-        """Level 0 at random from the prompt: W + N - 3 tokens, one too many per missing level."""
+        """Level 0 alone: W + N - 3 random tokens of the prompt, one extra per missing level."""
         rng = random.Random(seed)
         return cls(width, ngram, [[rng.choice(prompt) for _ in range(width + ngram - 3)]])
 
@@ -70,34 +70,34 @@ class Window:
         return [token for level in self.levels for token in level]
 
     def advance(self, root: int, newest: Sequence[int]) -> list[tuple[int, NGram]]:
-        """Move one column on; returns the n-grams completed, as (token, what followed).
+        """Move the window by one column; returns the completed n-grams as (token, followers).
 
         ``newest`` are the target's tokens after the rows of the last level; ``root`` the token that
         was column 0 when they ran. A window moves by one column whatever was accepted: entries
-        that thereby stand at a wrong position cost hits, never correctness.
+        that end up at a wrong position cost hits, never correctness.
         """
         if not self.full:
-            # Level 1 takes a token for every token of level 0; a later level loses the column that
-            # the root moves onto. So level 0 is always one shorter than the others.
-            made = list(newest[1:] if len(self.levels) > 1 else newest)
-            self.levels = [level[1:] for level in self.levels] + [made]
+            # Level 1 gets a token for every token of level 0; later levels drop the column onto
+            # which the root moves. So level 0 is always one shorter than the others.
+            added = list(newest[1:] if len(self.levels) > 1 else newest)
+            self.levels = [level[1:] for level in self.levels] + [added]
             return []
         heads = [root, *self.levels[0]]
-        found = [
+        ngrams = [
             (heads[j], (*(level[j] for level in self.levels[1:]), newest[j]))
             for j in range(self.width)
         ]
         self.levels = [self.levels[1][1:], *self.levels[2:], list(newest)]
-        return found
+        return ngrams
 
 
 @lru_cache(maxsize=64)
 def layout(sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Mask and positions of window rows, for levels of ``sizes`` tokens.
 
-    Returns visible [R, R] bool among window rows (all of them see the root besides) and positions
-    [R] relative to the root's. Level 0, column j sees columns <= j of level 0; level l >= 1,
-    column j sees those too, and its own column in levels 1 .. l.
+    Returns visible [R, R] bool among window rows (all of them also see the root) and positions [R]
+    relative to the root's. The row of level 0, column j sees columns <= j of level 0; that of
+    level l >= 1, column j sees those too, and its own column in levels 1 .. l.
     """
     starts = [sum(sizes[:level]) for level in range(len(sizes))]
     rows = sum(sizes)

@@ -1,4 +1,4 @@
-"""Medusa in the engine: the heads read the newest state, a tree of their best tokens is verified.
+"""Medusa in the engine: heads read the newest state, and a tree of their best tokens is verified.
 
 The heads run on the one row that the next draft starts from, after acceptance; upstream runs them
 on every row of the tree and throws away all but one.
@@ -23,7 +23,7 @@ class MedusaDrafter(Drafter):
                 f"medusa: a tree of depth {policy.max_depth}, expected at most {heads.count}, the "
                 "number of heads"
             )
-        # A head deeper than the tree can reach would be computed and never looked at.
+        # Heads beyond the depth of the tree would be computed and never used.
         self._heads = heads.first(policy.max_depth)
         self.needs = Needs(max_rows=policy.max_nodes)
         self.head_logits = torch.empty(0)
@@ -37,7 +37,7 @@ class MedusaDrafter(Drafter):
         return self._policy.build(context.root, self._table)
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor:
-        """What the heads say at the last accepted node."""
+        """The policy's table, from the heads' logits at the last accepted node."""
         state = self._target.normed(verified.hidden[0].index_select(0, verified.last[None]))
         self.head_logits = self._heads(state)
         return self._policy.wanted(self.head_logits)

@@ -5,6 +5,7 @@ project: ``medusa_lm_head.safetensors`` or ``.pt`` beside a ``config.json``.
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.nn.functional import linear, silu
 
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import checked, read_json, replacing, sha256_file, write_json
+from harness.files import read_object, replacing, sha256_file, write_json
 from methods.shared.weights import load_strictly, read_published
 
 WEIGHTS, PICKLED, CONFIG = "medusa_lm_head.safetensors", "medusa_lm_head.pt", "config.json"
@@ -41,9 +42,9 @@ class ResBlock(nn.Module):
 class Heads(nn.ModuleList):
     """K heads; head i (0-based) predicts, from the final state at position p, the token p + 2 + i.
 
-    Kept in float32. ``layers`` blocks each, all with weights of their own, and behind them a
-    vocabulary matrix that starts as the target's ``vocab_projection`` [V, H]; where it is
-    ``shared``, that very matrix, which is not trained.
+    Each head has ``layers`` residual blocks and a vocabulary matrix of its own, which starts as the
+    target's ``vocab_projection`` [V, H]; if ``shared``, all use that matrix itself, which is not
+    trained. Weights are kept in float32.
     """
 
     def __init__(
@@ -69,15 +70,15 @@ class Heads(nn.ModuleList):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Normed final states [B, R, H] -> logits [B, K, R, V], float32."""
-        made = torch.stack([head(hidden.float()) for head in self], dim=1)
-        return made if self.shared is None else linear(made, self.shared.float())
+        outputs = torch.stack([head(hidden.float()) for head in self], dim=1)
+        return outputs if self.shared is None else linear(outputs, self.shared.float())
 
 
 class FusedHeads:
-    """Heads as decoding uses them: one batched product a layer, one row."""
+    """Heads as decoding uses them: on a single row, with one batched product per layer."""
 
     def __init__(self, heads: Heads, target: Target) -> None:
-        chosen: list[Any] = list(heads)
+        modules: list[Any] = list(heads)
         device, dtype = target.device, target.dtype
 
         def stacked(tensors: list[Tensor]) -> Tensor:
@@ -85,19 +86,19 @@ class FusedHeads:
 
         self._blocks = [
             (
-                stacked([head[layer].linear.weight.T for head in chosen]),
-                stacked([head[layer].linear.bias for head in chosen])[:, None],
+                stacked([head[layer].linear.weight.T for head in modules]),
+                stacked([head[layer].linear.bias for head in modules])[:, None],
             )
             for layer in range(heads.layers)
         ]
         self._shared = target.head if heads.shared is not None else None
         self._vocab: Tensor | None = None
         if self._shared is None:
-            self._vocab = stacked([head[-1].weight.T for head in chosen])
+            self._vocab = stacked([head[-1].weight.T for head in modules])
         self.count = heads.count
 
     def first(self, count: int) -> "FusedHeads":
-        """The first ``count`` of them, in the same memory."""
+        """The first ``count`` heads, as views of the same memory."""
         view = copy.copy(self)
         view._blocks = [(weight[:count], bias[:count]) for weight, bias in self._blocks]
         view._vocab = None if self._vocab is None else self._vocab[:count]
@@ -106,7 +107,7 @@ class FusedHeads:
 
     @property
     def bytes(self) -> int:
-        """Size of the weights, without those that are the target's."""
+        """Bytes of the weights, without those that belong to the target."""
         vocab = 0 if self._vocab is None else self._vocab.nbytes
         return vocab + sum(w.nbytes + b.nbytes for w, b in self._blocks)
 
@@ -121,7 +122,7 @@ class FusedHeads:
         return torch.bmm(state, self._vocab)[:, 0]
 
 
-def save(heads: Heads, folder: Path, base_model: str, provenance: dict[str, Any]) -> None:
+def save(heads: Heads, folder: Path, base_model: str, provenance: Mapping[str, object]) -> None:
     """Write weights (float32) and config in upstream's format, with provenance beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in heads.state_dict().items()}
@@ -147,37 +148,37 @@ def load(
     """Read heads, ours or published; count and shapes must be those of config and target.
 
     ``vocab_projection`` [V, H] is the target's; ``target_hash`` identifies its weights and is
-    compared where the config names one, as ours do. ``count`` stands for the config's number of
-    heads: published configs say 2 beside files of 5.
+    compared where the config names one, as ours do. ``count`` replaces the config's number of
+    heads, since published configs say 2 beside files of 5.
     """
-    config = checked(dict[str, Any], read_json(folder / CONFIG), str(folder / CONFIG))
+    config = read_object(folder / CONFIG)
     tensors = read_published(folder, (WEIGHTS, PICKLED))
     if count is not None:
-        found = len({name.split(".")[0] for name in tensors})
-        if found != count:
-            raise HarnessError(f"{folder}: {found} heads, expected {count} (methods.medusa.heads)")
+        total = len({name.split(".")[0] for name in tensors})
+        if total != count:
+            raise HarnessError(f"{folder}: {total} heads, expected {count} (methods.medusa.heads)")
         config["medusa_num_heads"] = count
-    # Before any is made: a wrong number could ask for more than the memory holds.
+    # Checked before heads are made: a wrong number could ask for more memory than there is.
     shared = config.get("medusa_head") == "shared"
     for key, place in (("medusa_num_heads", 0), ("medusa_num_layers", 1)):
-        # the last layer is the vocabulary's
-        held = len({name.split(".")[place] for name in tensors if name.count(".") > 1})
-        held -= place if not shared else 0
-        if config.get(key) != held or isinstance(config.get(key), bool):
+        # the last layer of a head is its vocabulary matrix, unless that is shared
+        expected = len({name.split(".")[place] for name in tensors if name.count(".") > 1})
+        expected -= place if not shared else 0
+        if config.get(key) != expected or isinstance(config.get(key), bool):
             raise HarnessError(
-                f"{folder / CONFIG}: {key} is {config.get(key)!r}, expected {held}, as many as "
+                f"{folder / CONFIG}: {key} is {config.get(key)!r}, expected {expected}, as many as "
                 "the file holds tensors for"
             )
-    named = config.get("target_hash")
-    if target_hash is not None and named is not None and named != target_hash:
-        raise HarnessError(f"{folder}: heads of target {named}, expected {target_hash}")
+    trained_for = config.get("target_hash")
+    if target_hash is not None and trained_for is not None and trained_for != target_hash:
+        raise HarnessError(f"{folder}: heads of target {trained_for}, expected {target_hash}")
     sizes = config["medusa_num_heads"], config["medusa_num_layers"]
     heads = Heads(*sizes, vocab_projection.float(), shared=shared)
     if "sha256" in config and (folder / WEIGHTS).is_file():
-        found_hash = sha256_file(folder / WEIGHTS)
-        if found_hash != config["sha256"]:
+        file_hash = sha256_file(folder / WEIGHTS)
+        if file_hash != config["sha256"]:
             raise HarnessError(
-                f"{folder / WEIGHTS}: SHA-256 is {found_hash}, expected {config['sha256']}"
+                f"{folder / WEIGHTS}: SHA-256 is {file_hash}, expected {config['sha256']}"
             )
     load_strictly(heads, tensors, folder)
     return heads

@@ -12,12 +12,12 @@ from methods.shared.schedule import TrainingSettings
 class MedusaSettings(TrainingSettings):
     """Heads, training and tuning of Medusa.
 
-    ``loss``: cross-entropy to the answers' tokens, as Medusa-1 trains, or KL to the target's
-    distributions. ``head``: each head has a vocabulary matrix of its ``own`` to learn, as the
-    authors' have, or all read the target's, which is ``shared`` and stays as it is.
-    ``pretrained``: folder of ``heads`` published heads, or ``hub:ID@REVISION``, used as they are.
-    ``templates``: published trees that the tuning tries beside the calibrated ones, the authors'
-    default first.
+    ``loss``: cross-entropy to the answers' tokens, as in Medusa-1, or KL to the target's
+    distributions. ``head``: ``own`` gives every head a vocabulary matrix to learn, as the authors
+    do; with ``shared`` all use the target's, which stays frozen. ``pretrained``: folder of
+    ``heads`` published heads, or ``hub:ID@REVISION``; they are not trained further.
+    ``templates``: published trees that tuning tries beside those grown from rank traces, the
+    authors' default first.
     """
 
     step_decay: float = 0.8

@@ -1,4 +1,4 @@
-"""Fixed trees: the project's published 63-node templates, and the package's Cartesian one."""
+"""Fixed trees: the 63-node templates published upstream, and the package's Cartesian one."""
 
 import itertools
 import operator
@@ -12,16 +12,18 @@ from methods.shared.trees import RankPath
 
 
 def _read(file: Path) -> dict[str, tuple[RankPath, ...]]:
-    """Names start a line; the indented lines below one hold its paths, a digit per rank."""
-    found: dict[str, list[RankPath]] = {}
+    """Trees by name. A name starts a line; the indented lines below it hold its paths, one digit
+    per rank.
+    """
+    trees: dict[str, list[RankPath]] = {}
     for line in file.read_text().splitlines():
         if line.startswith("#"):
             continue
         if not line.startswith(" "):
-            paths = found.setdefault(line.strip(), [])
+            paths = trees.setdefault(line.strip(), [])
         else:
             paths += [tuple(map(int, word)) for word in line.split()]
-    return {name: tuple(paths) for name, paths in found.items()}
+    return {name: tuple(paths) for name, paths in trees.items()}
 
 
 TEMPLATES = _read(Path(__file__).with_name("templates.txt"))
@@ -34,9 +36,9 @@ def template(name: str, heads: int) -> TreeChoice:
 
 
 def cartesian(widths: Sequence[int]) -> TreeChoice:
-    """Every combination of the best ``widths[d]`` tokens of head d: the wheel's kind of tree.
+    """Every combination of the best ``widths[d]`` tokens of head d: the package's kind of tree.
 
-    The wheel's ``medusa_choices=[1, 7, 6]`` is ``widths`` (7, 6): 7 + 42 drafts.
+    The package's ``medusa_choices=[1, 7, 6]`` is ``widths`` (7, 6): 7 + 42 drafts.
     """
     if not widths or min(widths) < 1:
         raise HarnessError(f"medusa widths: {list(widths)}, expected numbers >= 1, one per head")

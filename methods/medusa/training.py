@@ -13,7 +13,9 @@ from methods.shared.tries import Learner, finish, trained
 
 
 def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict:
-    """Head logits and losses of a batch; ``keep``: bytes of real streams that stay in memory."""
+    """A function that gives the head logits and losses of a batch; ``keep``: bytes of real streams
+    held in memory.
+    """
     real, depth = RealStreams(target, keep=keep), len(target.layers)
 
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
@@ -38,12 +40,13 @@ def train(job: Job) -> None:
             {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash},
         )
         return
-    heads, provenance = trained(job, _learner)
+    heads, provenance = trained(job, learner)
     save(heads, job.folder, name, provenance)
     finish(job)
 
 
-def _learner(job: Job) -> Learner[Heads]:
+def learner(job: Job) -> Learner[Heads]:
+    """Heads before any training, with how they are trained."""
     settings: MedusaSettings = job.settings
     projection = job.target.model.lm_head.weight.detach().float()
     shared = settings.head == "shared"

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.engine import EngineDecoder
 from harness.files import write_json
-from harness.method import Job
+from harness.method import Job, Setting
 from methods.medusa.drafter import MedusaDrafter
-from methods.medusa.heads import CONFIG, FusedHeads, load
+from methods.medusa.heads import CONFIG, FusedHeads, Heads, load
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.templates import template
-from methods.medusa.training import predictor
+from methods.medusa.training import learner, predictor
 from methods.shared.accuracy import measure
 from methods.shared.choices import (
     ACCURACY,
@@ -22,18 +21,19 @@ from methods.shared.choices import (
     tree_choices,
     write_accuracies,
 )
+from methods.shared.learnt import compare
 from methods.shared.trials import Trial, choose, foretell_tree
 
 
-def plain(settings: MedusaSettings, folder: Path | None) -> dict[str, Any]:
-    """A best-first tree of as many drafts as ``folder`` has heads."""
+def plain(settings: MedusaSettings, folder: Path | None) -> Setting:
+    """The setting without tuning: a best-first tree of as many drafts as ``folder`` has heads."""
     assert folder is not None
     heads = int(read_values(folder, ("medusa_num_heads",), CONFIG)["medusa_num_heads"])
     return TreeChoice("best_first", heads, heads).as_setting()
 
 
 def tune(job: Job) -> None:
-    """Trace, grow, time, choose; writes rank accuracies, trials and the setting."""
+    """Trace ranks, grow trees, time and choose; writes rank accuracies, trials and the setting."""
     settings: MedusaSettings = job.settings
     heads, traced = _traced(job, max(settings.drafts))
     write_accuracies(job.folder / ACCURACY, traced.ranks, heads.count)
@@ -46,21 +46,32 @@ def tune(job: Job) -> None:
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
-    """Calibrated static trees of the given sizes."""
+    """Static trees of the given sizes, grown from rank traces."""
     heads, traced = _traced(job, 0)
     trees = tree_choices(traced.ranks, ("static",), sizes, heads.count)
     return [_trial(job, heads, traced, tree) for tree in trees]
 
 
-def _traced(job: Job, drafts: int) -> tuple[FusedHeads, Traced]:
-    """The trained heads, and what they say of the tune answers."""
+def examine(job: Job) -> None:
+    """What training gave, in learnt.csv."""
+    heads = _trained(job)
+    predict = predictor(job.target, heads, job.settings.loss)
+    compare(job, predict, learner(job).predict, heads.count)
+
+
+def _trained(job: Job) -> Heads:
     target = job.target
     heads = load(job.folder, target.model.lm_head.weight.detach(), target.weights_hash)
-    heads = heads.to(target.device)
+    return heads.to(target.device)
+
+
+def _traced(job: Job, drafts: int) -> tuple[FusedHeads, Traced]:
+    """The trained heads, and the rank traces of their drafts on the tune answers."""
+    target, heads = job.target, _trained(job)
     predict = predictor(target, heads, job.settings.loss)
     size = job.settings.evaluation_batch
-    found = measure(predict, job.tune, heads.count, target.device, size, drafts)
-    return FusedHeads(heads, target), Traced(found.traces, found.places)
+    measured = measure(predict, job.tune, heads.count, target.device, size, drafts)
+    return FusedHeads(heads, target), Traced(measured.traces, measured.places)
 
 
 def _trial(job: Job, heads: FusedHeads, traced: Traced, tree: TreeChoice) -> Trial:

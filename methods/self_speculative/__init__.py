@@ -1,19 +1,18 @@
 """Self-speculative decoding (Draft & Verify, Zhang et al., arXiv 2309.08168).
 
-``drafter`` the method in the engine, ``search`` + ``cost`` how the skip set is found, which is this
-method's training; ``published`` the authors' sets.
+``drafter`` is the method in the engine; ``search`` and ``cost`` find the skip set, which is this
+method's training; ``published`` holds the authors' sets.
 """
 
 import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.engine import Decoder, EngineDecoder, Sublayer, Target
 from harness.errors import HarnessError
-from harness.files import checked, read_json, write_json
-from harness.method import Job, Method
+from harness.files import checked, read_object, write_json
+from harness.method import Job, Method, Setting
 from methods.self_speculative.cost import Calibration, calibrate
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
@@ -29,22 +28,22 @@ from methods.shared.choices import SETTING, check_options, read_values
 from methods.shared.trials import SKETCHED, Trial, choose
 
 CONFIG, CALIBRATION, SEARCH = "config.json", "calibration.json", "search.csv"
-JOURNALS = ("search-0.journal", "search-1.journal")  # of one search each, with a seed of its own
+JOURNALS = ("search-0.journal", "search-1.journal")  # one per search; each search has its own seed
 VALUES = ("skipped", "longest", "threshold", "carried")
 EXIT = re.compile(r"exit:([1-9]\d*)")
-KEPT = 8  # the best of the search, which tuning looks at
-AUTHORS = (12, 0.6)  # drafts at most and first threshold in the authors' evaluation notebooks
+KEPT = 8  # best points of the search, which tuning considers
+AUTHORS = (12, 0.6)  # most drafts and initial threshold in the authors' evaluation notebooks
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``skip_set``: ``search``, the name of a published set, or ``exit:E``: everything from layer E
-    on, which leaves the target's first layers and its head to draft. ``longest`` and ``thresholds``
-    are searched with it: drafts at most, and the confidence below which drafting stops. ``carried``
-    keeps the adapted threshold from prompt to prompt; the best candidate is timed the other way
-    too. Two searches with seeds of their own share the seconds of the job; without a budget each
-    ends after ``search_trials``, or when ``search_patience`` in a row found nothing better. A trial
-    decodes ``search_tokens`` (the authors' 32) of ``search_requests``.
+    """``skip_set``: ``search``, the name of a published set, or ``exit:E``, which skips all layers
+    from E on and so drafts with the target's first E layers and its head. ``longest`` (most drafts
+    of a step) and ``thresholds`` (confidence below which drafting stops) are searched along with
+    it. ``carried`` keeps the adapted threshold from prompt to prompt; the best candidate is timed
+    the other way too. Two searches with their own seeds share the job's seconds. Without a budget
+    each ends after ``search_trials`` points, or ``search_patience`` in a row without a better one.
+    A trial decodes ``search_tokens`` (the authors' 32) of each of ``search_requests`` requests.
     """
 
     skip_set: str = "search"
@@ -59,8 +58,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not EXIT.fullmatch(self.skip_set):
-            known = ("search", *sorted(PUBLISHED), "exit:E")
-            check_options("self_speculative", "skip_set", (self.skip_set,), known)
+            options = ("search", *sorted(PUBLISHED), "exit:E")
+            check_options("self_speculative", "skip_set", (self.skip_set,), options)
         if not self.longest or min(self.longest) < 1 or not self.thresholds:
             raise HarnessError(
                 f"methods.self_speculative: longest {list(self.longest)}, thresholds "
@@ -68,45 +67,47 @@ class Settings:
             )
 
 
-def _decoder(target: Target, setting: dict[str, Any]) -> EngineDecoder:
+def _decoder(target: Target, setting: Setting) -> EngineDecoder:
     skipped = [(int(layer), str(kind)) for layer, kind in setting["skipped"]]
     rule = ExitRule(setting["longest"], setting["threshold"], setting["carried"])
     return EngineDecoder(target, SkipDrafter(target, kept(len(target.layers), skipped), rule))
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """The skip set that the search and the timing chose."""
+    """Decode with the skip set and the exit rule that search and tuning chose."""
     if folder is None:
         raise HarnessError("self_speculative: not tuned; expected the folder of its tuning")
     return _decoder(target, read_values(folder, VALUES))
 
 
 def train(job: Job) -> None:
-    """Search the skip sets; writes the search's points, and the best of them to ``config.json``."""
+    """Search the skip sets, unless the settings name one; writes all points to ``search.csv`` and
+    the best of them to ``config.json``.
+    """
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
     named = _named(settings, len(job.target.layers))
-    earlier, found = 0.0, [Found(named, *AUTHORS, 0.0)] if named else []
-    if not found:
+    earlier, candidates = 0.0, [Found(named, *AUTHORS, 0.0)] if named else []
+    if not candidates:
         calibration = _calibration(job)
         space = _space(settings)
         for number, name in enumerate(JOURNALS):
             share = None if job.seconds is None else _share(job, number) - earlier
-            own = replace(job, seed=2 * job.seed + number, seconds=share)
-            points, before = search(own, calibration, space, job.folder / name)
+            search_job = replace(job, seed=2 * job.seed + number, seconds=share)
+            points, before = search(search_job, calibration, space, job.folder / name)
             earlier += before
-            found += points
-        found.sort(key=lambda point: point.seconds_per_token)
-        write_search(job.folder / SEARCH, found)
+            candidates += points
+        candidates.sort(key=lambda point: point.seconds_per_token)
+        write_search(job.folder / SEARCH, candidates)
     facts = {
         "target_hash": job.target.weights_hash,
         "data_hash": job.data_hash,
         "seed": job.seed,
-        "skip_sets": [asdict(point) for point in found[:KEPT]],
+        "skip_sets": [asdict(point) for point in candidates[:KEPT]],
     }
     if settings.skip_set == "search":
         facts |= {
-            "points": len(found),
+            "points": len(candidates),
             "training_seconds": round(earlier + time.monotonic() - job.started, 1),
         }
     write_json(job.folder / CONFIG, facts)
@@ -116,7 +117,7 @@ def train(job: Job) -> None:
 
 
 def _named(settings: Settings, layers: int) -> tuple[Sublayer, ...]:
-    """The set that the settings name; empty where one is searched."""
+    """The skip set that the settings name; empty where it is to be searched."""
     early = EXIT.fullmatch(settings.skip_set)
     if early is None:
         return tuple(sorted(PUBLISHED.get(settings.skip_set, ())))
@@ -130,31 +131,31 @@ def _named(settings: Settings, layers: int) -> tuple[Sublayer, ...]:
 
 
 def _share(job: Job, number: int) -> float:
-    """Seconds after the job's start at which the search of that number ends, so that all that are
-    still to come get equal parts of what is left.
+    """Seconds after the job's start at which search ``number`` ends, so that it and the searches
+    after it get equal parts of the time that is left.
     """
     assert job.seconds is not None
-    to_come = len(JOURNALS) - number
-    return job.seconds - job.seconds_left * (to_come - 1) / to_come
+    remaining = len(JOURNALS) - number
+    return job.seconds - job.seconds_left * (remaining - 1) / remaining
 
 
 def tune(job: Job) -> None:
-    """Foretell the searched sets and the thresholds of the best one, time the best of these; writes
-    the calibration of this machine, trials and setting.
+    """Foretell the speed of the searched sets, and of the best set with other exit rules; time the
+    best of these. Writes the calibration of this machine, the trials and the setting.
     """
     settings: Settings = job.settings
     calibration = _calibration(job)
     candidates = _candidates(job)
     space = replace(_space(settings), requests=min(SKETCHED, settings.search_requests))
     trials = [
-        _trial(job, calibration, space, found, carried=settings.carried) for found in candidates
+        _trial(job, calibration, space, point, carried=settings.carried) for point in candidates
     ]
     best = max(trials, key=lambda trial: trial.foretold or 0.0)
-    turned = candidates[trials.index(best)]
-    trials.append(_trial(job, calibration, space, turned, carried=not settings.carried))
+    best_point = candidates[trials.index(best)]
+    trials.append(_trial(job, calibration, space, best_point, carried=not settings.carried))
     layers = len(job.target.layers)
-    plain = _named(settings, layers) or tuple(sorted(every_second_attention(layers)))
-    default = Found(plain, *AUTHORS)
+    default_set = _named(settings, layers) or tuple(sorted(every_second_attention(layers)))
+    default = Found(default_set, *AUTHORS)
     trials.append(_trial(job, calibration, space, default, carried=True))
     trials[-1].default = True
     chosen = choose(job, "self_speculative", trials, settings.tuning_rounds)
@@ -162,18 +163,18 @@ def tune(job: Job) -> None:
 
 
 def _trial(
-    job: Job, calibration: Calibration, space: Space, found: Found, *, carried: bool
+    job: Job, calibration: Calibration, space: Space, point: Found, *, carried: bool
 ) -> Trial:
     setting = {
-        "sublayers_skipped": len(found.skipped),
-        "longest": found.longest,
-        "threshold": found.threshold,
+        "sublayers_skipped": len(point.skipped),
+        "longest": point.longest,
+        "threshold": point.threshold,
         "carried": carried,
-        "skipped": [list(sublayer) for sublayer in found.skipped],
+        "skipped": [list(sublayer) for sublayer in point.skipped],
     }
     decoder = _decoder(job.target, setting)
-    keep = kept(len(job.target.layers), found.skipped)
-    rule = ExitRule(found.longest, found.threshold, carried)
+    keep = kept(len(job.target.layers), point.skipped)
+    rule = ExitRule(point.longest, point.threshold, carried)
     seconds = seconds_per_token(job, calibration, keep, rule, space)
     return Trial(setting, decoder, foretold=calibration.verify[0] / seconds)
 
@@ -196,28 +197,28 @@ def _space(settings: Settings) -> Space:
 
 
 def _candidates(job: Job) -> list[Found]:
-    """The sets that training kept, and the best of them with every other threshold and number of
-    drafts: which are best depends on what a forward costs here.
+    """The points that training kept, and the best of them with every other threshold and with every
+    other number of drafts: the best of these depends on what a forward costs on this machine.
     """
     settings: Settings = job.settings
     file = job.folder / CONFIG
-    facts = checked(dict[str, Any], read_json(file), str(file))
+    facts = read_object(file)
     if facts.get("target_hash") != job.target.weights_hash:
         raise HarnessError(
             f"{file}: skip sets of target {facts.get('target_hash')}, expected "
             f"{job.target.weights_hash}"
         )
-    found = checked(list[Found], facts.get("skip_sets"), f"{file}: skip_sets", strict=False)
-    if not found:
+    points = checked(list[Found], facts.get("skip_sets"), f"{file}: skip_sets", strict=False)
+    if not points:
         raise HarnessError(f"{file}: skip_sets is empty, expected at least one")
-    first = found[0]
-    found += [replace(first, threshold=threshold) for threshold in settings.thresholds]
-    found += [replace(first, longest=longest) for longest in settings.longest]
-    return list({(one.skipped, one.longest, one.threshold): one for one in found}.values())
+    best = points[0]
+    points += [replace(best, threshold=threshold) for threshold in settings.thresholds]
+    points += [replace(best, longest=longest) for longest in settings.longest]
+    return list({(p.skipped, p.longest, p.threshold): p for p in points}.values())
 
 
-def plain(settings: Settings, folder: Path | None) -> dict[str, Any]:
-    """The best skip set of the search, as the search found it."""
+def plain(settings: Settings, folder: Path | None) -> Setting:
+    """The setting without tuning: the best point of the search, its threshold not carried over."""
     assert folder is not None
     best = read_values(folder, ("skip_sets",), CONFIG)["skip_sets"][0]
     return {**best, "carried": False}

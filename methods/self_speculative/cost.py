@@ -1,4 +1,4 @@
-"""What sublayers cost on this machine, measured once, so that a search can be repeated exactly."""
+"""The cost of sublayers on this machine, measured once so that a search can be repeated exactly."""
 
 import math
 import random
@@ -19,14 +19,15 @@ from harness.method import Job
 from methods.self_speculative.drafter import ExitRule, SkipDrafter, kept
 
 REPEATS = 25
-TRIES, TOLERANCE = 3, 0.1  # of calibrating: how far its forward may be off a decode's own step
+# Calibrations at most, and how far the one-row forward of one may be off a decode step, as a share.
+TRIES, TOLERANCE = 3, 0.1
 Timed = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Seconds, medians: a draft of no sublayer (embedding, head, choice, host work), one attention,
-    one MLP, and a full forward of 1, 2, .. rows; ``step`` is that of an autoregressive decode.
+    """Median seconds: of a draft without sublayers (embedding, head, choice, host work), of one
+    attention, one MLP, a full forward of 1, 2, .. rows, and an autoregressive decode ``step``.
     """
 
     draft_base: float
@@ -37,7 +38,7 @@ class Calibration:
 
     @property
     def off(self) -> float:
-        """How far the one-row forward is off the decode's step, as a share of it."""
+        """How far the one-row forward is off the autoregressive step, as a share of that step."""
         return abs(self.verify[0] / self.step - 1)
 
     def draft(self, keep: Collection[Sublayer]) -> float:
@@ -47,35 +48,35 @@ class Calibration:
 
 
 def calibrate(job: Job, longest: int, file: Path) -> Calibration:
-    """What sublayers cost, or what an earlier search of this target measured on this machine.
+    """Measure what sublayers cost, or read from ``file`` what was measured here for this target.
 
-    Measured behind as many tokens as a middling tune prompt and half its answer have. It is taken
-    again where its one-row forward is more than a tenth off the step of autoregressive decoding,
-    measured beside it; after three tries the closest counts.
+    The context has as many tokens as a median tune prompt and half its answer. A calibration is
+    repeated if its one-row forward is more than a tenth off the step of autoregressive decoding,
+    which is measured along with it; after three tries the closest counts.
     """
     target = job.target
-    here = fingerprint(machine(target.devices, target.product_kind))
+    host = fingerprint(machine(target.devices, target.product_kind))
     prompt = _middle_of_an_answer(job.requests)
-    how = [str(target.dtype), target.execution, target.config._attn_implementation]
-    key = sha256_json([target.weights_hash, how, longest, len(prompt), here, source_hash()])
-    if file.is_file() and (known := read_json(file)).pop("key", None) == key:
-        return Calibration(**{**known, "verify": tuple(known["verify"])})
-    found = min(_until_close(job, longest, prompt), key=lambda one: one.off)
-    write_json(file, asdict(found) | {"key": key})
-    return found
+    mode = [str(target.dtype), target.execution, target.config._attn_implementation]
+    key = sha256_json([target.weights_hash, mode, longest, len(prompt), host, source_hash()])
+    if file.is_file() and (stored := read_json(file)).pop("key", None) == key:
+        return Calibration(**{**stored, "verify": tuple(stored["verify"])})
+    closest = min(_until_close(job, longest, prompt), key=lambda attempt: attempt.off)
+    write_json(file, asdict(closest) | {"key": key})
+    return closest
 
 
 def _until_close(job: Job, longest: int, prompt: list[int]) -> Iterator[Calibration]:
-    """Calibrations until one is close to the step of autoregressive decoding."""
+    """Up to ``TRIES`` calibrations, until one is close to the step of autoregressive decoding."""
     for _ in range(TRIES):
-        found = replace(_measured(job.target, longest, prompt), step=_autoregressive_step(job))
-        yield found
-        if found.off <= TOLERANCE:
+        attempt = replace(_measured(job.target, longest, prompt), step=_autoregressive_step(job))
+        yield attempt
+        if attempt.off <= TOLERANCE:
             return
 
 
 def _autoregressive_step(job: Job) -> float:
-    """Seconds of a step of autoregressive decoding, the median over three answers."""
+    """Seconds per step of autoregressive decoding: the median of three runs of one request."""
     request = _middling(job.requests)
     decoder = EngineDecoder(job.target, Drafter())
     runs = [run_timed(decoder, request, job.target.device) for _ in range(4)]
@@ -84,7 +85,7 @@ def _autoregressive_step(job: Job) -> float:
 
 @torch.inference_mode()
 def _measured(target: Target, longest: int, prompt: list[int]) -> Calibration:
-    """One calibration, behind all but the last token of ``prompt``."""
+    """One calibration, with all but the last token of ``prompt`` in the arena."""
     layers = len(target.layers)
     attention = frozenset((i, "attention") for i in range(layers))
     mlp = kept(layers, attention)
@@ -111,20 +112,20 @@ def _measured(target: Target, longest: int, prompt: list[int]) -> Calibration:
 
 
 def _middle_of_an_answer(requests: Sequence[Request]) -> list[int]:
-    """A prompt of middling length, and of its tokens again as many as half its answer may have."""
+    """A prompt of median length, followed by its own tokens again up to half its answer's cap."""
     request = _middling(requests)
     ids = list(request.prompt_ids)
     return ids + (ids * request.max_new_tokens)[: request.max_new_tokens // 2]
 
 
 def _middling(requests: Sequence[Request]) -> Request:
-    """The one whose prompt is of middling length."""
+    """The request whose prompt has the median length."""
     return sorted(requests, key=lambda request: len(request.prompt_ids))[len(requests) // 2]
 
 
 def _medians(runs: Sequence[Timed], device: torch.device) -> list[float]:
-    """Seconds of each, median of many after a warm-up, all of them in every round in a random
-    order: what disturbs the machine for a while meets all alike.
+    """Median seconds of each run over ``REPEATS`` rounds, after a warm-up. Every round has all runs
+    in a random order, so that a temporary disturbance of the machine affects all alike.
     """
     rng = random.Random(0)
     for run in runs:
@@ -137,4 +138,4 @@ def _medians(runs: Sequence[Timed], device: torch.device) -> list[float]:
             runs[place]()
             synchronise(device)
             seconds[place].append(time.perf_counter() - started)
-    return [statistics.median(mine) for mine in seconds]
+    return [statistics.median(samples) for samples in seconds]

@@ -44,31 +44,31 @@ class ExitRule:
 
 
 class AdaptiveThreshold:
-    """gamma of section 4.3, moved after every verification."""
+    """The threshold gamma of section 4.3, moved after every verification."""
 
     def __init__(self, rule: ExitRule) -> None:
         self._rule = rule
         self.value, self._rate = rule.threshold, 0.0
 
     def update(self, accepted: int, drafted: int) -> None:
-        """Raise it where too few drafts pass, lower it where drafting stopped early and well."""
+        """Raise it if too few drafts are accepted; else lower it if drafting stopped early."""
         rule = self._rule
         if drafted == 0:
             return
         self._rate = rule.rate_memory * self._rate + (1 - rule.rate_memory) * accepted / drafted
-        wanted = self.value
+        moved = self.value
         if self._rate < rule.wanted_rate:
-            wanted += rule.step
+            moved += rule.step
         elif drafted < rule.longest:
-            wanted -= rule.step
-        self.value = rule.threshold_memory * self.value + (1 - rule.threshold_memory) * wanted
+            moved -= rule.step
+        self.value = rule.threshold_memory * self.value + (1 - rule.threshold_memory) * moved
 
 
 class SkipDrafter(Drafter):
-    """Drafts a chain with the sublayers ``keep`` alone.
+    """Drafts a chain of tokens with the sublayers ``keep`` alone.
 
     Draft rows write their keys and values behind the committed ones, where the verify forward then
-    writes its own; layers without attention leave holes there that nothing reads.
+    writes its own; layers whose attention is skipped leave gaps there that nothing reads.
     """
 
     def __init__(self, target: Target, keep: Collection[Sublayer], rule: ExitRule) -> None:
@@ -83,17 +83,17 @@ class SkipDrafter(Drafter):
 
     def draft(self, context: Context) -> Tree:
         tokens = [context.root]
-        # The bonus token takes one of those that may still be committed.
+        # The bonus token is one of the tokens that may still be committed.
         longest = min(self._rule.longest, context.cap - 1)
         while len(tokens) <= longest:
             hidden = context.forward(tokens[-1:], ahead=len(tokens) - 1, keep=self._keep)
             logits = self._target.logits(hidden[0, -1:]).float()
             best = logits.max(-1)
             confidence = (best.values - logits.logsumexp(-1)).exp()
-            # both in one read: on a GPU each waits for the device
-            sure, token = torch.cat([confidence.double(), best.indices.double()]).tolist()
+            # one read for both: on a GPU every read waits for the device
+            probability, token = torch.cat([confidence.double(), best.indices.double()]).tolist()
             tokens.append(int(token))
-            if sure < self._threshold.value:
+            if probability < self._threshold.value:
                 break  # the unsure token is verified all the same
         return Tree(chain(len(tokens) - 1), tokens)
 
@@ -107,7 +107,7 @@ class SkipDrafter(Drafter):
 
 
 def kept(layers: int, skipped: Collection[Sublayer]) -> frozenset[Sublayer]:
-    """All sublayers of a target but ``skipped``."""
+    """All sublayers of a target with ``layers`` layers except ``skipped``; refuses unknown ones."""
     everything = {(layer, kind) for layer in range(layers) for kind in KINDS}
     unknown = set(skipped) - everything
     if unknown:

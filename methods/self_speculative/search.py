@@ -1,11 +1,10 @@
 """Searching the skip set by Bayesian optimisation (arXiv 2309.08168, section 4.2), with optuna.
 
-The objective is what decoding the tune requests would take: steps and drafts are counted by
-decoding, their seconds come from one calibration. So the trials are a function of seed and
-calibration, whatever their number; a search that was interrupted goes on where it was.
+The objective is the foretold time per token of decoding tune requests: decoding counts the steps
+and drafts, and one calibration gives their seconds. The trials are therefore a function of seed and
+calibration, whatever their number, and an interrupted search resumes where it stopped.
 """
 
-import csv
 import fcntl
 import math
 import time
@@ -24,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from harness.decoder import collect
 from harness.engine import EngineDecoder
 from harness.engine.stack import Sublayer
-from harness.files import replacing, sha256_json
+from harness.files import sha256_json, write_csv
 from harness.method import Job
 from methods.self_speculative.cost import Calibration
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
@@ -37,9 +36,9 @@ _WAITING = optuna.trial.TrialState.WAITING
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What is searched besides the skip set, and how long: ``trials`` at most, and no more once
-    ``patience`` of them in a row found nothing better. A trial decodes ``tokens`` at most of each
-    of the first ``requests``.
+    """What is searched besides the skip set, and for how long: at most ``trials`` points, and no
+    more once ``patience`` of them in a row were no better. A trial decodes at most ``tokens``
+    tokens of each of the first ``requests`` requests.
     """
 
     longest: tuple[int, ...]
@@ -51,13 +50,13 @@ class Space:
     tokens: int = 32
 
     def points(self, layers: int) -> int:
-        """How many there are to try in a target of ``layers``."""
+        """Number of points to try for a target of ``layers`` layers."""
         return int(2 ** (len(KINDS) * layers)) * len(self.longest) * len(self.thresholds)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A way of drafting and the seconds per token that the objective foretells, if asked."""
+    """A point: a way of drafting, and its foretold seconds per token, NaN if not computed."""
 
     skipped: tuple[Sublayer, ...]
     longest: int
@@ -68,10 +67,10 @@ class Found:
 def search(
     job: Job, calibration: Calibration, space: Space, journal: Path
 ) -> tuple[list[Found], float]:
-    """All points tried, the best first, and the seconds of trials found in ``journal``, which keeps
-    them. A point that the sampler proposes again is not decoded again.
+    """All points tried, the best first, and the seconds of the trials that ``journal`` held before.
 
-    Where the job's seconds are limited, it goes on until these are over or every point was tried;
+    The journal keeps all trials. A point that the sampler proposes again is not decoded again. If
+    the job's seconds are limited, the search ends when they are over or every point was tried;
     trials of an interrupted search count with the seconds that they took.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -94,11 +93,11 @@ def search(
             threshold=trial.suggest_categorical("threshold", space.thresholds),
             carried=space.carried,
         )
-        found = known.get(_point(trial))
-        if found is None:
-            found = seconds_per_token(job, calibration, kept(layers, skipped), rule, space)
+        value = values.get(_point(trial))
+        if value is None:
+            value = seconds_per_token(job, calibration, kept(layers, skipped), rule, space)
         trial.set_user_attr(SECONDS, time.monotonic() - began)
-        return found
+        return value
 
     starts = _starts(layers, space)
     earlier = seconds_taken(study.trials)
@@ -108,23 +107,23 @@ def search(
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # A sampler of its own for each trial: a resumed search draws as an unbroken one.
+            # A new sampler for each trial, so that a resumed search draws as an unbroken one does.
             study.sampler = optuna.samplers.TPESampler(
                 seed=job.seed * 10_007 + len(done), multivariate=True, constant_liar=False
             )
         if len(done) < len(starts) and not study.get_trials(states=(_WAITING,)):
             study.enqueue_trial(starts[len(done)])
-        known = {_point(trial): trial.value for trial in done}
+        values = {_point(trial): trial.value for trial in done}
         began = time.monotonic()
         with _writing(journal):
             study.optimize(objective, n_trials=1)
-    found = [_found(trial, layers) for trial in _first_of_each(done)]
-    return sorted(found, key=lambda point: point.seconds_per_token), earlier
+    tried = [_as_found(trial, layers) for trial in _first_of_each(done)]
+    return sorted(tried, key=lambda point: point.seconds_per_token), earlier
 
 
 @contextmanager
 def _writing(journal: Path) -> Iterator[None]:
-    """optuna does not name its journal where it cannot be written."""
+    """Add the journal's path to an error of writing it, which optuna leaves out."""
     try:
         yield
     except OSError as error:
@@ -134,22 +133,21 @@ def _writing(journal: Path) -> Iterator[None]:
 
 
 def write_search(path: Path, found: Sequence[Found]) -> None:
-    """One line per trial, the best first."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["foretold_seconds_per_token", "longest", "threshold", "skipped"])
-        for one in found:
-            skipped = " ".join(f"{kind}:{layer}" for layer, kind in one.skipped)
-            rows.writerow([f"{one.seconds_per_token:.7f}", one.longest, one.threshold, skipped])
+    """Write one line per point of ``found``, which has the best first."""
+    lines = []
+    for point in found:
+        skipped = " ".join(f"{kind}:{layer}" for layer, kind in point.skipped)
+        lines.append([f"{point.seconds_per_token:.7f}", point.longest, point.threshold, skipped])
+    write_csv(path, ["foretold_seconds_per_token", "longest", "threshold", "skipped"], lines)
 
 
 def seconds_taken(trials: list[optuna.trial.FrozenTrial]) -> float:
-    """Seconds of the trials that ended; optuna's own are of a clock that may be set back."""
+    """Seconds of the trials that ended, by a clock that is never set back, as optuna's may be."""
     return sum(trial.user_attrs.get(SECONDS, 0.0) for trial in trials)
 
 
 class _Lock(JournalFileOpenLock):
-    """Held by the kernel: a killed search leaves none behind, as optuna's own would."""
+    """A lock held by the kernel, so that a killed search leaves none, unlike optuna's own lock."""
 
     def acquire(self) -> bool:
         self._stream = FileIO(self._lock_file, "a")
@@ -161,7 +159,7 @@ class _Lock(JournalFileOpenLock):
 
 
 def _storage(journal: Path) -> JournalStorage:
-    """The trials in ``journal``; a line that was torn off while it was written goes."""
+    """The trials in ``journal``; a last line that a kill cut short is removed from the file."""
     if journal.is_file():
         with journal.open("r+b") as stream:
             stream.truncate(stream.read().rfind(b"\n") + 1)
@@ -173,12 +171,12 @@ def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _point(trial: optuna.trial.BaseTrial) -> tuple[tuple[str, Any], ...]:
-    """What a trial tries."""
+    """The point that a trial tries, as a key: its parameters in the order of their names."""
     return tuple(sorted(trial.params.items()))
 
 
 def _first_of_each(done: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
-    """Trials in order, without those of a point that was tried before."""
+    """The trials in order, without those that repeat an earlier point."""
     first: dict[Any, optuna.trial.FrozenTrial] = {}
     for trial in done:
         first.setdefault(_point(trial), trial)
@@ -188,8 +186,9 @@ def _first_of_each(done: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.Fr
 def _goes_on(
     done: list[optuna.trial.FrozenTrial], space: Space, most: int, *, limited: bool
 ) -> bool:
-    """Whether points are left of ``most``; and, of a search that its seconds do not limit, whether
-    trials are left, the best of them is not long past, and new points come.
+    """Whether another trial is due: fewer than ``most`` points were tried, and, without a limit of
+    seconds, fewer than ``space.trials``; nor have ``space.patience`` points in a row failed to
+    improve on the best one, or as many trials in a row repeated earlier points.
     """
     if not done:
         return True
@@ -207,15 +206,16 @@ def _goes_on(
 
 
 def every_second_attention(layers: int) -> tuple[Sublayer, ...]:
-    """A plain set where nothing is searched or published for a model."""
+    """A plain skip set, for a model without a searched or published one."""
     return tuple((layer, "attention") for layer in range(1, layers, 2))
 
 
-def _starts(layers: int, space: Space) -> list[dict[str, Any]]:
-    """Sets to begin with: a random one skips half of everything, which no deep model survives.
+def _starts(layers: int, space: Space) -> list[dict[str, float]]:
+    """Points to start with: a random set skips half of all sublayers, which no deep model survives.
 
-    Every second attention; every second attention of the middle half; the same with MLPs; the
-    authors' sets for targets of as many layers.
+    Every second attention; in the middle half of the layers every second attention, every
+    attention, and every second attention with the MLPs of the layers between; the authors' sets for
+    targets of as many layers as theirs.
     """
     starts = []
     middle = range(layers // 4, layers - layers // 4)
@@ -224,10 +224,10 @@ def _starts(layers: int, space: Space) -> list[dict[str, Any]]:
         (middle[::2], ()),
         (middle, ()),
         (middle[::2], middle[1::2]),
-        *(_by_kind(found) for found in PUBLISHED.values() if layers == PUBLISHED_LAYERS),
+        *(_by_kind(skip_set) for skip_set in PUBLISHED.values() if layers == PUBLISHED_LAYERS),
     ):
         skipped = {"attention": set(attention), "mlp": set(mlp)}
-        start: dict[str, Any] = {
+        start: dict[str, float] = {
             **{f"skip {k} {i}": i in skipped[k] for k in KINDS for i in range(layers)},
             "longest": space.longest[0],
             "threshold": space.thresholds[0],
@@ -243,7 +243,7 @@ def _by_kind(skipped: Collection[Sublayer]) -> tuple[list[int], list[int]]:
 
 
 def _study_name(job: Job, calibration: Calibration, space: Space) -> str:
-    """What two searches must share for one to go on with the other's trials."""
+    """A hash of what two searches must share for one to go on with the other's trials."""
     shared = {**asdict(space), "trials": None, "patience": None}
     requests = [(r.prompt_ids, r.max_new_tokens) for r in job.requests[: space.requests]]
     return sha256_json([job.seed, job.target.weights_hash, asdict(calibration), shared, requests])
@@ -256,7 +256,7 @@ def seconds_per_token(
     rule: ExitRule,
     space: Space,
 ) -> float:
-    """Foretold decode seconds per token over the space's part of the tune requests."""
+    """Foretold decode seconds per token over the tune requests and tokens that ``space`` names."""
     decoder = EngineDecoder(job.target, SkipDrafter(job.target, keep, rule))
     draft, seconds, tokens = calibration.draft(keep), 0.0, 0
     for request in job.requests[: space.requests]:
@@ -269,7 +269,7 @@ def seconds_per_token(
     return seconds / max(1, tokens)
 
 
-def _found(trial: optuna.trial.FrozenTrial, layers: int) -> Found:
+def _as_found(trial: optuna.trial.FrozenTrial, layers: int) -> Found:
     skipped = tuple(
         (layer, kind)
         for kind in KINDS

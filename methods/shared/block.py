@@ -5,8 +5,8 @@ from torch.nn.functional import silu
 
 
 class Block(nn.Module):
-    """Sx + SiLU(Wx + b), [.., D] -> [.., H]; S is the identity where D is H, else it is learnt and
-    starts by taking the first H numbers. W and b start at zero.
+    """Sx + SiLU(Wx + b), [.., D] -> [.., H]. S is the identity if D equals H, else a learnt matrix
+    that at first takes the first H numbers of x. W and b are initialised to zero.
     """
 
     def __init__(self, wide: int, size: int) -> None:
@@ -19,8 +19,8 @@ class Block(nn.Module):
             self.skip = nn.Linear(wide, size, bias=False)
             nn.init.eye_(self.skip.weight)
 
-    def forward(self, given: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """[.., D] -> [.., H]."""
-        kept = given if self.skip is None else self.skip(given)
-        made: Tensor = kept + silu(self.linear(given))
-        return made
+        shortcut = inputs if self.skip is None else self.skip(inputs)
+        outputs: Tensor = shortcut + silu(self.linear(inputs))
+        return outputs

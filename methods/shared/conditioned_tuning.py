@@ -1,4 +1,4 @@
-"""Choosing among trees that are drafted node by node: by timing, since drafting takes its time."""
+"""Choosing among trees whose drafts depend on each other, by timing: drafting takes long there."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,21 @@ from methods.shared.choices import (
     write_accuracies,
 )
 from methods.shared.conditioned import ConfidentTree, DraftTree, FixedTree
+from methods.shared.learnt import compare
 from methods.shared.trees import RankPath
 from methods.shared.trials import Trial, choose
 
 __all__ = ["Learnt", "TreeChoice", "Trial", "draft_tree", "eagle_tree", "fixed", "settle"]
 
 # EAGLE-1's tree of 25 drafts, Chimera's too (SafeAILab/EAGLE, eagle/model/choices.py, Apache-2.0):
-# the ranks of each path's tokens, the best one 0.
+# the ranks of each path's tokens, 0 being the best.
 EAGLE = "0 1 2 3 00 01 02 10 11 20 21 30 000 001 002 010 011 020 021 100 0000 0001 0002 00000 00001"
 
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What a method ``name`` learnt: ``predict`` its ``steps`` under the true tokens before each,
-    and the decoder with a given tree.
+    """A trained method ``name``. ``predict``: its ``steps``, each after the true tokens before it;
+    ``decoder_of``: its decoder with a tree.
     """
 
     name: str
@@ -40,8 +41,8 @@ class Learnt:
     decoder_of: Callable[[TreeChoice], Decoder]
 
     def tune(self, job: Job, policies: Sequence[str], published: TreeChoice | None = None) -> None:
-        """Trace, grow, time, choose; writes accuracies, trials and the setting. ``published``: the
-        authors' tree, which is tried beside the others.
+        """Grow trees from rank traces, time them, choose; write accuracies, trials and the setting.
+        ``published``: the authors' tree, which is tried beside the others.
         """
         traced = self._traced(job)
         write_accuracies(job.folder / ACCURACY, traced.ranks, self.steps)
@@ -53,13 +54,17 @@ class Learnt:
         settle(job, self.name, trials)
 
     def sized(self, job: Job, sizes: Sequence[int]) -> list[Trial]:
-        """Calibrated fixed trees of the given sizes."""
+        """Trials of fixed trees of the given sizes, grown from rank traces."""
         traced = self._traced(job)
         trees = tree_choices(traced.ranks, ("static",), sizes, self.steps)
         return [self._trial(traced, tree) for tree in trees]
 
+    def examine(self, job: Job, untrained: Predict) -> None:
+        """Write learnt.csv; ``untrained`` predicts as the method does before any training."""
+        compare(job, self.predict, untrained, self.steps)
+
     def _traced(self, job: Job) -> Traced:
-        """The ranks that the tokens of the tune answers have."""
+        """Rank traces of the tune answers."""
         size, device = job.settings.evaluation_batch, job.target.device
         return Traced(measure(self.predict, job.tune, self.steps, device, size).traces, [])
 
@@ -75,18 +80,18 @@ def settle(job: Job, name: str, trials: list[Trial]) -> None:
 
 
 def draft_tree(choice: TreeChoice, device: torch.device) -> DraftTree:
-    """The tree of a choice."""
+    """The tree of a choice, on ``device``."""
     if choice.policy == "static":
         return FixedTree(choice.paths, device)
     return ConfidentTree(choice.drafts, choice.depth)
 
 
 def fixed(paths: Sequence[RankPath]) -> TreeChoice:
-    """The choice of a tree of these rank paths."""
+    """The choice of a fixed tree with these rank paths."""
     return TreeChoice("static", len(paths), max(map(len, paths), default=0), tuple(paths))
 
 
 def eagle_tree(depth: int) -> TreeChoice:
-    """EAGLE-1's published tree, without the nodes that are deeper."""
+    """EAGLE-1's published tree without the nodes below ``depth``."""
     paths = [tuple(map(int, word)) for word in EAGLE.split()]
     return fixed([path for path in paths if len(path) <= depth])

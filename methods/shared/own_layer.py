@@ -1,7 +1,7 @@
-"""A decoder layer of a method's own, which reads the target's final states.
+"""A decoder layer that a method trains for itself, to read the target's final states.
 
-EAGLE drafts with such a layer, and Hydra++ puts one before its heads. It is of the target's
-architecture and keeps keys and values of its own; row i of it stands at position i.
+EAGLE drafts with such a layer, Hydra++ puts one before its heads, and Chimera runs trigrams through
+one. It has the target's architecture and its own keys and values; its row i has position i.
 """
 
 import copy
@@ -25,8 +25,8 @@ from methods.shared.sequences import Sequences, gather_rows
 
 
 def new_layer(target: Target, *, first_norm: bool = True) -> nn.Module:
-    """An untrained layer of the target's architecture, float32; with ``first_norm`` False nothing
-    is normed before its attention.
+    """An untrained layer of the target's architecture, float32; with ``first_norm`` False there is
+    no norm before its attention.
     """
     kind: Any = type(target.layers[0])
     layer: nn.Module = kind(target.config, 0).float()
@@ -41,10 +41,11 @@ def causal(rows: int, device: torch.device) -> Tensor:
 
 
 class Chains:
-    """A layer as it is trained, over a batch of known sequences: gradients reach its weights.
+    """A layer in training, run over a batch of known sequences: gradients reach its weights.
 
-    First :meth:`known` runs the rows of the sequences; then each :meth:`step` runs one row more
-    behind every selected position, which sees the known rows up to there and its own chain's.
+    First :meth:`known` runs the rows of the sequences. Then each :meth:`step` runs one more row
+    behind every selected position, so that a chain of rows grows there. Such a row attends to the
+    known rows up to the selected position and to its own chain.
     """
 
     def __init__(self, target: Target, layer: nn.Module, batch: Sequences) -> None:
@@ -54,60 +55,60 @@ class Chains:
         self._steps = 0
 
     def update(self, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, ...]:
-        """Keys and values [B, Hkv, T, D] of all rows so far: the cache that the layer is given."""
+        """Append keys and values, as the layer's cache; returns all so far, [B, Hkv, T, D]."""
         new = (key, value)
         pairs = zip(self._kept, new, strict=True) if self._kept else ()
         self._kept = tuple(torch.cat(pair, dim=2) for pair in pairs) or new
         return self._kept
 
     def known(self, states: Tensor) -> Tensor:
-        """[B, T, H] after the layer of states [B, T, H] at positions 0 .. T - 1."""
+        """Run states [B, T, H] at positions 0 .. T - 1; returns the output [B, T, H]."""
         rows, selected = states.shape[1], self._batch.selected[..., None]
         at = torch.arange(rows, device=states.device)
         self._visible = at <= selected
         return self._run(states, at[None], causal(rows, states.device)[None])
 
     def step(self, states: Tensor) -> Tensor:
-        """[B, R, H] after the layer of states [B, R, H], one behind each chain."""
+        """Run states [B, R, H], one more row of each chain; returns the output [B, R, H]."""
         count, rows, _ = states.shape
         self._steps += 1
-        own = torch.eye(rows, dtype=torch.bool, device=states.device).expand(count, rows, rows)
-        self._visible = torch.cat([self._visible, own], dim=-1)
+        diagonal = torch.eye(rows, dtype=torch.bool, device=states.device).expand(count, rows, rows)
+        self._visible = torch.cat([self._visible, diagonal], dim=-1)
         return self._run(states, self._batch.selected + self._steps, self._visible)
 
     def following(self, source: Tensor, ahead: int) -> Tensor:
-        """[B, R, H] rows of ``source`` [B, S, H] that many tokens behind the selected positions."""
+        """[B, R, H] rows of ``source`` [B, S, H], ``ahead`` tokens after the selected positions."""
         at = (self._batch.selected + ahead).clamp_max(source.shape[1] - 1)
         return gather_rows(source, at)
 
     def _run(self, states: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
         cos, sin = self._target.model.model.rotary_emb(states, position_ids=positions)
-        made: Tensor = self._layer(
+        outputs: Tensor = self._layer(
             states,
             attention_mask=_additive(visible, states.dtype)[:, None],
             position_embeddings=(cos.to(states.device), sin.to(states.device)),
             past_key_values=self,
         )
-        return made
+        return outputs
 
 
 def accepted(tree: Tree, verified: Verified) -> tuple[Tensor, Tensor]:
-    """The accepted path of a step, of which the device alone knows the length.
+    """The accepted path of a step, whose length only the device knows.
 
-    Nodes [W] from the root on, W as many as the tree is deep, where those behind the path are any
-    others; and the depth [1] of the last one accepted.
+    Returns nodes [W], W being the number of nodes on the tree's longest path: first the accepted
+    path from the root on, then any others; and the depth [1] of the last accepted node.
     """
     last = verified.last[None]
     shape = tree.on(last.device)
     rows = 1 + max(tree.shape.depths)
-    seen = shape.drafted.index_select(0, last)[0]
-    seen[0] = True
-    nodes = torch.where(seen, shape.depths, rows).argsort()[:rows]
+    on_path = shape.drafted.index_select(0, last)[0]
+    on_path[0] = True
+    nodes = torch.where(on_path, shape.depths, rows).argsort()[:rows]
     return nodes, shape.depths.index_select(0, last)
 
 
 def packed(layer: Any, target: Target) -> Product:
-    """A trained linear layer as decoding multiplies by it, in the target's dtype."""
+    """The product by a trained linear layer as decoding runs it, in the target's dtype."""
     weight = layer.weight.detach().to(target.device, target.dtype)
     return Product(weight, None if layer.bias is None else layer.bias.detach().to(weight))
 
@@ -117,18 +118,18 @@ class LayerDecoder:
 
     def __init__(self, target: Target, layer: nn.Module) -> None:
         self._target = target
-        own = copy.deepcopy(layer).to(target.device, target.dtype)
+        module = copy.deepcopy(layer).to(target.device, target.dtype)
         fused = isinstance(target.stack.layers[0], FusedLayer)
-        self._layer = FusedLayer(own, 0, target.config) if fused else StockLayer(own)
+        self._layer = FusedLayer(module, 0, target.config) if fused else StockLayer(module)
         self.arena = Arena([target.device], *kv_shape(target.config), target.dtype)
         self._tables: Rotary = (torch.empty(0), torch.empty(0))
-        weights = sum(weight.nbytes for weight in own.parameters())
+        weights = sum(weight.nbytes for weight in module.parameters())
         packs = self._layer.products if isinstance(self._layer, FusedLayer) else ()
         self._bytes = weights + sum(product.packed_bytes for product in packs)
 
     @property
     def bytes(self) -> int:
-        """Of weights, packed copies, keys and values."""
+        """Bytes of weights, packed copies, keys and values."""
         return self._bytes + self.arena.capacity * self.arena.bytes_per_slot
 
     def begin(self, slots: int) -> None:
@@ -140,10 +141,10 @@ class LayerDecoder:
             self._tables = self._target.rotary(positions[None])
 
     def __call__(self, states: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """States [1, T, H] after the layer, of rows at ``positions`` [T], int64 on the device.
+        """Run states [1, T, H] at ``positions`` [T], int64 on the device; the output [1, T, H].
 
-        ``visible`` [T, A + T] bool: which of the A rows in flight before them, and of themselves,
-        the rows see. All see what is committed. The first rows go behind it.
+        ``visible`` [T, A + T] bool: which rows in flight each of the T rows sees, the A that ran
+        before and then these. All see every committed row. The rows in flight lie behind those.
         """
         rows, total = visible.shape
         context = self.arena.length
@@ -155,23 +156,23 @@ class LayerDecoder:
         return self._layer(states, mask, rotary, self.arena)
 
     def prompt(self, states: Tensor) -> None:
-        """Run and commit the first rows, [P, H]."""
+        """Run and commit the prompt's rows, [P, H]."""
         rows, device = len(states), states.device
         if rows:
             self(states[None], torch.arange(rows, device=device), causal(rows, device))
             self.commit(rows)
 
     def path(self, states: Tensor) -> Tensor:
-        """[W, H] after the layer of rows [W, H] in order, behind what is committed."""
+        """Run rows [W, H] as a chain behind the committed ones; returns the output [W, H]."""
         rows, device = len(states), states.device
         positions = torch.arange(rows, device=device) + self.arena.length
         return self(states[None], positions, causal(rows, device))[0]
 
     def commit(self, rows: int) -> None:
-        """Keep the first ``rows`` in flight."""
+        """Keep the first ``rows`` rows in flight and drop the others."""
         self.arena.commit(list(range(rows)))
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    hidden = torch.zeros((), dtype=dtype, device=visible.device)
-    return torch.where(visible, hidden, hidden - torch.inf)
+    zero = torch.zeros((), dtype=dtype, device=visible.device)
+    return torch.where(visible, zero, zero - torch.inf)

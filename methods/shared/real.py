@@ -1,7 +1,7 @@
-"""The real stream: what the frozen target makes of answers, made once and kept while it fits.
+"""Real streams: the frozen target's states, keys and values over answers, made once if they fit.
 
-The target never changes while something is trained beside it, so its states, keys and values over
-an answer are constants. Making them again for every batch would take longer than the training.
+The target does not change while parts are trained beside it, so what it makes of an answer is
+constant. Making it again for every batch would take longer than the training itself.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from methods.shared.sequences import Sequences, gather_rows
 
 __all__ = ["AppendingCache", "RealStream", "RealStreams", "Sequences", "gather_rows", "room"]
 
-ROOM = 4 << 30  # bytes on a CPU
+ROOM = 4 << 30  # bytes of kept streams on a CPU
 _KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class RealStream:
-    """What the target made of answers, right-padded with zeros to S tokens.
+    """The target's states, keys and values over B answers, right-padded with zeros to S tokens.
 
-    ``states[i]`` [B, S, H] enter layer i; those of the number of layers leave the last one.
+    ``states[i]`` [B, S, H] enter layer i; for i the number of layers, they leave the last one.
     ``caches[i]``: keys and values [B, Hkv, S, D] of layer i, on its device.
     """
 
@@ -34,16 +34,16 @@ class RealStream:
 
     @property
     def bytes(self) -> int:
-        """Of all tensors."""
+        """Bytes of all tensors."""
         pairs = [tensor for pair in self.caches.values() for tensor in pair]
         return sum(tensor.nbytes for tensor in [*self.states.values(), *pairs])
 
 
 class RealStreams:
-    """Real streams of batches; those of single answers are kept up to ``keep`` bytes.
+    """Makes the real streams of batches; keeps those of single answers, up to ``keep`` bytes.
 
     ``entries``: layers whose entering states are needed. ``keys_from``: the first layer whose keys
-    and values are, None where none are. The states that leave the last layer are always held.
+    and values are needed, None for none. States that leave the last layer are always included.
     """
 
     def __init__(
@@ -81,38 +81,38 @@ class RealStreams:
         return RealStream(states, caches)
 
     def _stream(self, answer: Answer) -> RealStream:
-        """Of one answer, run alone: what is kept does not depend on who else was in the batch."""
-        kept = self._kept.get(answer)
-        if kept is None:
-            kept = self._run([*answer.prompt, *answer.answer])
-            if self.bytes + kept.bytes <= self._most:
-                self._kept[answer] = kept
-                self.bytes += kept.bytes
-        return kept
+        """The stream of one answer, run alone so that it does not depend on the rest of a batch."""
+        stream = self._kept.get(answer)
+        if stream is None:
+            stream = self._run([*answer.prompt, *answer.answer])
+            if self.bytes + stream.bytes <= self._most:
+                self._kept[answer] = stream
+                self.bytes += stream.bytes
+        return stream
 
     def _run(self, ids: list[int]) -> RealStream:
         target = self._target
         with torch.inference_mode():
             target.begin(len(ids))
             states = target.prefill(ids, capture=self._capture)
-        # Copied outside: gradients may pass through what they are used with.
+        # Copied outside inference mode: gradients may pass through operations on the copies.
         caches = {layer: _copied(target.arena.read(layer)) for layer in self._layers}
         return RealStream({at: states[at].clone() for at in self._capture}, caches)
 
 
 def room(device: torch.device) -> int:
-    """Bytes that real streams may fill beside a training: a quarter of a GPU's free memory."""
+    """Bytes that real streams may fill beside a training: on a GPU a quarter of its free memory."""
     return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else ROOM
 
 
 class AppendingCache:
-    """A cache that appends keys and values to those of a real stream, and keeps none of them."""
+    """A cache that returns a real stream's keys and values followed by new ones; it keeps none."""
 
     def __init__(self, real: RealStream) -> None:
         self._caches = real.caches
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any) -> _KeysValues:
-        """The real stream's with [B, Hkv, T, D] more behind them."""
+        """The real stream's keys and values, and [B, Hkv, T, D] more behind them."""
         keys, values = self._caches[layer_idx]
         return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
 
@@ -122,7 +122,7 @@ def _copied(pair: _KeysValues) -> _KeysValues:
 
 
 def _stacked(parts: Sequence[Tensor], length: int) -> Tensor:
-    """[B, .., length, D] of tensors [1, .., S_b, D], zeros behind each."""
+    """[B, .., length, D] of tensors [1, .., S_b, D], each padded with zeros."""
     first = parts[0]
     whole = first.new_zeros(len(parts), *first.shape[1:-2], length, first.shape[-1])
     for row, part in enumerate(parts):

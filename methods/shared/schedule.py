@@ -1,4 +1,4 @@
-"""How long a training lasts and how its learning rate runs: by seconds, or by a number of steps."""
+"""How long a training lasts, and its learning rate on the way: by seconds, or by steps."""
 
 import math
 import time
@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-WARM_UP = 0.04  # of a training, in which the learning rate rises
-LOW_RATE = 0.5  # of the peak: above it a tune loss that does not fall is no reason to stop
+WARM_UP = 0.04  # share of a training in which the learning rate rises
+LOW_RATE = 0.5  # share of the peak; only below it may a tune loss that does not fall end a training
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Units: optimiser steps, answers, positions; rates are absolute.
+    """Settings of every training, in optimiser steps, answers and positions; rates are absolute.
 
-    ``training_steps``: of a training without a budget; with one, its seconds alone count.
-    ``patience``: evaluations without a better tune loss, at a low rate, before a training without
-    a budget stops.
-    ``batch`` and ``positions``: in equal time, many small batches with all positions end lower than
-    fewer large ones (`snakemake sweep` has a variant of either method with 12 and 64).
-    ``tries``: settings that are each trained for a twentieth first; the training then is one with
-    the best of them, for the seconds that are left.
+    ``training_steps``: length of a training without a budget; with one, its seconds alone count.
+    ``patience``: evaluations without a better tune loss, at a low rate, after which a training
+    without a budget stops.
+    ``batch`` and ``positions``: in equal time, many small batches with all positions reach a lower
+    loss than fewer large ones (`snakemake sweep` has a variant of either method with 12 and 64).
+    ``tries``: alternative settings, each first trained for a twentieth of the time or the steps;
+    the training proper uses the best of them, for the seconds that are left.
     """
 
     learning_rate: float = 1e-3
@@ -33,28 +33,28 @@ class TrainingSettings:
     step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
     evaluate_every: int = 200
     patience: int = 4
-    evaluation_batch: int = 16  # answers at a time where all positions are looked at
+    evaluation_batch: int = 16  # answers at a time in evaluations, which cover all positions
     tries: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
 class Progress:
-    """Everything that a resumed run needs besides the optimiser."""
+    """What a resumed training needs besides the module and the optimiser."""
 
     step: int = 0
     seconds: float = 0.0
-    evaluation_seconds: float = 0.0  # of the last one
+    evaluation_seconds: float = 0.0  # of the last evaluation
     curves: list[dict[str, float]] = field(default_factory=list)
     best_loss: float = math.inf
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
-    worse: int = 0
+    worse: int = 0  # evaluations since the best one, at a low rate
 
 
 class Clock:
-    """How much of a training is over: of its seconds where it has any, else of its steps.
+    """How much of a training is over: of its seconds if they are limited, else of its steps.
 
-    ``progress.seconds`` of a resumed training are those before it was killed. The last evaluation
-    is kept room for, so that it too is inside the seconds.
+    ``progress.seconds`` of a resumed training are those before it was killed. Time is reserved for
+    the last evaluation, so that it too is inside the seconds.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Clock:
         return self.elapsed() / room if room > 0 else 1.0
 
     def ended(self) -> bool:
-        """Whether no step is left, or the tune loss has stopped falling where that may end it."""
+        """Whether no step is left, or without a budget the tune loss has stopped falling."""
         patient = self._seconds is not None or self._progress.worse < self._settings.patience
         return self.done() >= 1 or not patient
 
@@ -94,8 +94,8 @@ class Clock:
 
 
 def schedule(done: float) -> float:
-    """Learning-rate factor where the share ``done`` of a training is over: a linear warm-up, then
-    a cosine down to 2 %.
+    """Learning-rate factor after the share ``done`` of a training: a linear warm-up, then a cosine
+    down to 2 %.
     """
     if done < WARM_UP:
         return max(done, WARM_UP / 10) / WARM_UP

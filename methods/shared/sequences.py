@@ -11,14 +11,13 @@ from harness.method import Answer
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """A right-padded batch and the positions looked at in it.
+    """A right-padded batch, and the positions in it that steps predict from.
 
-    ``answers``: the B answers; ``ids`` [B, S]; ``selected`` [B, R] index of the real tokens that
-    are predicted from, from the last prompt token on; ``valid`` [B, K, R] whether the token that
-    step k predicts at that position belongs to the answer. Step 1 predicts the second next token:
-    the next one is the target's own to choose. ``aimed`` [U]: the rows, counted through the whole
-    batch, whose distributions steps should match, each once; ``index`` [B, K, R] which of them each
-    step does.
+    ``answers``: the B answers; ``ids`` [B, S]; ``selected`` [B, R] the positions that are predicted
+    from, none before the last prompt token; ``valid`` [B, K, R] whether the token that step k
+    predicts there belongs to the answer. Step 1 predicts the second next token, since the target
+    itself chooses the next one. ``aimed`` [U]: the distinct rows whose distributions steps should
+    match, counted through the whole batch; ``index`` [B, K, R] the one of them for each step.
     """
 
     answers: tuple[Answer, ...]
@@ -35,7 +34,7 @@ class Sequences:
 
     @property
     def aims(self) -> Tensor:
-        """[B, K, R] index of the real row whose distribution step k should match."""
+        """[B, K, R] position of the real row whose distribution step k should match."""
         return _aims(self.selected, self.valid.shape[1], self.ids.shape[1])
 
     def aimed_rows(self, states: Tensor) -> Tensor:
@@ -50,7 +49,7 @@ class Sequences:
 
 
 def gather_rows(source: Tensor, index: Tensor) -> Tensor:
-    """[B, S, D] rows at [B, R] -> [B, R, D]."""
+    """Rows [B, R, D] of ``source`` [B, S, D] at positions ``index`` [B, R]."""
     return source.gather(1, index[..., None].expand(-1, -1, source.shape[-1]))
 
 
@@ -66,9 +65,9 @@ def batch_sequences(
     selected = torch.zeros(len(answers), rows, dtype=torch.long)
     valid = torch.zeros(len(answers), steps, rows, dtype=torch.bool)
     for b, a in enumerate(answers):
-        whole = [*a.prompt, *a.answer]
-        ids[b, : len(whole)] = torch.tensor(whole)
-        first, last = len(a.prompt) - 1, len(whole) - 2  # rows that predict an answer token
+        tokens = [*a.prompt, *a.answer]
+        ids[b, : len(tokens)] = torch.tensor(tokens)
+        first, last = len(a.prompt) - 1, len(tokens) - 2  # rows that predict an answer token
         candidates = torch.arange(first, last + 1)
         if len(candidates) > rows:
             keep = torch.randperm(len(candidates), generator=generator)[:rows]
@@ -82,13 +81,13 @@ def batch_sequences(
 
 
 def _aims(selected: Tensor, steps: int, length: int) -> Tensor:
-    """[B, K, R] the rows that steps from ``selected`` [B, R] aim at, of sequences that long."""
+    """[B, K, R] positions that steps from ``selected`` [B, R] aim at, in ``length`` tokens."""
     ahead = torch.arange(1, steps + 1, device=selected.device)[:, None]
     return (selected[:, None] + ahead).clamp_max(length - 1)
 
 
 def batches(answers: Sequence[Answer], size: int) -> Iterator[tuple[list[int], list[Answer]]]:
-    """(indices, answers) in batches of similar length, every answer once."""
+    """Yield (indices, answers) in batches of similar length, every answer once."""
     order = sorted(range(len(answers)), key=lambda i: _length(answers[i]))
     for start in range(0, len(order), size):
         chosen = order[start : start + size]

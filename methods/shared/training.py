@@ -1,9 +1,8 @@
 """Training small parts on the target's own greedy answers, the target frozen: one loop for all.
 
-Where the job has seconds, the training lasts that long and the learning rate follows the clock;
-else it has a number of steps, and may stop early once the rate is low and the tune loss no longer
-falls. The parameters with the lowest tune loss are kept. A killed training goes on from its
-checkpoint.
+If the job has seconds, the training lasts that long and the learning rate follows the clock; else
+it has a number of steps, and may stop early once the rate is low and the tune loss no longer falls.
+The parameters with the lowest tune loss are kept. A killed training is resumed from its checkpoint.
 """
 
 import csv
@@ -13,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,20 +27,37 @@ from methods.shared.schedule import LOW_RATE, Clock, Progress, TrainingSettings,
 from methods.shared.sequences import batch_sequences
 
 CHECKPOINT = "checkpoint.pt"
-TRY = ".try-"  # folders of what is tried before a training
+TRY = ".try-"  # start of the names of the folders of tries (methods.shared.tries)
 CURVES = "curves.csv"
-# Gradients that pass through layers of a float16 target are a thousandth of a loss and less, near
-# the smallest numbers that it holds. What is trained is float32 and sees them unscaled.
+# Gradients that pass through layers of a float16 target are a thousandth of the loss or less, near
+# float16's smallest numbers. What is trained is float32, and gets unscaled gradients.
 LOSS_SCALE = 1024.0
 
 
 M = TypeVar("M", bound=nn.Module)
 
 
+class Provenance(TypedDict):
+    """What stands beside trained weights: what they were trained on and for how long, the lowest
+    tune loss in nats, and there, by step, how often the answer's token was the likeliest one or
+    among the likeliest five.
+    """
+
+    target_hash: str
+    data_hash: str
+    seed: int
+    training_steps: int
+    training_seconds: float
+    trainable_parameters: int
+    tune_loss: float
+    top1: list[float]
+    top5: list[float]
+
+
 @dataclass(frozen=True, slots=True)
 class Learner(Generic[M]):
-    """``module`` is trained, through ``predict``, to predict ``steps`` tokens; where settings are
-    tried they are judged by as many, or by the ``judged`` ones that it decodes with.
+    """``module`` is trained, through ``predict``, to predict ``steps`` tokens. ``judged``: by how
+    many steps tries are compared, as many as it decodes with; 0 where these are ``steps``.
     """
 
     name: str
@@ -52,8 +68,8 @@ class Learner(Generic[M]):
 
 
 class Updates:
-    """An optimiser, and the loss scale that float16 targets need: it falls where a gradient
-    overflows, and that update is skipped.
+    """An optimiser, and the loss scale that float16 targets need: where a gradient overflows, the
+    update is skipped and the scale lowered.
     """
 
     def __init__(self, job: Job, learner: Learner[Any], rate: float) -> None:
@@ -83,21 +99,21 @@ class Updates:
             )
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state for a checkpoint."""
         return {"optimizer": self.optimizer.state_dict(), "scale": self._scaler.state_dict()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scale"])
 
 
-def train(job: Job, learner: Learner[Any], before: float = 0.0) -> dict[str, Any]:
+def train(job: Job, learner: Learner[Any], before: float = 0.0) -> Provenance:
     """Train, resuming from a checkpoint of the same job; ``learner.module`` ends at its best.
 
-    ``job.settings`` is a :class:`TrainingSettings`; ``before``: seconds that were spent on choosing
-    them. Writes the curves; returns the provenance that
-    belongs beside the weights. The checkpoint stays until :func:`finish`.
+    ``job.settings`` is a :class:`TrainingSettings`; ``before``: seconds that choosing them took.
+    Writes the curves; returns the provenance that belongs beside the weights. The checkpoint stays
+    until :func:`finish`.
     """
     if not job.train or not job.tune:
         raise HarnessError(
@@ -107,7 +123,7 @@ def train(job: Job, learner: Learner[Any], before: float = 0.0) -> dict[str, Any
     for parameter in job.target.model.parameters():
         parameter.requires_grad_(False)
     updates = Updates(job, learner, job.settings.learning_rate)
-    key = _job_key(job)  # of the code that runs, whatever is edited meanwhile
+    key = _job_key(job)  # before training: it hashes the sources, which may be edited meanwhile
     progress = _resume(job, learner, updates, key)
     _run(job, learner, updates, progress, key)
     learner.module.load_state_dict(progress.best_state)
@@ -116,10 +132,10 @@ def train(job: Job, learner: Learner[Any], before: float = 0.0) -> dict[str, Any
 
 
 def finish(job: Job) -> None:
-    """Drop checkpoints: what was trained is on disk."""
+    """Remove the checkpoints, once the trained weights are on disk."""
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
-    for left in job.folder.glob(f"{TRY}*"):
-        shutil.rmtree(left)
+    for folder in job.folder.glob(f"{TRY}*"):
+        shutil.rmtree(folder)
 
 
 def _run(job: Job, learner: Learner[Any], updates: Updates, progress: Progress, key: str) -> None:
@@ -168,12 +184,12 @@ def _loss(job: Job, learner: Learner[Any], step: int) -> Tensor:
     _, losses = learner.predict(batch)
     weights = settings.step_decay ** torch.arange(learner.steps, device=batch.ids.device)
     weighted = losses * weights[:, None] * batch.valid
-    # answers of one token predict nothing
+    # a batch of one-token answers has nothing to predict; its loss is 0
     return weighted.sum() / (weights[:, None] * batch.valid).sum().clamp_min(1e-6)
 
 
 def draw(answers: Sequence[Answer], size: int, seed: int, step: int) -> list[Answer]:
-    """A batch of answers alike in length, alone and with their prompts, so that little is padding.
+    """The step's batch: answers of similar length, without and with prompts, for little padding.
 
     Each epoch is a new shuffle, fixed by the seed.
     """
@@ -182,8 +198,8 @@ def draw(answers: Sequence[Answer], size: int, seed: int, step: int) -> list[Ans
     rng = random.Random(f"{seed}/{epoch}")
     order = list(range(len(answers)))
     rng.shuffle(order)
-    # Sorted within windows only: a fresh mix every epoch. The rows of a batch follow the answers'
-    # length, its columns that of the whole, hence twice.
+    # Sorted within windows only, for a fresh mix in every epoch. Twice, since positions are padded
+    # to the longest answer of a batch, and tokens to its longest prompt and answer.
     order = _sorted_within(order, 16 * size, lambda i: len(answers[i].answer))
     pooled = _sorted_within(
         order, 4 * size, lambda i: len(answers[i].prompt) + len(answers[i].answer)
@@ -194,9 +210,9 @@ def draw(answers: Sequence[Answer], size: int, seed: int, step: int) -> list[Ans
 
 
 def _sorted_within(order: list[int], window: int, key: Callable[[int], int]) -> list[int]:
-    """Every ``window`` of the list sorted by itself."""
+    """The list with each ``window`` of it sorted for itself."""
     windows = (order[start : start + window] for start in range(0, len(order), window))
-    return [index for one in windows for index in sorted(one, key=key)]
+    return [index for part in windows for index in sorted(part, key=key)]
 
 
 def _evaluate(
@@ -239,7 +255,7 @@ def _accuracies(result: Measured) -> dict[str, float]:
 
 
 def _job_key(job: Job) -> str:
-    """What a checkpoint must agree on to be resumed."""
+    """Hash of all that must be equal for a checkpoint to be resumed."""
     return sha256_json(
         {
             "settings": asdict(job.settings),
@@ -265,7 +281,7 @@ def _save_checkpoint(
 
 
 def _resume(job: Job, learner: Learner[Any], updates: Updates, key: str) -> Progress:
-    """Progress of an interrupted run of this very job, else a fresh one."""
+    """Progress of an interrupted run of the same job, else a fresh one."""
     what = f"{learner.name} training"
     state = load_checkpoint(job.folder / CHECKPOINT, key, what)
     if state is None:
@@ -282,9 +298,7 @@ def _write_curves(job: Job, progress: Progress) -> None:
         writer.writerows(progress.curves)
 
 
-def _provenance(
-    job: Job, learner: Learner[Any], progress: Progress, before: float
-) -> dict[str, Any]:
+def _provenance(job: Job, learner: Learner[Any], progress: Progress, before: float) -> Provenance:
     best = min(progress.curves, key=lambda row: row["tune_loss"])
     return {
         "target_hash": job.target.weights_hash,

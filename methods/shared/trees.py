@@ -1,9 +1,9 @@
 """Which drafts to verify: trees grown from rank traces, or built anew at each step.
 
-For methods whose distribution at depth d does not depend on the drafts before it (FIRP's steps and
-Medusa's heads: a step, below, is either). So a tree is a set of rank paths: node (r_1, ..., r_d)
-carries the r_d-th best token of step d. A rank trace records, for each position of the target's own
-answers, the rank that each step gave to the token that really came.
+These are for methods whose distribution at depth d does not depend on the drafts before it: FIRP's
+steps and Medusa's heads, both called steps below. So a tree is a set of rank paths: node (r_1, ...,
+r_d) carries the r_d-th best token of step d. A rank trace records, for each position of the
+target's own answers, the rank that each step gave to the token that the answer has.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from harness.engine.tree import Tree, TreeShape
 from harness.errors import HarnessError
 
 RankPath = tuple[int, ...]
-# Ranks of one answer, one tuple (r_1, .., r_K) a position, 0-based.
+# Ranks in one answer, a tuple (r_1, .., r_K) for each position, 0-based.
 Trace = Sequence[RankPath]
 
 
@@ -36,7 +36,7 @@ class TreePolicy(ABC):
 
     @abstractmethod
     def build(self, root: int, table: Sequence[Sequence[float]]) -> Tree:
-        """A tree under token ``root`` from a ``wanted`` table on the host."""
+        """The tree under token ``root``, from the numbers of :meth:`wanted` on the host."""
 
 
 class StaticTree(TreePolicy):
@@ -45,9 +45,11 @@ class StaticTree(TreePolicy):
     def __init__(self, paths: Iterable[RankPath]) -> None:
         ordered = sorted(paths, key=lambda path: (len(path), path))
         index = {(): 0} | {path: node for node, path in enumerate(ordered, start=1)}
-        lost = next((path for path in ordered if path[:-1] not in index), None)
-        if lost is not None:
-            raise HarnessError(f"tree path {list(lost)}: no {list(lost[:-1])}, expected its parent")
+        orphan = next((path for path in ordered if path[:-1] not in index), None)
+        if orphan is not None:
+            raise HarnessError(
+                f"tree path {list(orphan)}: no {list(orphan[:-1])}, expected its parent"
+            )
         self.shape = TreeShape((-1, *(index[path[:-1]] for path in ordered)))
         self.max_depth = max((len(path) for path in ordered), default=0)
         self.max_nodes = len(self.shape)
@@ -64,7 +66,7 @@ class StaticTree(TreePolicy):
 
 
 class BestFirstTree(TreePolicy):
-    """At each step the ``drafts`` nodes with the largest products of pseudo probabilities."""
+    """At each step the ``drafts`` nodes whose paths have the largest products of probabilities."""
 
     def __init__(self, drafts: int, depth: int) -> None:
         self.max_depth, self.max_nodes = depth, drafts + 1
@@ -90,8 +92,9 @@ def best_first(scores: Sequence[Sequence[float]], most: int) -> Iterator[tuple[i
     """The ``most`` likeliest nodes of the tree of all rank paths, the likeliest first.
 
     ``scores[level]`` holds the log-probabilities of that depth's top-ranked tokens, descending; a
-    node's is the sum along its path. Yields (level, rank, parent): the first node yielded is number
-    1, and parent 0 is the root. A node's next sibling and its first child are its successors.
+    node's score is the sum along its path. Yields (level, rank, parent): nodes are numbered from 1
+    as they are yielded, and parent 0 is the root. Each node makes its next sibling and its first
+    child candidates.
     """
     # (negative log-probability, level, rank, parent node, parent's negative log-probability)
     frontier = [(-scores[0][0], 0, 0, 0, 0.0)]
@@ -109,22 +112,22 @@ def best_first(scores: Sequence[Sequence[float]], most: int) -> Iterator[tuple[i
 
 
 def places(scores: Sequence[Sequence[float]], ranks: RankPath, most: int) -> RankPath:
-    """At which places of :func:`best_first` the nodes of the path ``ranks`` come, from 1 on.
+    """The places, from 1 on, of the nodes along the path ``ranks`` in :func:`best_first`.
 
-    As long as the path is drafted at all: a best-first tree of N drafts holds the nodes whose place
-    is N or less.
+    A best-first tree of N drafts holds the nodes whose place is N or less. Nodes that do not come
+    among the first ``most`` are left out.
     """
-    found: list[int] = []
+    numbers: list[int] = []  # places of the path's nodes so far
     at = 0  # the last node of the path that was yielded
     for place, (level, rank, parent) in enumerate(best_first(scores, most), start=1):
-        if level == len(found) and level < len(ranks) and (rank, parent) == (ranks[level], at):
-            found.append(place)
+        if level == len(numbers) and level < len(ranks) and (rank, parent) == (ranks[level], at):
+            numbers.append(place)
             at = place
-    return tuple(found)
+    return tuple(numbers)
 
 
 def by_depth(read: Sequence[float], depth: int) -> list[list[float]]:
-    """The rows of a ``wanted`` table of ``depth`` rows that was read flat."""
+    """The ``depth`` rows of a ``wanted`` table that was read flat."""
     width = len(read) // max(depth, 1)
     return [list(read[level * width : (level + 1) * width]) for level in range(depth)]
 
@@ -137,13 +140,13 @@ def top_tokens(logits: Tensor, width: int) -> Tensor:
 
 
 def ranks(logits: Tensor, tokens: Tensor) -> Tensor:
-    """0-based rank [...] of ``tokens`` [...] among ``logits`` [..., V]; ties count for it."""
-    own = logits.gather(-1, tokens[..., None])
-    return (logits > own).sum(-1)
+    """0-based rank [...] of ``tokens`` [...] among ``logits`` [..., V]; ties do not worsen it."""
+    token_logits = logits.gather(-1, tokens[..., None])
+    return (logits > token_logits).sum(-1)
 
 
 def grow(traces: Iterable[Trace], drafts: int, depth: int, width: int = 10) -> list[RankPath]:
-    """The ``drafts`` rank paths that the traces pass through most often.
+    """The ``drafts`` rank paths, of ranks below ``width``, that traces pass through most often.
 
     Counts are joint, not products of per-step accuracies: steps succeed and fail together. A path
     occurs at most as often as its parent, so picking by count keeps the set a tree.
@@ -161,7 +164,7 @@ def grow(traces: Iterable[Trace], drafts: int, depth: int, width: int = 10) -> l
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Expected behaviour of a tree on traced answers."""
+    """How decoding the traced answers goes with a tree: its steps, and the tokens they commit."""
 
     steps: int
     tokens: int
@@ -176,8 +179,8 @@ def replay(traces: Iterable[Trace], paths: Iterable[RankPath]) -> Prediction:
     """Walk the tree over the traces as decoding would, step by step.
 
     ``trace[i]`` belongs to the token at index i of (last prompt token, answer tokens...): its
-    step-k rank is that of answer token i + k (0-based). The first answer token is the prefill's;
-    a step drafted at index i commits its accepted drafts and one more, none past the end.
+    step-k rank is that of answer token i + k (0-based). The prefill gives the first answer token; a
+    step drafted at index i commits its accepted drafts and one more token, none past the end.
     """
     tree = set(paths)
 
@@ -188,23 +191,23 @@ def replay(traces: Iterable[Trace], paths: Iterable[RankPath]) -> Prediction:
 
 
 def replay_best_first(traces: Iterable[Trace], drafts: int) -> Prediction:
-    """The same for best-first trees of ``drafts`` nodes; the traces hold :func:`places`."""
+    """As :func:`replay`, for best-first trees of ``drafts`` nodes and traces of :func:`places`."""
     return _replay(traces, lambda row: sum(place <= drafts for place in row))
 
 
 def _replay(traces: Iterable[Trace], accepts: Callable[[RankPath], int]) -> Prediction:
-    """``accepts`` says how many drafts of a position's path are in its tree."""
+    """``accepts``: from a row of a trace, how many drafts of its position's path the tree has."""
     steps = tokens = 0
     for trace in traces:
         # trace[0] is the last prompt token's; its forward commits answer token 0 (prefill phase),
         # and each later step drafts from the row that committed the newest root.
         at, left = 0, len(trace) - 1
         while left > 0:
-            kept = min(accepts(trace[at]) + 1, left)
-            steps, tokens, at, left = steps + 1, tokens + kept, at + kept, left - kept
+            count = min(accepts(trace[at]) + 1, left)
+            steps, tokens, at, left = steps + 1, tokens + count, at + count, left - count
     return Prediction(steps, tokens)
 
 
 def as_trace(table: Tensor) -> list[RankPath]:
-    """[positions, K] ranks -> a trace of tuples; -1 marks what lies past the answer's end."""
+    """[positions, K] ranks -> a trace of tuples; -1 marks steps past the answer's end."""
     return [tuple(r for r in row if r >= 0) for row in torch.as_tensor(table).tolist()]

@@ -1,46 +1,48 @@
 """Choosing a method's setting on the tune split, by measured decode time.
 
-Every candidate's speed is foretold, and where that cannot be, timed on a fifth of the requests. The
-best four, and the method's published setting where it has one, are then timed beside each other on
-all requests, or on as many as the job's seconds allow. Within a request the order is random, and
-autoregressive decoding takes its turn. The test split is never read.
+Every candidate's speed is foretold; where that is not possible, all are timed on a fifth of the
+requests. The best four, and the method's published setting where it has one, are then timed side by
+side on all requests, or on as many as the job's seconds allow. On each request they take turns in a
+random order, autoregressive decoding among them. The test split is never read.
 """
 
-import csv
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from harness.engine import Decoder, Drafter, EngineDecoder, Request, collect
-from harness.files import replacing
+from harness.files import write_csv
 from harness.measure.step_cost import StepCost
 from harness.measure.timing import TimedRun, run_timed
-from harness.method import Job
+from harness.method import Job, Setting
 
 TRIALS = "trials.csv"
-FINALISTS, SCREENED = 4, 5
-SKETCHED, SKETCH_TOKENS = 3, 32  # requests of an untimed decode, and how much of each answer
+MEASURED = (
+    *("requests", "speedup", "acceptance_length"),
+    *("predicted_acceptance_length", "predicted_speedup"),
+)
+FINALISTS, SCREENED = 4, 5  # candidates timed on all requests; a screening takes every fifth one
+SKETCHED, SKETCH_TOKENS = 3, 32  # requests of an untimed decode, and the most tokens of an answer
 LEAST = 3  # requests that are timed however little time is left: one of each of three data sets
-SHARE = 1 / 3  # of the job's seconds, which untimed decodes may take
+SHARE = 1 / 3  # of the job's seconds, the most that untimed decodes may take
 
 
 @dataclass(slots=True)
 class Trial:
-    """A candidate, its decode-phase totals, and those of autoregressive decoding of the same
+    """A candidate, its decode-phase totals, and autoregressive decoding's seconds on the same
     requests.
 
-    ``setting`` is what ``setting.json`` will hold if it wins; ``predicted`` an acceptance length
-    foretold from rank traces or from an untimed decode, if any; ``foretold`` the speedup that it
-    gives by what forwards cost, if that is known; ``default`` marks the setting that the method's
-    authors use, or where they name none for such a target, the plainest.
+    ``setting``: what ``setting.json`` will hold if it wins. ``predicted``: an acceptance length
+    foretold from rank traces or an untimed decode, if any. ``foretold``: the speedup that it gives
+    by the cost of forwards, if that is known. ``default`` marks the setting that the method's
+    authors use or, where they name none for such a target, the plainest.
     """
 
-    setting: dict[str, Any]
+    setting: Setting
     decoder: Decoder
     predicted: float | None = None
     default: bool = False
@@ -54,7 +56,7 @@ class Trial:
 
     @property
     def speedup(self) -> float:
-        """Over autoregressive decoding of the same requests; 0 before anything was timed."""
+        """Speedup over autoregressive decoding of the same requests; 0 before anything is timed."""
         return self.baseline_seconds / self.seconds if self.seconds else 0.0
 
     @property
@@ -63,7 +65,7 @@ class Trial:
         return self.tokens / self.steps if self.steps else 0.0
 
     def restart(self) -> None:
-        """Forget the screening: a finalist is judged on all requests alike."""
+        """Drop the totals of the screening: finalists are compared on all requests alike."""
         self.requests = self.tokens = self.steps = self.rows = 0
         self.seconds = self.baseline_seconds = 0.0
 
@@ -78,10 +80,10 @@ class Trial:
 
 
 def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] = ()) -> None:
-    """Foretell the speed of a tree whose acceptance length is known, by the cost of its forwards.
+    """Foretell a tree's speedup from its ``predicted`` acceptance length and its forwards' cost.
 
-    ``way`` and ``entries`` are those of :class:`StepCost`: how pseudo rows run, and where they
-    enter. What drafting takes outside forwards is left out.
+    ``way`` and ``entries`` are those of :class:`StepCost`: how pseudo rows run, and the layers at
+    which they enter. The time of drafting outside forwards is not counted.
     """
     if job.forwards is None or trial.predicted is None:
         return
@@ -94,22 +96,22 @@ def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] 
 
 
 def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
-    """Foretell speeds by one untimed decode of each trial: the first tokens of a few requests.
+    """Foretell speedups by one untimed decode of each trial: the first tokens of a few requests.
 
-    Seconds come from the rows of its forwards; what drafting takes outside them is left out. Trials
-    take their turn in a random order until ``SHARE`` of the job's seconds is over; those that were
-    not reached are no candidates any more.
+    Seconds follow from the rows of its forwards; the time of drafting outside them is not counted.
+    Trials are decoded in a random order until ``SHARE`` of the job's seconds is over; those not
+    reached by then are no longer candidates, the default one apart.
     """
     if job.forwards is None:
         return
-    spared = 0.0 if job.seconds is None else (1 - SHARE) * job.seconds
+    reserve = 0.0 if job.seconds is None else (1 - SHARE) * job.seconds
     short = [
         replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
         for request in job.requests[:SKETCHED]
     ]
     shuffled = random.Random(job.seed).sample(trials, len(trials))
     for number, trial in enumerate(tqdm(shuffled, desc="foretelling", unit="candidate")):
-        if number and job.seconds_left < spared:
+        if number and job.seconds_left < reserve:
             break
         tokens, steps, cost, plain = 0, 0, 0.0, 0.0
         for request in short:
@@ -127,8 +129,8 @@ def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
 def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
     """The fastest of ``trials``; writes all of them to ``trials.csv`` in the job's folder.
 
-    Finalists go ``rounds`` times through all requests, or as far as the job's seconds reach; one
-    round of each data set's first request at least.
+    Finalists go ``rounds`` times through all requests, or as far as the job's seconds reach, but
+    always through the first ``LEAST`` requests.
     """
     rng = random.Random(job.seed)
     finalists = _finalists(job, name, trials, rng)
@@ -139,9 +141,9 @@ def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
 
 
 def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> list[Trial]:
-    """The best by what is foretold, or by a first timing of all; and the published setting."""
-    if known := [trial for trial in trials if trial.foretold is not None]:
-        ordered = sorted(known, key=lambda trial: -(trial.foretold or 0.0))
+    """The best trials by foretold speedup or, without any, by a screening; and the default ones."""
+    if foretold := [trial for trial in trials if trial.foretold is not None]:
+        ordered = sorted(foretold, key=lambda trial: -(trial.foretold or 0.0))
     else:
         time_trials(job, name, trials, job.requests[::SCREENED], rng)
         ordered = sorted(trials, key=lambda trial: -trial.speedup)
@@ -155,8 +157,8 @@ def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> 
 def time_trials(
     job: Job, name: str, trials: list[Trial], requests: Sequence[Request], rng: random.Random
 ) -> None:
-    """Every trial and autoregressive decoding on every request, in a random order each time; no
-    further request is begun once the job's seconds are over, ``LEAST`` apart.
+    """Time every trial and autoregressive decoding on every request, in a random order each time.
+    Once the job's seconds are over no request is begun, the first ``LEAST`` apart.
     """
     decoders: list[tuple[Trial | None, Decoder]] = [(trial, trial.decoder) for trial in trials]
     decoders.append((None, EngineDecoder(job.target, Drafter())))  # autoregressive
@@ -177,20 +179,12 @@ def time_trials(
 def _write(path: Path, trials: list[Trial], best: Trial) -> None:
     """One line per trial: its role, the plain values of its setting, then what was measured."""
     keys = [k for k, v in trials[0].setting.items() if isinstance(v, str | int | float)]
-    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        measured = (
-            "requests speedup acceptance_length predicted_acceptance_length predicted_speedup"
-        ).split()
-        rows.writerow(["role", *keys, *measured])
-        for trial in trials:
-            foretold = (trial.predicted, trial.foretold)
-            measured_here = (
-                (trial.speedup, trial.acceptance_length) if trial.requests else (None,) * 2
-            )
-            figures = [
-                "" if value is None else f"{value:.4f}" for value in (*measured_here, *foretold)
-            ]
-            roles = {"chosen": trial is best, "default": trial.default}
-            role = " ".join(name for name, held in roles.items() if held)
-            rows.writerow([role, *(trial.setting[k] for k in keys), trial.requests, *figures])
+    lines = []
+    for trial in trials:
+        measured = (trial.speedup, trial.acceptance_length) if trial.requests else (None, None)
+        figures = (*measured, trial.predicted, trial.foretold)
+        roles = {"chosen": trial is best, "default": trial.default}
+        role = " ".join(name for name, applies in roles.items() if applies)
+        values = ["" if figure is None else f"{figure:.4f}" for figure in figures]
+        lines.append([role, *(trial.setting[k] for k in keys), trial.requests, *values])
+    write_csv(path, ["role", *keys, *MEASURED], lines)

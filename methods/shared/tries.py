@@ -1,10 +1,9 @@
-"""Settings tried inside a training's own seconds: each for a part, the best for all that is left.
+"""Trying settings within a training's seconds: each in a short training, the best for all the rest.
 
-What suits a target of one size need not suit another, and whoever is given the better guess would
-win by it. So every trained method may try as many, and pays for it from its own budget.
+Settings that suit one target size need not suit another, and a method with a better guess would win
+by that alone. So every trained method may try equally many, and pays from its own budget.
 """
 
-import csv
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import checked, parsed, read_json, replacing, write_json
+from harness.files import checked, parsed, read_json, write_csv, write_json
 from harness.method import Job
 from methods.shared import training
 from methods.shared.accuracy import measure
-from methods.shared.training import Learner, M, finish
+from methods.shared.training import Learner, M, Provenance, finish
 from methods.shared.trees import grow, replay
 
 __all__ = ["Learner", "finish", "settle", "trained"]
@@ -29,8 +28,8 @@ JUDGED = 9  # drafts of the tree by which tries are compared
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a try gave: tokens a step foretold with a tree of ``JUDGED`` drafts, tune loss in nats
-    (of tries with equal steps ahead alone comparable), seconds and steps.
+    """Result of a try: tokens per step foretold for a tree of ``JUDGED`` drafts; tune loss in nats,
+    comparable only between tries with equally many steps ahead; training seconds and steps.
     """
 
     tokens: float
@@ -39,8 +38,8 @@ class Tried:
     steps: int
 
 
-def trained(job: Job, learner_of: Callable[[Job], Learner[M]]) -> tuple[M, dict[str, Any]]:
-    """The module as trained, with the best of what was tried, and the provenance of its weights."""
+def trained(job: Job, learner_of: Callable[[Job], Learner[M]]) -> tuple[M, Provenance]:
+    """The module trained with the best of the tried settings, and its weights' provenance."""
     job, spent = settle(job, learner_of)
     learner = learner_of(job)
     provenance = training.train(job, learner, spent)
@@ -48,35 +47,35 @@ def trained(job: Job, learner_of: Callable[[Job], Learner[M]]) -> tuple[M, dict[
 
 
 def settle(job: Job, learner_of: Callable[[Job], Learner[Any]]) -> tuple[Job, float]:
-    """The job with the settings whose short training did best, and with the seconds that are left;
-    beside it the seconds that the tries took. Writes tries.csv; goes on after a kill.
+    """The job with the settings whose short training did best and with the seconds that are left,
+    and the seconds that the tries took. Writes tries.csv; finished tries are not repeated.
 
-    Each of ``job.settings.tries`` is laid over the settings. Without any the job is as it was.
+    Each of ``job.settings.tries`` replaces some settings. Without any the job is unchanged.
     """
     tries: tuple[Mapping[str, Any], ...] = job.settings.tries
     if not tries:
         return job, 0.0
-    settings = [_laid_over(job.settings, own) for own in tries]
-    found = [_try(job, learner_of, number, own) for number, own in enumerate(settings)]
-    _write(job.folder / TRIES, tries, found)
-    best = max(range(len(found)), key=lambda number: found[number].tokens)
-    spent = sum(one.seconds for one in found)
+    settings = [_changed(job.settings, changes) for changes in tries]
+    results = [_try(job, learner_of, number, each) for number, each in enumerate(settings)]
+    _write(job.folder / TRIES, tries, results)
+    best = max(range(len(results)), key=lambda number: results[number].tokens)
+    spent = sum(result.seconds for result in results)
     left = None if job.seconds is None else max(0.0, job.seconds - spent)
     return replace(job, settings=settings[best], seconds=left, started=time.monotonic()), spent
 
 
-def _laid_over(settings: Any, own: Mapping[str, Any]) -> Any:
-    given = {**asdict(settings), "tries": ()}
-    for key in own:
-        if key not in given:
-            known = ", ".join(sorted(given))
-            raise HarnessError(f"tries: unknown setting '{key}'; expected one of {known}")
-    given |= own
-    return parsed(type(settings), given, f"tries {json.dumps(dict(own))}")
+def _changed(settings: Any, changes: Mapping[str, Any]) -> Any:
+    values = {**asdict(settings), "tries": ()}
+    for key in changes:
+        if key not in values:
+            names = ", ".join(sorted(values))
+            raise HarnessError(f"tries: unknown setting '{key}'; expected one of {names}")
+    values |= changes
+    return parsed(type(settings), values, f"tries {json.dumps(dict(changes))}")
 
 
 def _try(job: Job, learner_of: Callable[[Job], Learner[Any]], number: int, settings: Any) -> Tried:
-    """A short training with a schedule of its own; one that was finished before is not repeated."""
+    """A short training with a schedule of its own; a try that was finished is not repeated."""
     folder = job.folder / f"{training.TRY}{number}"
     file = folder / "tried.json"
     if file.is_file():
@@ -100,10 +99,9 @@ def _try(job: Job, learner_of: Callable[[Job], Learner[Any]], number: int, setti
     return tried
 
 
-def _write(path: Path, tries: tuple[Mapping[str, Any], ...], found: list[Tried]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["settings", "tokens_a_step", "tune_loss", "seconds", "steps"])
-        for own, one in zip(tries, found, strict=True):
-            figures = [f"{one.tokens:.4f}", f"{one.tune_loss:.5f}", f"{one.seconds:.1f}"]
-            rows.writerow([json.dumps(dict(own)), *figures, one.steps])
+def _write(path: Path, tries: tuple[Mapping[str, Any], ...], results: list[Tried]) -> None:
+    lines = []
+    for changes, result in zip(tries, results, strict=True):
+        figures = [f"{result.tokens:.4f}", f"{result.tune_loss:.5f}", f"{result.seconds:.1f}"]
+        lines.append([json.dumps(dict(changes)), *figures, result.steps])
+    write_csv(path, ["settings", "tokens_a_step", "tune_loss", "seconds", "steps"], lines)

@@ -91,3 +91,12 @@ def test_first_answers_of_an_older_form_are_refused_in_one_line(tmp_path: Path) 
     with pytest.raises(HarnessError, match=r"turns.json: mtbench-1-1: .*found 'only text'"):
         files = [tmp_path / "mtbench.jsonl"]
         answer_prompts(SPEC, files, [tmp_path / "turns.json"], CAPS, tmp_path / "out.jsonl")
+
+
+def test_few_shot_examples_without_answers_are_refused_in_one_line(tmp_path: Path) -> None:
+    record = {"question_id": 1, "category": "math", "turns": ["One and one?", "And one more?"]}
+    write_jsonl(tmp_path / "set.jsonl", [record])
+    source = Source(str(tmp_path / "set.jsonl"))
+    split = Split("mtbench", source, 320, few_shot=source)
+    with pytest.raises(HarnessError, match="few_shot of mtbench: questions without reference"):
+        freeze_splits(SPEC, [Freeze(split, str(tmp_path / "out.jsonl"))])

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from harness.analysis.divergences import cause
 from harness.decoder import Emit, EmittingDecoder, Request, Sampling, StepRecord, collect
@@ -12,9 +13,9 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import Tree
-from harness.measure.audit import audit, float32_logits, own_gap, own_width_leaves
+from harness.measure.audit import audit, distance, float32_logits, own_gap, own_width_leaves
 from tests.models import ARCHITECTURES, VOCAB, tiny_model
-from tests.toys import NeverAccepted, Oracle
+from tests.toys import NeverAccepted, Oracle, Random
 
 IDS = [(7 * i + 3) % VOCAB for i in range(24)]  # past mistral's window of 12
 
@@ -119,3 +120,48 @@ def test_whether_an_arm_s_width_alone_leaves_the_baseline() -> None:
     at = next(i for i, pair in enumerate(zip(answer, wrong, strict=True)) if pair[0] != pair[1])
     assert own_width_leaves(arm, request, answer, at) is False
     assert own_width_leaves(arm, request, [*answer[:at], wrong[at]], at) is True, "control"
+
+
+def _first_child(tree: Tree, logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(min(1, len(tree.tokens) - 1))
+
+
+def _probability(target: Target, ids: list[int], token: int, sampling: Sampling) -> float:
+    """Of one token, by the model's own forward and transformers' warpers."""
+    with torch.inference_mode():
+        logits = target.model(input_ids=torch.tensor([ids])).logits[0, -1:]
+    if sampling.temperature == 0:
+        return float(logits.argmax() == token)
+    logits = TemperatureLogitsWarper(sampling.temperature)(None, logits)
+    if sampling.top_p < 1:
+        logits = TopPLogitsWarper(sampling.top_p)(None, logits)
+    return float(logits.softmax(-1)[0, token])
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(1.2, seed=3), Sampling(0.8, seed=3, top_p=0.9)]
+)
+def test_a_lossy_arm_is_as_far_off_as_the_drafts_that_it_accepts_are_unlikely(
+    sampling: Sampling,
+) -> None:
+    target = Target(tiny_model("llama"))
+    request = Request(tuple(IDS[:8]), 14, frozenset(), sampling)
+    arm = EngineDecoder(target, Random(VOCAB), _first_child)
+    _, records = collect(arm, request)
+    ids, moved = list(request.prompt_ids), []
+    for record in records:
+        for place, token in enumerate(record.tokens):
+            likely = _probability(target, ids, token, sampling)
+            moved.append(1 - likely if place < len(record.path) else 0.0)
+            ids.append(token)
+    assert 0.2 < sum(moved) / len(moved) < 0.9
+    assert distance(arm, request, records) == pytest.approx(sum(moved) / len(moved), abs=1e-5)
+
+
+def test_an_arm_that_accepts_nothing_or_only_what_is_exact_is_no_distance_away() -> None:
+    target = Target(tiny_model("llama"))
+    request = Request(tuple(IDS[:8]), 14, frozenset(), Sampling(1.2, seed=3))
+    careful = EngineDecoder(target, Random(VOCAB), lambda tree, logits, chosen: torch.tensor(0))
+    assert distance(careful, request, collect(careful, request)[1]) == 0.0
+    lossless = EngineDecoder(target, Random(VOCAB))
+    assert distance(lossless, request, collect(lossless, request)[1]) is None

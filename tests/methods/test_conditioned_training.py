@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -62,6 +63,11 @@ def test_training_and_tuning_give_a_decoder(name: str, tmp_path: Path) -> None:
     assert decoder.extra_bytes() > 0
     sizes = [trial.setting["drafts"] for trial in method.sized(own, (1, 2))]
     assert sizes == [1, 2]
+    method.examine(own)
+    learnt = pd.read_csv(tmp_path / "learnt.csv").set_index("drafter")["acceptance_length"]
+    assert list(learnt.index) == ["trained", "untrained", "bigram"]
+    if not name.startswith("eagle"):  # whose features these few steps bring nearer, not its drafts
+        assert learnt["trained"] > learnt["untrained"], "it learnt these very answers"
 
 
 def test_eagle_2_decodes_with_eagle_s_training(tmp_path: Path) -> None:

@@ -87,5 +87,5 @@ def test_the_tables_hold_every_drafter_and_control(tmp_path: Path, *, shipped: b
     cosine, learnt = pd.read_csv(tmp_path / "cosine.csv"), pd.read_csv(tmp_path / "learnt.csv")
     assert set(cosine["states"]) == {"firp", "identity", "today"}
     assert set(cosine["drafts"]) <= {"all", "right", "wrong"}
-    assert list(learnt["drafter"]) == ["firp", "identity", *([] if shipped else ["bigram"])]
+    assert list(learnt["drafter"]) == ["trained", "untrained", *([] if shipped else ["bigram"])]
     assert (learnt["draft_size"] == 3).all()

@@ -1,11 +1,13 @@
 """Medusa: heads, trees and acceptance are upstream's; drafts come from the right row."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from medusa.model.medusa_model import ResBlock as UpstreamBlock
@@ -20,6 +22,7 @@ from harness.engine.target import Target
 from harness.engine.tree import Tree, TreeShape
 from harness.errors import HarnessError
 from harness.method import Job
+from methods import load_method
 from methods.medusa import METHOD
 from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.heads import PICKLED, WEIGHTS, Heads, load, save
@@ -190,6 +193,31 @@ def test_the_package_refuses_grouped_keys() -> None:
     target = Target(tiny_model("llama_gqa"))
     with pytest.raises(HarnessError, match="as many key heads as heads"):
         MedusaLlm(target, random_heads(target), (3, 2))
+
+
+def test_the_package_refuses_heads_that_read_the_target_s_matrix() -> None:
+    target = Target(tiny_model("llama"))
+    heads = Heads(3, 1, target.model.lm_head.weight.detach(), shared=True)
+    with pytest.raises(HarnessError, match="medusa_llm: heads of 'head: shared'"):
+        MedusaLlm(target, heads, (3, 2))
+
+
+def test_typical_acceptance_has_a_tree_of_its_own(tmp_path: Path) -> None:
+    target, method = Target(tiny_model("llama")), load_method("medusa_typical")
+    save(random_heads(target), tmp_path, "", {})
+    settings = method.settings(temperature=1.4, threshold=0.02, drafts=(2, 5))
+    own = answers(target)
+    requests = [Request(answer.prompt, 12, frozenset()) for answer in own]
+    assert method.tune is not None
+    method.tune(Job(target, settings, tmp_path, 0, (), own, requests))
+    tried = pd.read_csv(tmp_path / "trials.csv")
+    assert sorted(tried["drafts"]) == [2, 2, 5, 5, len(template("generic_63", 3).paths)]
+    assert tried["role"].str.contains("default").sum() == 1
+    setting = json.loads((tmp_path / "setting.json").read_text())
+    decoder = method.build(target, settings, tmp_path)
+    _, records = collect(decoder, requests[0])
+    assert max(record.draft_size for record in records) == setting["drafts"]
+    assert sum(len(record.path) for record in records) > 0, "it accepts some"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.errors import HarnessError
+from harness.files import write_jsonl
 from harness.pretrain import train
+from harness.pretrain.corpus import build
 from harness.pretrain.packing import Batch, Encoded, pack
 from harness.pretrain.train import Recipe, Shape, new_target, train_target
 
@@ -65,3 +68,17 @@ def test_a_checkpoint_of_other_text_is_not_used(
     for name, value in trained(tmp_path / "other", batches(1)).items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
     assert "of another configuration" in capsys.readouterr().out
+
+
+def test_questions_that_are_all_too_long_are_refused_in_one_line(tmp_path: Path) -> None:
+    records = [{"question": "how many? " * 40, "answer": f"#### {n}"} for n in range(70)]
+    write_jsonl(tmp_path / "set.jsonl", records)
+    recipe = {
+        "sources": {"gsm8k": {"path": str(tmp_path / "set.jsonl")}},
+        "shape": {"layers": 1, "width": 16, "heads": 2, "inner": 24, "vocab": 300, "context": 32},
+        "training": {"tokens": 1000, "rows": 2, "length": 16},
+    }
+    with pytest.raises(
+        HarnessError, match="pretrain: 0 answered questions of at most 16 tokens, expected more"
+    ):
+        build(recipe, tmp_path / "target")

@@ -19,12 +19,12 @@ DATASET = "gsm8k"
 ARMS = ("autoregressive", "autoregressive_again", "hf_generate", "firp")
 # Trained, tuned or compared by the clock, or measured.
 FREEZING = {"freeze_prompts", "freeze_tune_prompts", "freeze_train_prompts"}
-UNTIMED = {"answer", "examine_method", "check_trees"}
+UNTIMED = {"answer", "examine_pseudo_states", "check_trees"}
 TIMED = {"train_method", "tune_method", "draft_size_curve", "profile", "cost", "session"}
 THROUGH_SLURM = {
     **dict.fromkeys(FREEZING, 1),
     "answer": 2,  # train and tune
-    "examine_method": 1,
+    "examine_pseudo_states": 1,
     "check_trees": 1,
     "train_method": 1,
     "tune_method": 2,  # firp and hf_generate

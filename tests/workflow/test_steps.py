@@ -11,7 +11,10 @@ import yaml
 from harness.errors import HarnessError
 from harness.experiment.config import Experiment, parse_experiment
 from harness.experiment.folder import Folder
-from harness.experiment.plan import Plan
+from harness.experiment.plan.methods import Arms
+from harness.experiment.plan.questions import Questions
+from harness.experiment.plan.sessions import Sessions
+from harness.experiment.plan.targets import Targets
 from harness.experiment.steps import Freeze
 from harness.files import parsed
 from tests.workflow.test_smoke import ROOT
@@ -24,15 +27,16 @@ def given(change: dict[str, Any]) -> dict[str, str]:
     """What each step is given of smoke, some top-level keys of it changed."""
     config = copy.deepcopy(SMOKE) | change
     experiment = parse_experiment(config)
-    plan = Plan(experiment, Folder(Path("results") / experiment.experiment))
+    place = (experiment, Folder(Path("results") / experiment.experiment))
+    arms, sessions = Arms(*place), Sessions(experiment)
     return {
-        "freeze": plan.freeze_json("mini", "tune"),
-        "model": plan.model_json("mini"),
-        "train": plan.training_json("mini", "firp"),
-        "tune": plan.tuning_json("mini", "firp"),
-        "session": plan.session_json(plan.labels("mini", "xsum", "1")),
-        "arms": plan.arms_json("mini"),
-        "tables": str(plan.outline),
+        "freeze": Questions(*place).freeze_json("mini", "tune"),
+        "model": Targets(*place).load_json("mini"),
+        "train": arms.training_json("mini", "firp"),
+        "tune": arms.tuning_json("mini", "firp"),
+        "session": sessions.json(sessions.labels("mini", "xsum", "1")),
+        "arms": arms.json("mini"),
+        "tables": str(sessions.outline),
     }
 
 
@@ -63,37 +67,42 @@ def test_what_is_given_is_read_back_as_it_was() -> None:
     assert steps[0].cap == 24
 
 
-def _plan(change: dict[str, Any]) -> Plan:
-    return Plan(parse_experiment(SMOKE | change), Folder(Path("results/smoke")))
+def _questions(change: dict[str, Any]) -> Questions:
+    return Questions(parse_experiment(SMOKE | change), Folder(Path("results/smoke")))
+
+
+def _targets(models: dict[str, Any]) -> Targets:
+    experiment = parse_experiment(SMOKE | {"models": models})
+    return Targets(experiment, Folder(Path("results/smoke")))
 
 
 def test_a_target_of_a_gguf_file_is_kept_for_all_experiments() -> None:
     wheel = {"package": "smol", "version": "1", "file": "a.gguf", "sha256": "0" * 64}
-    plan = _plan({"models": {"smol": {"gguf": wheel}}})
-    (record,) = plan.model_files("smol")
+    targets = _targets({"smol": {"gguf": wheel}})
+    (record,) = targets.files("smol")
     folder = Path(record).parent
     assert (folder.parent, record) == (Path("results/targets"), f"{folder}/record.json")
-    assert json.loads(plan.model_json("smol"))["path"] == str(folder)
-    assert plan.gguf(folder.name).given == wheel
-    other = _plan({"models": {"smol": {"gguf": wheel | {"file": "b.gguf"}}}})
-    assert other.model_files("smol") != [record]
+    assert json.loads(targets.load_json("smol"))["path"] == str(folder)
+    assert targets.gguf(folder.name).given == wheel
+    other = _targets({"smol": {"gguf": wheel | {"file": "b.gguf"}}})
+    assert other.files("smol") != [record]
     with pytest.raises(HarnessError, match="expected either path"):
-        _plan({"models": {"smol": {"gguf": wheel | {"path": "x"}}}})
+        _targets({"smol": {"gguf": wheel | {"path": "x"}}})
 
 
 def test_records_in_the_data_folder_take_the_place_of_the_hub_s(tmp_path: Path) -> None:
     hub = {"hub": "some/set", "split": "test", "file": "set.jsonl", "skip": 3, "every": 2}
     sets = {"gsm8k": {"splits": {"tune": hub, "test": hub}, **LIMITS}}
-    assert _plan({"datasets": sets}).frozen_from("test") == [], "control: all from the hub"
+    assert _questions({"datasets": sets}).frozen_from("test") == [], "control: all from the hub"
     given = {"datasets": sets, "data": str(tmp_path)}
     with pytest.raises(
         HarnessError, match=r"data: no file .*set\.jsonl, expected records of some/"
     ):
-        _plan(given)
+        _questions(given)
     (tmp_path / "set.jsonl").touch()
-    plan = _plan(given)
-    assert plan.frozen_from("test") == [f"{tmp_path}/set.jsonl"]
-    (step,) = json.loads(plan.freeze_json("mini", "test"))
+    questions = _questions(given)
+    assert questions.frozen_from("test") == [f"{tmp_path}/set.jsonl"]
+    (step,) = json.loads(questions.freeze_json("mini", "test"))
     assert step["split"]["source"] == {"path": f"{tmp_path}/set.jsonl", "skip": 3, "every": 2}
 
 
@@ -108,6 +117,14 @@ def test_a_config_says_what_is_other_than_in_the_one_that_it_extends() -> None:
     firp = {**SMOKE["methods"]["firp"], "drafts": [5]}
     assert experiment.methods == SMOKE["methods"] | {"firp": firp, "lookahead": None}
     assert parse_experiment({"extends": "smoke"}) == parse_experiment(SMOKE), "control"
+
+
+def test_only_what_is_trained_is_swept() -> None:
+    sweep = {"eagle": [{"learning_rate": 0.01}]}
+    assert "eagle" not in SMOKE["methods"]
+    assert parse_experiment(SMOKE | {"sweeps": sweep}).sweeps == sweep
+    with pytest.raises(HarnessError, match="sweeps: 'lookahead', expected an arm that learns"):
+        parse_experiment(SMOKE | {"sweeps": {"lookahead": [{}]}})
 
 
 def test_every_key_of_the_schema_says_what_it_means() -> None:

@@ -1,5 +1,6 @@
 # What Snakemake alone must know of an experiment: wildcards, resources, and which rules are in use.
-# Paths and what jobs are given are in harness/experiment. Rules pass plain JSON to the command line.
+# Paths and what jobs are given are in harness/experiment, in plan/ by kind of job; rules pass plain JSON
+# to the command line.
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -7,12 +8,17 @@ from snakemake.exceptions import WorkflowError
 from harness.errors import HarnessError
 from harness.experiment.config import parse_experiment
 from harness.experiment.folder import CONFIG, COSINE, LEARNT, SETTING, SPENT, Folder
-from harness.experiment.plan import REBUILT, TARGETS, Plan, as_json
+from harness.experiment.plan.methods import Arms
+from harness.experiment.plan.questions import Questions
+from harness.experiment.plan.sessions import Sessions
+from harness.experiment.plan.targets import DEQUANTISED, REBUILT, Targets
+from harness.experiment.steps import as_json
 
 try:
     EXPERIMENT = parse_experiment(config)
     FOLDER = Folder(Path("results") / EXPERIMENT.experiment)
-    PLAN = Plan(EXPERIMENT, FOLDER)
+    TARGETS, QUESTIONS = Targets(EXPERIMENT, FOLDER), Questions(EXPERIMENT, FOLDER)
+    ARMS, SESSIONS = Arms(EXPERIMENT, FOLDER), Sessions(EXPERIMENT)
 except HarnessError as error:
     raise WorkflowError(str(error)) from None
 
@@ -21,7 +27,7 @@ SUMMARY = FOLDER.table("summary")
 MODELS = list(EXPERIMENT.models)
 DATASETS = list(EXPERIMENT.datasets)
 CURVE = EXPERIMENT.draft_sizes
-TRAINED, TUNED, SHARING = PLAN.trained, PLAN.tuned, PLAN.sharing
+TRAINED, TUNED, SHARING = ARMS.trained, ARMS.tuned, ARMS.sharing
 SHIPPED = EXPERIMENT.parts == "shipped"
 REPORTS = [*DATASETS, "paper", "analysis"]
 SHARDS = range(1, EXPERIMENT.shards + 1)
@@ -42,7 +48,11 @@ wildcard_constraints:
     model="|".join(MODELS),
     dataset="|".join(DATASETS),
     split="train|tune|test",
-    method="|".join(dict.fromkeys([*EXPERIMENT.arm_names, *TRAINED, *TUNED, *CURVE.methods])),
+    method="|".join(
+        dict.fromkeys(
+            [*EXPERIMENT.arm_names, *TRAINED, *TUNED, *CURVE.methods, *EXPERIMENT.sweeps]
+        )
+    ),
     session=r"\d+",
     shard=r"\d+",
     variant=r"\d+",

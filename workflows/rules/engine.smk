@@ -12,7 +12,7 @@ rule engine:
 
 rule bench_engine:
     input:
-        model=lambda wc: PLAN.bench_files(wc.bench),
+        model=lambda wc: TARGETS.benched_files(wc.bench),
     output:
         measured=FOLDER.engine("{bench}", "engine.json"),
         forwards=FOLDER.engine("{bench}", "forwards.csv"),
@@ -29,9 +29,9 @@ rule bench_engine:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        subject=lambda wc: PLAN.bench_subject(wc.bench),
+        subject=lambda wc: TARGETS.benched_as(wc.bench),
         where=["--dtype", EXPERIMENT.dtype, "--device", EXPERIMENT.device],
-        grid=PLAN.bench_grid,
+        grid=TARGETS.bench_grid,
     shell:
         "python -m harness --threads {params.torch_threads} engine {params.subject:q} {params.where:q} {params.grid:q}"
         " --out $(dirname {output.measured}) 2>&1 | (tee {log} || true)"

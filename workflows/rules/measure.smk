@@ -9,9 +9,9 @@ rule session:
     input:
         prompts=FOLDER.prompts("{model}", "{dataset}"),
         warmup=FOLDER.prompts("{model}", "{dataset}", "tune"),
-        methods=lambda wc: PLAN.prepared_files(wc.model),
+        methods=lambda wc: ARMS.prepared_files(wc.model),
         checked=FOLDER.checked,
-        model=lambda wc: PLAN.model_files(wc.model),
+        model=lambda wc: TARGETS.files(wc.model),
     output:
         rows=RUN,
         provenance=provenance_of(RUN),
@@ -26,10 +26,10 @@ rule session:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        methods=lambda wc: PLAN.arms_json(wc.model),
-        options=lambda wc: PLAN.session_json(
-            PLAN.labels(wc.model, wc.dataset, wc.session, wc.get("shard"))
+        model=lambda wc: TARGETS.load_json(wc.model),
+        methods=lambda wc: ARMS.json(wc.model),
+        options=lambda wc: SESSIONS.json(
+            SESSIONS.labels(wc.model, wc.dataset, wc.session, wc.get("shard"))
         ),
         folders=str(FOLDER.methods("{model}")),
     shell:
@@ -41,9 +41,9 @@ rule session:
 # Clocks inside steps cost time, so that this is a pass of its own, on tune prompts.
 rule profile:
     input:
-        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
-        methods=lambda wc: PLAN.prepared_files(wc.model),
-        model=lambda wc: PLAN.model_files(wc.model),
+        prompts=lambda wc: QUESTIONS.prompts(wc.model, "tune"),
+        methods=lambda wc: ARMS.prepared_files(wc.model),
+        model=lambda wc: TARGETS.files(wc.model),
     output:
         FOLDER.profile("{model}"),
     log:
@@ -56,10 +56,10 @@ rule profile:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        methods=lambda wc: PLAN.arms_json(wc.model),
-        caps=PLAN.caps_json,
-        sampling=PLAN.sampling_option,
+        model=lambda wc: TARGETS.load_json(wc.model),
+        methods=lambda wc: ARMS.json(wc.model),
+        caps=QUESTIONS.caps_json,
+        sampling=SESSIONS.sampling_option,
         profiled=PROFILED,
         folders=str(FOLDER.methods("{model}")),
     shell:
@@ -71,8 +71,8 @@ rule profile:
 # What a forward costs is the target's alone: no method's setting repeats it.
 rule cost:
     input:
-        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
-        model=lambda wc: PLAN.model_files(wc.model),
+        prompts=lambda wc: QUESTIONS.prompts(wc.model, "tune"),
+        model=lambda wc: TARGETS.files(wc.model),
     output:
         FOLDER.cost("{model}"),
     log:
@@ -85,8 +85,8 @@ rule cost:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        caps=PLAN.caps_json,
+        model=lambda wc: TARGETS.load_json(wc.model),
+        caps=QUESTIONS.caps_json,
     shell:
         "python -m harness --threads {params.torch_threads} cost --model {params.model:q} --prompts {input.prompts}"
         " --caps {params.caps:q} --out {output} 2>&1 | (tee {log} || true)"

@@ -12,7 +12,7 @@ rule check_methods:
     conda:
         "../../environment.yml"
     params:
-        methods=list(dict.fromkeys(map(PLAN.arms_json, MODELS))),
+        methods=list(dict.fromkeys(map(ARMS.json, MODELS))),
     shell:
         "python -m harness check --methods {params.methods:q} --out {output} 2>&1 | (tee {log} || true)"
 
@@ -21,8 +21,8 @@ rule train_method:
     input:
         train=FOLDER.answers("{model}", "train"),
         tune=FOLDER.answers("{model}", "tune"),
-        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
-        model=lambda wc: PLAN.model_files(wc.model),
+        prompts=lambda wc: QUESTIONS.prompts(wc.model, "tune"),
+        model=lambda wc: TARGETS.files(wc.model),
     output:
         config=FOLDER.method("{model}", "{method}", CONFIG),
     log:
@@ -37,10 +37,10 @@ rule train_method:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        settings=lambda wc: PLAN.training_json(wc.model, wc.method),
+        model=lambda wc: TARGETS.load_json(wc.model),
+        settings=lambda wc: ARMS.training_json(wc.model, wc.method),
         budget=BUDGET,
-        caps=PLAN.caps_json,
+        caps=QUESTIONS.caps_json,
         seed=EXPERIMENT.seed,
     shell:
         "python -m harness --threads {params.torch_threads} train --method {wildcards.method} --settings {params.settings:q}"
@@ -53,7 +53,7 @@ rule train_method:
 rule take_parts:
     input:
         record=lambda wc: f"{EXPERIMENT.models[wc.model].parts}/record.json",
-        model=lambda wc: PLAN.model_files(wc.model),
+        model=lambda wc: TARGETS.files(wc.model),
     output:
         [FOLDER.method("{model}", name, CONFIG) for name in TRAINED],
     log:
@@ -63,8 +63,8 @@ rule take_parts:
     conda:
         "../../environment.yml"
     params:
-        model=lambda wc: PLAN.model_json(wc.model),
-        methods=lambda wc: PLAN.arms_json(wc.model, TRAINED),
+        model=lambda wc: TARGETS.load_json(wc.model),
+        methods=lambda wc: ARMS.json(wc.model, TRAINED),
         parts=lambda wc: EXPERIMENT.models[wc.model].parts,
         folders=lambda wc, output: Path(output[0]).parents[1],
     shell:
@@ -72,10 +72,10 @@ rule take_parts:
         " --parts {params.parts:q} --folders {params.folders:q} > {log} 2>&1"
 
 
-# A variant that uses another arm's training gets its parts, and a tuning of its own.
+# An arm that takes another one's training (`uses`, `parts_of`) gets its parts, and a tuning of its own.
 rule share_parts:
     input:
-        lambda wc: FOLDER.method(wc.model, PLAN.used_by(wc.method), CONFIG),
+        lambda wc: FOLDER.method(wc.model, ARMS.used_by(wc.method), CONFIG),
     output:
         FOLDER.method("{model}", "{method}", CONFIG),
     log:
@@ -105,7 +105,7 @@ rule collect_parts:
     conda:
         "../../environment.yml"
     params:
-        methods=lambda wc: PLAN.arms_json(wc.model, TRAINED),
+        methods=lambda wc: ARMS.json(wc.model, TRAINED),
         folders=lambda wc, input: Path(input.trained[0]).parents[1],
     shell:
         "python -m harness collect-parts --methods {params.methods:q} --folders {params.folders:q}"
@@ -116,8 +116,8 @@ rule draft_size_curve:
     input:
         train=TRAIN_ANSWERS,
         tune=FOLDER.answers("{model}", "tune"),
-        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
-        model=lambda wc: PLAN.model_files(wc.model),
+        prompts=lambda wc: QUESTIONS.prompts(wc.model, "tune"),
+        model=lambda wc: TARGETS.files(wc.model),
         trained=[FOLDER.method("{model}", name, SETTING) for name in CURVE.methods],
     output:
         FOLDER.curve("{model}"),
@@ -131,13 +131,13 @@ rule draft_size_curve:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        methods=lambda wc: PLAN.arms_json(wc.model, CURVE.methods),
+        model=lambda wc: TARGETS.load_json(wc.model),
+        methods=lambda wc: ARMS.json(wc.model, CURVE.methods),
         largest=max(CURVE.sizes),
         train=train_answers_option,
         timed=CURVE.timed,
-        caps=PLAN.caps_json,
-        sampling=PLAN.sampling_option,
+        caps=QUESTIONS.caps_json,
+        sampling=SESSIONS.sampling_option,
         seed=EXPERIMENT.seed,
         folders=lambda wc, input: Path(input.trained[0]).parents[1],
     shell:
@@ -151,9 +151,9 @@ rule tune_method:
     input:
         train=TRAIN_ANSWERS,
         tune=FOLDER.answers("{model}", "tune"),
-        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        prompts=lambda wc: QUESTIONS.prompts(wc.model, "tune"),
         forwards=FOLDER.cost("{model}"),
-        model=lambda wc: PLAN.model_files(wc.model),
+        model=lambda wc: TARGETS.files(wc.model),
         weights=branch(
             lambda wc: wc.method in (*TRAINED, *SHARING),
             then=FOLDER.method("{model}", "{method}", CONFIG),
@@ -171,12 +171,12 @@ rule tune_method:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        settings=lambda wc: PLAN.tuning_json(wc.model, wc.method),
+        model=lambda wc: TARGETS.load_json(wc.model),
+        settings=lambda wc: ARMS.tuning_json(wc.model, wc.method),
         train=train_answers_option,
         budget=BUDGET,
-        caps=PLAN.caps_json,
-        sampling=PLAN.sampling_option,
+        caps=QUESTIONS.caps_json,
+        sampling=SESSIONS.sampling_option,
         seed=EXPERIMENT.seed,
     shell:
         "python -m harness --threads {params.torch_threads} tune --method {wildcards.method} --settings {params.settings:q}"
@@ -191,15 +191,15 @@ rule examine_method:
     input:
         train=TRAIN_ANSWERS,
         tune=FOLDER.answers("{model}", "tune"),
-        model=lambda wc: PLAN.model_files(wc.model),
+        model=lambda wc: TARGETS.files(wc.model),
         trained=FOLDER.method("{model}", "{method}", SETTING),
     output:
         learnt=FOLDER.method("{model}", "{method}", LEARNT),
-        cosine=FOLDER.method("{model}", "{method}", COSINE),
     log:
         FOLDER.log("examine", "{model}-{method}"),
     wildcard_constraints:
-        method="|".join(PLAN.examined) or NONE,
+        method="|".join(name for name in ARMS.examined if name not in ARMS.with_pseudo_states)
+        or NONE,
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -207,8 +207,8 @@ rule examine_method:
         gpu=GPUS,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        settings=lambda wc: PLAN.tuning_json(wc.model, wc.method),
+        model=lambda wc: TARGETS.load_json(wc.model),
+        settings=lambda wc: ARMS.tuning_json(wc.model, wc.method),
         train=train_answers_option,
     shell:
         "python -m harness --threads {params.torch_threads} examine --method {wildcards.method}"
@@ -216,9 +216,17 @@ rule examine_method:
         " --folder $(dirname {output.learnt}) 2>&1 | (tee {log} || true)"
 
 
+use rule examine_method as examine_pseudo_states with:
+    output:
+        learnt=FOLDER.method("{model}", "{method}", LEARNT),
+        cosine=FOLDER.method("{model}", "{method}", COSINE),
+    wildcard_constraints:
+        method="|".join(ARMS.with_pseudo_states) or NONE,
+
+
 rule check_trees:
     input:
-        model=lambda wc: PLAN.model_files(wc.model),
+        model=lambda wc: TARGETS.files(wc.model),
     output:
         FOLDER.trees("{model}"),
     log:
@@ -230,7 +238,7 @@ rule check_trees:
         gpu=GPUS,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
+        model=lambda wc: TARGETS.load_json(wc.model),
     shell:
         "python -m harness --threads {params.torch_threads} check-trees --model {params.model:q}"
         " --out {output} 2>&1 | (tee {log} || true)"

@@ -1,21 +1,21 @@
-# Rows -> tables -> figures -> PDFs: pure functions of files, cheap, and re-run when their code is.
+# Rows -> tables -> figures -> PDFs: pure functions of files, cheap, and made again when their code changes.
 
-# Whatever an analysis may import, so that a change of it makes the tables anew.
+# Modules of the analysis and the data sets: a change of one makes the tables anew.
 ANALYSIS = sorted([*Path("harness/analysis").glob("*.py"), *Path("harness/datasets").glob("*.py")])
 PRESENTATION = sorted(Path("harness/presentation").glob("*.py"))
 STUDIES = sorted(Path("workflows/resources/studies").glob("*.csv"))
-TABLES = [FOLDER.table(name) for name in PLAN.tables]
+TABLES = [FOLDER.table(name) for name in SESSIONS.tables]
 
 
 rule tables:
     input:
-        rows=FOLDER.row_files(PLAN.outline),
+        rows=FOLDER.row_files(SESSIONS.outline),
         prompts=[FOLDER.prompts(model, name) for model in MODELS for name in DATASETS],
         curves=[FOLDER.curve(model) for model in MODELS if CURVE.methods],
-        prepared=[file for model in MODELS for file in PLAN.prepared_files(model)],
+        prepared=[file for model in MODELS for file in ARMS.prepared_files(model)],
         profiles=[FOLDER.profile(model) for model in MODELS],
         costs=[FOLDER.cost(model) for model in MODELS],
-        uncut=[FOLDER.uncut(model) for model in MODELS if PLAN.having("uncut")],
+        uncut=[FOLDER.uncut(model) for model in MODELS if QUESTIONS.having("uncut")],
         code=[*ANALYSIS, "harness/measure/step_cost.py"],
     output:
         TABLES,
@@ -25,7 +25,7 @@ rule tables:
     conda:
         "../../environment.yml"
     params:
-        experiment=as_json(PLAN.outline),
+        experiment=as_json(SESSIONS.outline),
         root=lambda wc, output: Path(output[0]).parents[1],
     shell:
         "python -m harness tables --experiment {params.experiment:q} --root {params.root:q} 2>&1 | (tee {log} || true)"
@@ -34,7 +34,7 @@ rule tables:
 rule figures:
     input:
         TABLES,
-        told=[file for model in MODELS for file in PLAN.told_files(model)],
+        examined=[file for model in MODELS for file in ARMS.examined_files(model)],
         coverage="workflows/resources/coverage.csv",
         studies=STUDIES,
         code=PRESENTATION,
@@ -58,7 +58,7 @@ rule report:
         template="workflows/report.typ",
         published="workflows/resources/published.csv",
         ranking="workflows/resources/ranking.csv",
-        told=[file for model in MODELS for file in PLAN.told_files(model)],
+        examined=[file for model in MODELS for file in ARMS.examined_files(model)],
         studies=STUDIES,
         code=PRESENTATION,
     output:

@@ -14,20 +14,20 @@ use rule train_method as sweep_train with:
         FOLDER.log("sweep_train", "{model}-{method}-{variant}"),
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        settings=lambda wc: PLAN.training_json(wc.model, wc.method, wc.variant),
-        budget=lambda wc: PLAN.sweep_seconds(wc.method, wc.variant),
-        caps=PLAN.caps_json,
-        seed=lambda wc: PLAN.sweep_seed(wc.method, wc.variant),
+        model=lambda wc: TARGETS.load_json(wc.model),
+        settings=lambda wc: ARMS.training_json(wc.model, wc.method, wc.variant),
+        budget=lambda wc: ARMS.sweep_seconds(wc.method, wc.variant),
+        caps=QUESTIONS.caps_json,
+        seed=lambda wc: ARMS.sweep_seed(wc.method, wc.variant),
 
 
 use rule tune_method as sweep_tune with:
     input:
         train=FOLDER.answers("{model}", "train"),
         tune=FOLDER.answers("{model}", "tune"),
-        prompts=lambda wc: PLAN.prompts(wc.model, "tune"),
+        prompts=lambda wc: QUESTIONS.prompts(wc.model, "tune"),
         forwards=FOLDER.cost("{model}"),
-        model=lambda wc: PLAN.model_files(wc.model),
+        model=lambda wc: TARGETS.files(wc.model),
         weights=FOLDER.sweep("{model}", "{method}", "{variant}", CONFIG),
     output:
         setting=FOLDER.sweep("{model}", "{method}", "{variant}", SETTING),
@@ -36,12 +36,12 @@ use rule tune_method as sweep_tune with:
         FOLDER.log("sweep_tune", "{model}-{method}-{variant}"),
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: PLAN.model_json(wc.model),
-        settings=lambda wc: PLAN.tuning_json(wc.model, wc.method, wc.variant),
+        model=lambda wc: TARGETS.load_json(wc.model),
+        settings=lambda wc: ARMS.tuning_json(wc.model, wc.method, wc.variant),
         train=train_answers_option,
         budget="",
-        caps=PLAN.caps_json,
-        sampling=PLAN.sampling_option,
+        caps=QUESTIONS.caps_json,
+        sampling=SESSIONS.sampling_option,
         seed=EXPERIMENT.seed,
 
 

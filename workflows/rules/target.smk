@@ -1,4 +1,4 @@
-# Targets that the project makes itself.
+# Targets and generated questions that the project makes itself.
 
 
 rule stand_in:
@@ -9,7 +9,7 @@ rule stand_in:
     conda:
         "../../environment.yml"
     params:
-        records=lambda wc: PLAN.records(wc.dataset, wc.split),
+        records=lambda wc: QUESTIONS.records(wc.dataset, wc.split),
         seed=EXPERIMENT.seed,
     shell:
         "python -m harness stand-in --dataset {wildcards.dataset} --split {wildcards.split}"
@@ -35,7 +35,7 @@ rule rebuild_mini_target:
 
 rule pretrain_target:
     input:
-        data=lambda wc: PLAN.pretrain_sources(wc.model),
+        data=lambda wc: TARGETS.pretrain_sources(wc.model),
     output:
         FOLDER.target("{model}") / "record.json",
     log:
@@ -53,15 +53,15 @@ rule pretrain_target:
 # For all experiments that name the same file.
 rule fetch_gguf:
     input:
-        lambda wc: PLAN.gguf(wc.gguf).path or [],
+        lambda wc: TARGETS.gguf(wc.gguf).path or [],
     output:
-        TARGETS / "{gguf}" / "record.json",
+        DEQUANTISED / "{gguf}" / "record.json",
     log:
-        TARGETS / "{gguf}.log",
+        DEQUANTISED / "{gguf}.log",
     conda:
         "../../environment.yml"
     params:
-        source=lambda wc: as_json(PLAN.gguf(wc.gguf).given),
+        source=lambda wc: as_json(TARGETS.gguf(wc.gguf).given),
     shell:
         "python -m harness fetch-gguf --source {params.source:q} --out $(dirname {output})"
         " 2>&1 | (tee {log} || true)"

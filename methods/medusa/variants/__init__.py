@@ -1,1 +1,1 @@
-"""Medusa's heads with other trees, another acceptance, and in the package itself."""
+"""Arms that decode with Medusa's heads: other trees, another acceptance, the upstream package."""

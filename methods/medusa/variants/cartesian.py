@@ -1,4 +1,4 @@
-"""Medusa's heads in our engine with the tree of the ``medusa-llm`` package: its twin."""
+"""Medusa's heads in our engine with the tree of the ``medusa-llm`` package, whose twin this is."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from methods.medusa.templates import CartesianSettings, cartesian
 
 
 def build(target: Target, settings: CartesianSettings, folder: Path | None) -> Decoder:
-    """The heads that ``medusa`` trained, as many as there are widths."""
+    """Decode with the heads that ``medusa`` trained, as many as there are widths."""
     heads = fused_heads(target, folder)
     tree = cartesian(settings.widths)
     return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()))

@@ -1,9 +1,9 @@
-"""The upstream package ``medusa-llm`` itself, on the same weights and heads: a peer.
+"""The upstream package ``medusa-llm`` itself, on the same weights and heads, for comparison.
 
 What is timed is the package's own ``medusa_generate``. The adapter gives it a pass-through
-tokenizer, so that it is not charged for text, and reads what each step committed off the paused
-generator. The package builds on an old LLaMA of its own, so only that architecture without grouped
-keys can run.
+tokenizer, so that no text is decoded inside the timing, and reads what each step committed from
+the frame of the paused generator. The package has an old LLaMA of its own, so only LLaMA targets
+without grouped key heads can run.
 """
 
 import copy
@@ -26,7 +26,7 @@ from methods.medusa.templates import CartesianSettings, cartesian
 
 
 class _PassThrough:
-    """A tokenizer that leaves ids as they are; stopping is the request's business."""
+    """A tokenizer that returns ids unchanged and ends no answer: stopping is up to the request."""
 
     eos_token_id = -1
 
@@ -35,17 +35,17 @@ class _PassThrough:
 
 
 class _OldConfig(LlamaConfig):
-    """A config that knows what the package's code asks for by an older name."""
+    """A config with an attribute that the package's code reads by its older name."""
 
     use_return_dict = True
 
 
 class _OldLlama(LlamaForCausalLM, GenerationMixin):
-    """The package's LLaMA; transformers no longer has its models generate by themselves."""
+    """The package's LLaMA with ``generate``, which transformers' models no longer inherit."""
 
 
 class _Peer(MedusaModel):
-    """The package's model around existing weights: its constructor wants a hub name."""
+    """The package's model around existing weights; its own constructor needs a hub name."""
 
     def __init__(self, base: Any, heads: Heads, count: int) -> None:
         nn.Module.__init__(self)
@@ -60,8 +60,8 @@ class _Peer(MedusaModel):
             )
             for _ in range(count)
         )
-        wanted = self.medusa_head.state_dict()
-        self.medusa_head.load_state_dict({name: heads.state_dict()[name] for name in wanted})
+        names = self.medusa_head.state_dict()
+        self.medusa_head.load_state_dict({name: heads.state_dict()[name] for name in names})
         self.medusa_head.to(base.dtype).to(base.device).requires_grad_(False)
 
 
@@ -84,8 +84,8 @@ def _old_llama(target: Target) -> Any:
     rope = config.rope_parameters
     if rope.get("rope_type", "default") != "default" or rope["rope_theta"] != 10_000:
         raise HarnessError(f"medusa_llm: rope {rope}; the package runs the default at theta 10000")
-    # What its code reads and transformers v5 no longer writes, or reads in another form.
-    config.rope_parameters = None  # which its code reads as rope_scaling
+    # Attributes that its code reads, and that transformers v5 lacks or has in another form.
+    config.rope_parameters = None  # its code reads this as rope_scaling
     config.__class__ = _OldConfig
     config.pretraining_tp = 1
     config.tie_word_embeddings = False  # the state dict holds both names of a tied matrix
@@ -105,6 +105,8 @@ class MedusaLlm(EmittingDecoder):
             raise HarnessError(
                 f"medusa_llm: {len(widths)} widths, expected at most {heads.count} (heads trained)"
             )
+        if heads.shared is not None:
+            raise HarnessError("medusa_llm: heads of 'head: shared'; the package runs 'own' ones")
         self._device = target.device
         self._context = int(target.config.max_position_embeddings)
         self._choices = [1, *widths]
@@ -122,7 +124,7 @@ class MedusaLlm(EmittingDecoder):
     def decode(self, request: Request, emit: Emit) -> None:
         """Each step commits the accepted drafts and the token that the next step starts from.
 
-        The package verifies once before it looks for an end, so an answer of one token costs it a
+        The package verifies once before it checks for an end, so an answer of one token costs it a
         step that no other arm pays.
         """
         if request.sampling.temperature > 0:
@@ -141,14 +143,14 @@ class MedusaLlm(EmittingDecoder):
         )
         emitted = 1
         for _ in steps:
-            seen = steps.gi_frame.f_locals
-            committed = seen["input_ids"][0, prompt:].tolist()
-            committed.append(int(seen["logits"][0, -1].argmax()))
+            state = steps.gi_frame.f_locals
+            committed = state["input_ids"][0, prompt:].tolist()
+            committed.append(int(state["logits"][0, -1].argmax()))
             if request.keep(0, committed[:1])[1]:
                 break
             tokens, finished = request.keep(emitted, committed[emitted:])
-            accepted = int(seen["accept_length"])
-            row = seen["medusa_buffers"]["retrieve_indices"][seen["best_candidate"]]
+            accepted = int(state["accept_length"])
+            row = state["medusa_buffers"]["retrieve_indices"][state["best_candidate"]]
             path = row[1 : accepted + 1].tolist()[: len(tokens) - 1]
             emit(StepRecord(tuple(tokens), self._drafts, self._drafts + 1, tuple(path)))
             emitted += len(tokens)
@@ -156,15 +158,15 @@ class MedusaLlm(EmittingDecoder):
                 break
         steps.close()
 
-    def _after_forward(self, module: nn.Module, given: Any, output: Any) -> None:
-        """The first forward of a request is its prefill: its argmax is the first token."""
+    def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Emit the first token after the first forward of a request, which is its prefill."""
         if self._emit_prefill is not None:
             self._emit_prefill(StepRecord((int(output[2][0, -1].argmax()),)))
             self._emit_prefill = None
 
 
 def build(target: Target, settings: CartesianSettings, folder: Path | None) -> Decoder:
-    """The package's model with the heads that ``medusa`` trained."""
+    """Decode with the package's model and the heads that ``medusa`` trained."""
     return MedusaLlm(target, load_heads(target, folder), settings.widths)
 
 

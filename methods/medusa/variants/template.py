@@ -22,7 +22,7 @@ class Settings:
 
 
 def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
-    """The heads that ``medusa`` trained, nodes deeper than they reach left out."""
+    """Decode with the heads that ``medusa`` trained; nodes that they do not reach are left out."""
     heads = fused_heads(target, folder)
     tree = template(settings.template, heads.count)
     return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()))

@@ -1,0 +1,26 @@
+"""Arms that are not lossless: how far their answers are from what the target itself would say."""
+
+import pandas as pd
+
+from harness.analysis.statistics import question_ratio
+
+_CELL = ["model", "dataset", "arm"]
+COLUMNS = ("model", "dataset", "method", "tokens", "distance", "distance_low", "distance_high")
+
+
+def distances(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per model, data set and arm that is not lossless; ``distance`` is the mean over the
+    tokens of its answers, see :class:`harness.experiment.records.Row`, with a 95 % interval over
+    questions.
+    """
+    if "distance" not in rows:  # rows of an older version
+        return pd.DataFrame(columns=list(COLUMNS))
+    known = rows[rows["distance"].notna()]
+    moved = known.assign(moved=known["distance"] * known["tokens"])
+    lines = []
+    for cell, answers in moved.groupby(_CELL, sort=False):
+        sums = answers.groupby("question_id")[["moved", "tokens"]].sum()
+        interval = question_ratio(sums["moved"], sums["tokens"])
+        figures = (interval.ratio, interval.low, interval.high)
+        lines.append((*cell, int(sums["tokens"].sum()), *figures))
+    return pd.DataFrame(lines, columns=list(COLUMNS))
