@@ -19,6 +19,9 @@ from harness.decoder import Sampling
 from harness.engine.host import to_device
 
 KEPT = 256  # positions with noise in memory before that of past positions is dropped
+# SplitMix64's constants, as int64.
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+_MIX = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
 LIKELY = 512  # likeliest tokens in which a CPU looks for the end of a nucleus before it sorts all
 
 
@@ -31,7 +34,6 @@ class TokenChoice:
         self.by_text = sampling.block_temperature is not None
         self._seed = sampling.seed
         self._noise: dict[int, Tensor] = {}
-        self._generator: torch.Generator | None = None
 
     def __call__(
         self, logits: Tensor, positions: Sequence[int], ends: Sequence[tuple[int, int]] = ()
@@ -51,7 +53,8 @@ class TokenChoice:
         if self._temperature == 0:
             return logits
         distinct = sorted(set(positions))
-        noise = torch.stack([self._gumbel(position, logits) for position in distinct])
+        self._draw([position for position in distinct if position not in self._noise], logits)
+        noise = torch.stack([self._noise[position] for position in distinct])
         self._forget(distinct[0])
         rows = to_device([distinct.index(position) for position in positions], logits.device)
         row_noise = noise.index_select(0, rows)
@@ -70,26 +73,43 @@ class TokenChoice:
             warped = logits.float() / self._temperature
         return warped if self._top_p >= 1 else nucleus(warped, self._top_p)
 
-    def _gumbel(self, position: int, like: Tensor) -> Tensor:
-        """Standard Gumbel noise [V], float32 on the device of ``like`` [N, V]; on one kind of
-        device it is a function of (seed, position) alone.
+    def _draw(self, positions: Sequence[int], like: Tensor) -> None:
+        """Keep standard Gumbel noise [V] for each of ``positions``, float32 on the device of
+        ``like`` [N, V]; it is a function of (seed, position) alone.
         """
-        if position not in self._noise:
-            if self._generator is None:
-                self._generator = torch.Generator(like.device)
-            # Hashed, since a CPU's generator gives similar first numbers for neighbouring seeds.
-            key = f"{self._seed}/{position}".encode()
-            digest = hashlib.blake2b(key, digest_size=4).digest()  # all the seed bits that it uses
-            self._generator.manual_seed(int.from_bytes(digest))
-            exponential = torch.empty(like.shape[-1], dtype=torch.float64, device=like.device)
-            exponential.exponential_(generator=self._generator)
-            self._noise[position] = -exponential.clamp_min_(1e-300).log_().float()
-        return self._noise[position]
+        if not positions:
+            return
+        firsts = to_device([self._first(position) for position in positions], like.device)
+        bits = random_bits(firsts[:, None], like.shape[-1])
+        uniform = _shifted(bits, 11).double().mul_(2.0**-53)  # below 1
+        exponential = uniform.neg_().log1p_().neg_().clamp_min_(1e-300)
+        self._noise.update(zip(positions, exponential.log_().neg_().float(), strict=True))
+
+    def _first(self, position: int) -> int:
+        """The state that a position's random numbers begin with, far from those of the others."""
+        place = f"{self._seed}/{position}".encode()
+        return int.from_bytes(hashlib.blake2b(place, digest_size=8).digest(), signed=True)
 
     def _forget(self, first: int) -> None:
         """Drop the noise of positions before ``first``, once more than ``KEPT`` have noise."""
         if len(self._noise) > KEPT:
             self._noise = {at: noise for at, noise in self._noise.items() if at >= first}
+
+
+def random_bits(first: Tensor, count: int) -> Tensor:
+    """[P, count] int64 of 64 random bits each: SplitMix64 (Steele et al., OOPSLA 2014) from each of
+    the P states ``first`` [P, 1] on. Integers are the same on every device, and each is made by
+    itself, in parallel.
+    """
+    state = torch.arange(1, count + 1, device=first.device).mul_(_GOLDEN) + first
+    for places, factor in _MIX:
+        state.bitwise_xor_(_shifted(state, places)).mul_(factor)
+    return state.bitwise_xor_(_shifted(state, 31))
+
+
+def _shifted(bits: Tensor, places: int) -> Tensor:
+    """``bits`` moved to the right; zeros, not copies of the sign, come in from the left."""
+    return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)
 
 
 def nucleus(scores: Tensor, top_p: float) -> Tensor:

@@ -1,12 +1,14 @@
 """Choosing tokens: warped as transformers does, by noise that rows of one position share."""
 
+import math
+
 import pytest
 import torch
 from transformers.generation.logits_process import TopPLogitsWarper
 
 from harness.decoder import Sampling
 from harness.engine import choice
-from harness.engine.choice import TokenChoice, nucleus
+from harness.engine.choice import TokenChoice, nucleus, random_bits
 
 
 def logits(rows: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -76,3 +78,34 @@ def test_a_temperature_by_text_is_that_of_its_row(top_p: float) -> None:
         plain = TokenChoice(Sampling(temperature, 3, top_p))
         alone = plain.scores(given[row : row + 1], [7 + row])
         torch.testing.assert_close(mixed[row], alone[0])
+
+
+def _splitmix(state: int, count: int) -> list[int]:
+    """Plain integers modulo 2^64, as the authors write it."""
+    whole, numbers = (1 << 64) - 1, []
+    for _ in range(count):
+        state = (state + 0x9E3779B97F4A7C15) & whole
+        bits = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & whole
+        bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & whole
+        numbers.append(bits ^ (bits >> 31))
+    return numbers
+
+
+def test_random_bits_are_splitmix64() -> None:
+    assert _splitmix(1234567, 1) == [6457827717110365317], "the published first number"
+    states = [0, 1234567, -5, (1 << 63) - 1]
+    bits = random_bits(torch.tensor(states)[:, None], 50)
+    unsigned = [[number % (1 << 64) for number in row] for row in bits.tolist()]
+    assert unsigned == [_splitmix(state % (1 << 64), 50) for state in states]
+    assert unsigned[0] != unsigned[1], "control"
+
+
+def test_noise_is_gumbel_s_and_positions_do_not_share_it() -> None:
+    rows = torch.zeros(60, 5000)
+    noise = TokenChoice(Sampling(1.0, seed=3)).scores(rows, range(60)).double()
+    assert abs(noise.mean() - 0.57722) < 0.01, "Euler's constant"
+    assert abs(noise.var() - math.pi**2 / 6) < 0.03
+    assert torch.corrcoef(noise).fill_diagonal_(0).abs().max() < 0.08
+    again = TokenChoice(Sampling(1.0, seed=3))
+    alone = torch.cat([again.scores(rows[:1], [position]) for position in range(60)])
+    assert torch.equal(alone.double(), noise), "whatever is drawn beside it"

@@ -1,9 +1,12 @@
 """Whatever is drafted, the engine's output is the target's own."""
 
+import itertools
+
 import pytest
 import torch
 
 from harness.decoder import Request, Sampling, collect
+from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -218,12 +221,11 @@ def test_control_window_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_control_noise_by_step_instead_of_position(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = target()
     asked = request(sampling=Sampling(1.3, seed=5))
+    count = itertools.count()
+    monkeypatch.setattr(TokenChoice, "_first", lambda self, position: next(count))
+    monkeypatch.setattr(TokenChoice, "_forget", lambda self, first: self._noise.clear())
     truth, _ = collect(EngineDecoder(engine, Drafter()), asked)
-    count = iter(range(10**6))
-
-    def drifting(self, position: int, like: torch.Tensor):  # type: ignore[no-untyped-def]
-        generator = torch.Generator().manual_seed(next(count))
-        return torch.rand(like.shape[-1], generator=generator)
-
-    monkeypatch.setattr("harness.engine.choice.TokenChoice._gumbel", drifting)
+    count = itertools.count()
+    assert collect(EngineDecoder(engine, Drafter()), asked)[0] == truth, "the same steps"
+    count = itertools.count()
     assert collect(EngineDecoder(engine, toys.Random(VOCAB)), asked)[0] != truth

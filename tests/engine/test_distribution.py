@@ -171,8 +171,8 @@ def accept_by_chance(tree: Tree, logits: torch.Tensor, chosen: torch.Tensor) -> 
 
 def shared_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two neighbouring positions have one noise."""
-    gumbel = TokenChoice._gumbel
-    monkeypatch.setattr(TokenChoice, "_gumbel", lambda s, at, like: gumbel(s, at // 2, like))
+    first = TokenChoice._first
+    monkeypatch.setattr(TokenChoice, "_first", lambda self, at: first(self, at // 2))
 
 
 def unseeded_noise(monkeypatch: pytest.MonkeyPatch) -> None:
