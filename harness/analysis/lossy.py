@@ -1,5 +1,6 @@
 """Arms that are not lossless: how far their answers are from what the target itself would say."""
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis.statistics import question_ratio
@@ -21,6 +22,6 @@ def distances(rows: pd.DataFrame) -> pd.DataFrame:
     for cell, answers in moved.groupby(_CELL, sort=False):
         sums = answers.groupby("question_id")[["moved", "tokens"]].sum()
         interval = question_ratio(sums["moved"], sums["tokens"])
-        figures = (interval.ratio, interval.low, interval.high)
+        figures = (interval.ratio, *np.clip([interval.low, interval.high], 0.0, 1.0))
         lines.append((*cell, int(sums["tokens"].sum()), *figures))
     return pd.DataFrame(lines, columns=list(COLUMNS))

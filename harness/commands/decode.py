@@ -80,7 +80,8 @@ def _shipped(parts: Path | None, asked: Asked) -> Path | None:
     """The folder of the method's ready-made part; None where there is none."""
     if parts is None:
         return None
-    folder = parts / parse_arm(asked.method, None).folder
+    arm = parse_arm(asked.method, None)
+    folder = parts / (arm.shares or arm.folder)
     return folder if folder.is_dir() else None
 
 

@@ -96,7 +96,7 @@ class Row(Place, Outcome):
     clocks and what other processes took of the cores, see :mod:`harness.measure.machine`.
     ``extra_bytes``: bytes held beside the target's weights. ``distance``: of an arm that is not
     lossless, the total variation distance between its and the target's distribution of each token
-    after those before, averaged over the answer.
+    after those before, averaged over the answer but its last token.
     """
 
     arm: Name

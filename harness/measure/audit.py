@@ -15,7 +15,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from harness.decoder import GREEDY, Decoder, Request, Sampling, StepRecord
 from harness.engine.choice import TokenChoice
@@ -112,7 +111,8 @@ def _again(decoder: EngineDecoder, request: Request, accept: Accept, index: int)
 @torch.inference_mode()
 def distance(decoder: Decoder, request: Request, records: Sequence[StepRecord]) -> float | None:
     """How far a lossy rule of acceptance takes an answer from the target's own: the total variation
-    distance between their distributions of the next token, averaged over the answer's tokens.
+    distance between their distributions of the next token, averaged over the answer's tokens but
+    the last, of which the records do not say whether it was a draft.
 
     The drafts are given by the tokens before. So a draft that the rule accepts is certain, while
     the target would choose it with some probability p: the distance is 1 - p. Every other token is
@@ -121,18 +121,19 @@ def distance(decoder: Decoder, request: Request, records: Sequence[StepRecord]) 
     if not isinstance(decoder, EngineDecoder) or decoder.accept in (exact, root_only):
         return None
     answer = [token for record in records for token in record.tokens]
+    if len(answer) == 1:
+        return 0.0
     accepted = [at < len(record.path) for record in records for at in range(len(record.tokens))]
     logits = _logits_of_answer(decoder.target, request.prompt_ids, answer)
+    chosen = torch.tensor(answer, device=logits.device)
     if request.sampling.temperature == 0:
-        likely = one_hot(logits.argmax(-1), logits.shape[-1]).float()
+        probability = (logits.argmax(-1) == chosen).float()
     else:
         ids = [*request.prompt_ids[-2:][:1], request.prompt_ids[-1], *answer]
-        ends = list(pairwise(ids[:-1]))
-        likely = TokenChoice(request.sampling).warped(logits, ends).softmax(-1)
-    chosen = torch.tensor(answer, device=likely.device)
-    probability = likely.gather(1, chosen[:, None])[:, 0]
-    moved = (1 - probability) * torch.tensor(accepted, device=likely.device)
-    return float(moved.mean())
+        warped = TokenChoice(request.sampling).warped(logits, list(pairwise(ids[:-1])))
+        probability = warped.softmax(-1).gather(1, chosen[:, None])[:, 0]
+    moved = (1 - probability) * torch.tensor(accepted, device=logits.device)
+    return float(moved[:-1].mean())
 
 
 def _logits_of_answer(target: Target, ids: Sequence[int], answer: Sequence[int]) -> Tensor:

@@ -114,11 +114,11 @@ def lossy_lines(folder: Folder, dataset: str) -> list[str]:
 
 
 def _lossy(line: pd.Series) -> str:
-    span = f"{line['distance_low']:.3f} to {line['distance_high']:.3f}"
+    low, high = (number(line[bound], 3) for bound in ("distance_low", "distance_high"))
     return (
         f"{name_of(line['method'])} on {line['model']}: after the tokens before, what it says is "
         f"{line['distance']:.3f} away from what the target would say there, in total variation, "
-        f"averaged over its tokens (95 % interval {span}); a lossless method is 0 away."
+        f"averaged over its tokens (95 % interval {low} to {high}); a lossless method is 0 away."
     )
 
 

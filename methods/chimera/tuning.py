@@ -1,6 +1,7 @@
 """Choosing Chimera's tree on the tune split, by measured decode time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
 
 def examine(job: Job) -> None:
     """What training gave, in learnt.csv."""
-    _learnt(job).examine(job, learner(job).predict)
+    settings = replace(job.settings, heads=load(job.folder, job.target).count)
+    start = learner(replace(job, settings=settings)).module
+    _learnt(job).examine(job, predictor(job.target, start, settings))
 
 
 def _learnt(job: Job) -> Learnt:

@@ -52,7 +52,7 @@ def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
 
 def examine(job: Job) -> None:
     """What training gave, in learnt.csv."""
-    _learnt(job).examine(job, learner(job).predict)
+    _learnt(job).examine(job, Predictor(job.target, learner(job).module, job.settings))
 
 
 def _learnt(job: Job) -> Learnt:

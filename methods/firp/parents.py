@@ -39,16 +39,21 @@ class Tables:
         """Bytes of all three."""
         return self.of_state.nbytes + self.of_token.nbytes + self.up.nbytes
 
+    def first(self, steps: int) -> "Tables":
+        """Those of the first ``steps`` steps."""
+        return Tables(self.of_state[:steps], self.of_token[:steps], self.up[:steps])
+
 
 @torch.no_grad()
-def tables(parents: Parents, target: Target, steps: int) -> Tables:
-    """The tables of the first ``steps`` steps, on the target's device and in its dtype."""
+def tables(parents: Parents, target: Target) -> Tables:
+    """The tables of all steps, on the target's device and in its dtype."""
     of_state, of_token, up = (
-        weight[:steps].detach().to(target.device, target.dtype)
+        weight.detach().to(target.device, target.dtype)
         for weight in (parents.of_state, parents.of_token, parents.up)
     )
     embedded = target.embed_batch(torch.arange(target.config.vocab_size)[None])[0]
-    to_logits = torch.stack([target.head(step) for step in up])
+    bias = target.head(torch.zeros_like(up[0, :1]))  # 0 for heads without, which is nearly all
+    to_logits = torch.stack([target.head(step) - bias for step in up])
     return Tables(of_state, embedded @ of_token, to_logits)
 
 
@@ -74,12 +79,22 @@ class Followed(Ahead):
 
 
 class ParentsDrafter(PseudoRows):
-    """Drafts ``tree`` from pseudo rows of the combined pass, each node for its own parent."""
+    """Drafts ``tree`` from pseudo rows of the combined pass, each node for its own parent.
 
-    def __init__(self, target: Target, projections: Projections, tree: DraftTree) -> None:
+    ``made``: the projections' tables, where several drafters share them.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        projections: Projections,
+        tree: DraftTree,
+        made: Tables | None = None,
+    ) -> None:
         super().__init__(target, projections, (tree.max_depth, tree.max_nodes), "combined")
         assert projections.parents is not None
-        self._tree, self._tables = tree, tables(projections.parents, target, self.steps)
+        whole = tables(projections.parents, target) if made is None else made
+        self._tree, self._tables = tree, whole.first(self.steps)
         self._read: Sequence[float] = []
 
     def extra_bytes(self) -> int:

@@ -8,7 +8,7 @@ from harness.engine import EngineDecoder, Target
 from harness.files import write_json
 from harness.method import Job, Setting
 from methods.firp.drafter import FirpDrafter
-from methods.firp.parents import ParentsDrafter
+from methods.firp.parents import ParentsDrafter, Tables, tables
 from methods.firp.projections import Projections, load
 from methods.firp.settings import FirpSettings
 from methods.firp.streams import Streams
@@ -31,11 +31,16 @@ from methods.shared.trials import Trial, choose, foretell_tree
 PLAIN = {"policy": "static", "passes": "combined"}
 
 
-def decoder(target: Target, maps: Projections, tree: TreeChoice, passes: str) -> EngineDecoder:
-    """FIRP with given weights, tree and pass; with parents the pass is always the combined one."""
+def decoder(
+    target: Target, maps: Projections, tree: TreeChoice, passes: str, made: Tables | None = None
+) -> EngineDecoder:
+    """FIRP with given weights, tree and pass; with parents the pass is always the combined one.
+
+    ``made``: the parents' tables, where several decoders share them.
+    """
     if maps.parents is not None:
         conditioned = draft_tree(tree, target.device)
-        return EngineDecoder(target, ParentsDrafter(target, maps, conditioned))
+        return EngineDecoder(target, ParentsDrafter(target, maps, conditioned, made))
     return EngineDecoder(target, FirpDrafter(target, maps, tree.build(), passes))
 
 
@@ -85,10 +90,18 @@ def _trials(
     job: Job, maps: Projections, traced: Traced, trees: Sequence[TreeChoice]
 ) -> list[Trial]:
     """Every tree in every pass of the settings, or in the combined pass alone where drafts depend
-    on their parents.
+    on their parents: there drafting takes much of a step, so that it is timed, not foretold.
     """
-    allowed = job.settings.passes if maps.parents is None else ("combined",)
-    return [_trial(job, maps, traced, tree, passes) for tree in trees for passes in allowed]
+    made = None if maps.parents is None else tables(maps.parents, job.target)
+    trials = []
+    for tree in trees:
+        for passes in job.settings.passes if made is None else ("combined",):
+            setting = tree.as_setting() | {"passes": passes}
+            candidate = decoder(job.target, maps, tree, passes, made)
+            trials.append(Trial(setting, candidate, traced.acceptance_length(tree)))
+            if made is None:
+                foretell_tree(job, trials[-1], passes, maps.layout.entry_layers)
+    return trials
 
 
 def _traced(job: Job, drafts: int) -> tuple[Projections, Traced]:
@@ -100,12 +113,3 @@ def _traced(job: Job, drafts: int) -> tuple[Projections, Traced]:
     size = job.settings.evaluation_batch
     measured = measure(predict, job.tune, steps, job.target.device, size, drafts)
     return maps, Traced(measured.traces, measured.places)
-
-
-def _trial(job: Job, maps: Projections, traced: Traced, tree: TreeChoice, passes: str) -> Trial:
-    setting = tree.as_setting() | {"passes": passes}
-    candidate = decoder(job.target, maps, tree, passes)
-    trial = Trial(setting, candidate, traced.acceptance_length(tree))
-    if maps.parents is None:  # with them drafting takes much of a step: timed, not foretold
-        foretell_tree(job, trial, passes, maps.layout.entry_layers)
-    return trial

@@ -1,6 +1,7 @@
 """Choosing Hydra's tree on the tune split, by measured decode time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
 
 def examine(job: Job) -> None:
     """What training gave, in learnt.csv."""
-    _learnt(job).examine(job, learner(job).predict)
+    heads = load(job.folder, job.target)
+    shape = {"heads": heads.count, "layers": heads.layers, "prefix": heads.prefix is not None}
+    start = learner(replace(job, settings=replace(job.settings, **shape))).module
+    _learnt(job).examine(job, predictor(job.target, start, job.settings.loss))
 
 
 def _learnt(job: Job) -> Learnt:

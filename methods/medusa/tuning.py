@@ -1,6 +1,7 @@
 """Choosing Medusa's tree and draft size on the tune split, by measured decode time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.engine import EngineDecoder
@@ -55,8 +56,11 @@ def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
 def examine(job: Job) -> None:
     """What training gave, in learnt.csv."""
     heads = _trained(job)
-    predict = predictor(job.target, heads, job.settings.loss)
-    compare(job, predict, learner(job).predict, heads.count)
+    # As many and as deep as those that were trained: tries may have changed that.
+    shape = {"heads": heads.count, "layers": heads.layers}
+    start = learner(replace(job, settings=replace(job.settings, **shape))).module
+    trained, untrained = (predictor(job.target, h, job.settings.loss) for h in (heads, start))
+    compare(job, trained, untrained, heads.count)
 
 
 def _trained(job: Job) -> Heads:

@@ -1,8 +1,8 @@
 """Typical acceptance: a draft passes if likely enough, even where the target chooses another token.
 
 Source: arXiv 2401.10774, section 2.3.1 (the idea: Hewitt et al., arXiv 2210.15191). Lossy by
-design. The root and the token after the accepted path stay the target's argmax, so the output is
-deterministic.
+design. The root and the token after the accepted path stay the target's own choice, the likeliest
+token or a drawn one.
 """
 
 import math

@@ -60,7 +60,9 @@ class Learnt:
         return [self._trial(traced, tree) for tree in trees]
 
     def examine(self, job: Job, untrained: Predict) -> None:
-        """Write learnt.csv; ``untrained`` predicts as the method does before any training."""
+        """Write learnt.csv; ``untrained`` predicts as the method does before any training, with
+        parts of the same shape: tries may have changed that of the settings.
+        """
         compare(job, self.predict, untrained, self.steps)
 
     def _traced(self, job: Job) -> Traced:

@@ -154,6 +154,7 @@ def test_a_lossy_arm_is_as_far_off_as_the_drafts_that_it_accepts_are_unlikely(
             likely = _probability(target, ids, token, sampling)
             moved.append(1 - likely if place < len(record.path) else 0.0)
             ids.append(token)
+    moved.pop()  # the records do not say whether the answer's last token was a draft
     assert 0.2 < sum(moved) / len(moved) < 0.9
     assert distance(arm, request, records) == pytest.approx(sum(moved) / len(moved), abs=1e-5)
 

@@ -13,7 +13,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.measure.step_cost import ForwardCost
 from harness.method import Job
-from methods.firp.tuning import _traced, _trial, decoder
+from methods.firp.tuning import _traced, _trials, decoder
 from methods.prompt_lookup import Lookup, PromptLookup
 from methods.shared.choices import TreeChoice, tree_choices
 from methods.shared.trees import best_first, places
@@ -101,9 +101,9 @@ def test_firps_candidates_are_all_foretold(tmp_path: Path) -> None:
     train(job)
     maps, traced = _traced(job, 2)
     choice = TreeChoice("best_first", 2, 2)
-    assert _trial(job, maps, traced, choice, "combined").foretold is None
+    assert all(trial.foretold is None for trial in _trials(job, maps, traced, [choice]))
     job = replace(job, forwards=_forwards())
-    assert _trial(job, maps, traced, choice, "combined").foretold is not None
+    assert all(trial.foretold is not None for trial in _trials(job, maps, traced, [choice]))
 
 
 def test_foretelling_by_decoding_takes_a_part_of_the_seconds(tmp_path: Path) -> None:

@@ -210,8 +210,9 @@ rule examine_method:
         model=lambda wc: TARGETS.load_json(wc.model),
         settings=lambda wc: ARMS.tuning_json(wc.model, wc.method),
         train=train_answers_option,
+        seed=EXPERIMENT.seed,
     shell:
-        "python -m harness --threads {params.torch_threads} examine --method {wildcards.method}"
+        "python -m harness --threads {params.torch_threads} examine --method {wildcards.method} --seed {params.seed}"
         " --settings {params.settings:q} --model {params.model:q} {params.train} --tune-answers {input.tune}"
         " --folder $(dirname {output.learnt}) 2>&1 | (tee {log} || true)"
 

@@ -12,6 +12,8 @@ use rule train_method as sweep_train with:
         config=FOLDER.sweep("{model}", "{method}", "{variant}", CONFIG),
     log:
         FOLDER.log("sweep_train", "{model}-{method}-{variant}"),
+    wildcard_constraints:
+        method="|".join(SWEPT) or NONE,
     params:
         torch_threads=EXPERIMENT.threads,
         model=lambda wc: TARGETS.load_json(wc.model),

@@ -80,7 +80,8 @@ def tune(job: Job) -> None:
     ]
     fused = FusedHeads(heads, job.target)
     trials = [Trial(t.as_setting(), _decoder(job.target, fused, settings, t)) for t in trees]
-    trials[-1].default = bool(settings.templates)
+    if settings.templates:  # they stand last, the authors' default first among them
+        trials[-len(settings.templates)].default = True
     foretell_by_decoding(job, trials)
     settle(job, "medusa_typical", trials)
 
