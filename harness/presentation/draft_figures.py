@@ -32,7 +32,8 @@ def acceptance(folder: Folder, dataset: str) -> Figure | None:
     if table.empty:
         return None
     methods = ordered(table["arm"])
-    axes = panels(list(dict.fromkeys(table["model"])), 2.3)
+    # A legend beside the panel names all methods, a line each, however many there are.
+    axes = panels(list(dict.fromkeys(table["model"])), max(2.3, 0.2 * len(methods)))
     for model, axis in axes.items():
         for method in methods:
             line = table[(table["model"] == model) & (table["arm"] == method)]
