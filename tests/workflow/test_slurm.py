@@ -19,7 +19,7 @@ DATASET = "gsm8k"
 ARMS = ("autoregressive", "autoregressive_again", "hf_generate", "firp")
 # Trained, tuned or compared by the clock, or measured.
 FREEZING = {"freeze_prompts", "freeze_tune_prompts", "freeze_train_prompts"}
-UNTIMED = {"answer", "examine_pseudo_states", "check_trees"}
+UNTIMED = {"answer", "examine_method", "examine_pseudo_states", "check_trees"}
 TIMED = {"train_method", "tune_method", "draft_size_curve", "profile", "cost", "session"}
 THROUGH_SLURM = {
     **dict.fromkeys(FREEZING, 1),
