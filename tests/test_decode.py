@@ -152,6 +152,14 @@ def test_accepted_drafts_are_coloured() -> None:
     assert text.replace("\x1b[32m", "").replace("\x1b[0m", "") == "aé€😀b"
 
 
+def test_ready_made_parts_are_those_of_the_method_that_trains_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ("decode", "--model", "mini", "--method", "medusa_typical", "--prompt", "Hi", "--json")
+    assert main(["--threads", "1", *words, "--max-new-tokens", "8"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["tokens"] > 0
+
+
 def test_every_tuned_method_has_a_plain_setting() -> None:
     tuned = [name for name, entry in METHODS.items() if entry.tuned]
     assert len(tuned) > 5

@@ -81,7 +81,7 @@ class Followed(Ahead):
 class ParentsDrafter(PseudoRows):
     """Drafts ``tree`` from pseudo rows of the combined pass, each node for its own parent.
 
-    ``made``: the projections' tables, where several drafters share them.
+    ``shared``: the projections' tables, where several drafters have them in common.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class ParentsDrafter(PseudoRows):
         target: Target,
         projections: Projections,
         tree: DraftTree,
-        made: Tables | None = None,
+        shared: Tables | None = None,
     ) -> None:
         super().__init__(target, projections, (tree.max_depth, tree.max_nodes), "combined")
         assert projections.parents is not None
-        whole = tables(projections.parents, target) if made is None else made
+        whole = shared or tables(projections.parents, target)
         self._tree, self._tables = tree, whole.first(self.steps)
         self._read: Sequence[float] = []
 

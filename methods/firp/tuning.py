@@ -32,15 +32,15 @@ PLAIN = {"policy": "static", "passes": "combined"}
 
 
 def decoder(
-    target: Target, maps: Projections, tree: TreeChoice, passes: str, made: Tables | None = None
+    target: Target, maps: Projections, tree: TreeChoice, passes: str, shared: Tables | None = None
 ) -> EngineDecoder:
     """FIRP with given weights, tree and pass; with parents the pass is always the combined one.
 
-    ``made``: the parents' tables, where several decoders share them.
+    ``shared``: the parents' tables, where several decoders have them in common.
     """
     if maps.parents is not None:
         conditioned = draft_tree(tree, target.device)
-        return EngineDecoder(target, ParentsDrafter(target, maps, conditioned, made))
+        return EngineDecoder(target, ParentsDrafter(target, maps, conditioned, shared))
     return EngineDecoder(target, FirpDrafter(target, maps, tree.build(), passes))
 
 
@@ -92,14 +92,14 @@ def _trials(
     """Every tree in every pass of the settings, or in the combined pass alone where drafts depend
     on their parents: there drafting takes much of a step, so that it is timed, not foretold.
     """
-    made = None if maps.parents is None else tables(maps.parents, job.target)
+    shared = None if maps.parents is None else tables(maps.parents, job.target)
     trials = []
     for tree in trees:
-        for passes in job.settings.passes if made is None else ("combined",):
+        for passes in job.settings.passes if shared is None else ("combined",):
             setting = tree.as_setting() | {"passes": passes}
-            candidate = decoder(job.target, maps, tree, passes, made)
+            candidate = decoder(job.target, maps, tree, passes, shared)
             trials.append(Trial(setting, candidate, traced.acceptance_length(tree)))
-            if made is None:
+            if shared is None:
                 foretell_tree(job, trials[-1], passes, maps.layout.entry_layers)
     return trials
 

@@ -4,6 +4,7 @@ References know no cache, no tree and no engine: for each node the whole text an
 again from the start.
 """
 
+import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from harness.decoder import Request, collect
@@ -25,7 +26,8 @@ from methods.eagle.drafter import EagleDrafter, Features
 from methods.eagle.net import NetDecoder as EagleDecoder
 from methods.eagle.settings import EagleSettings
 from methods.eagle.training import Predictor
-from methods.firp.parents import Followed, ParentsDrafter
+from methods.firp.bottlenecks import followed
+from methods.firp.parents import Followed, ParentsDrafter, tables
 from methods.firp.streams import Streams
 from methods.hydra import training as hydra_training
 from methods.hydra.drafter import HeadProducts, HydraDrafter, Paths
@@ -205,6 +207,22 @@ def watch(
         collect(kind(target, used), Request(PROMPT, 40, frozenset()))
     assert len(seen) > 5
     return seen, target, learnt
+
+
+@torch.no_grad()
+def test_a_head_s_bias_is_in_the_logits_once() -> None:
+    model = copy.deepcopy(tiny_model("llama"))
+    model.lm_head = nn.Linear(model.config.hidden_size, VOCAB)
+    target = Target(model)
+    maps = random_maps(target, parents=4)
+    own = maps.parents
+    assert own is not None
+    made, states = tables(own, target), torch.randn(3, target.hidden_size)
+    of_states = torch.bmm(states[:, None], own.of_state)[:, 0]
+    ahead = Followed(made, of_states, target.head(states), made.of_token[1][[5]])
+    weights = own.of_state[1], own.of_token[1], own.up[1]
+    reference = model.lm_head(followed(weights, states[1:2], embedded(target, [5])))
+    torch.testing.assert_close(ahead.logits(ahead.first, 2), reference, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

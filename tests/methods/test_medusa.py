@@ -205,14 +205,18 @@ def test_the_package_refuses_heads_that_read_the_target_s_matrix() -> None:
 def test_typical_acceptance_has_a_tree_of_its_own(tmp_path: Path) -> None:
     target, method = Target(tiny_model("llama")), load_method("medusa_typical")
     save(random_heads(target), tmp_path, "", {})
-    settings = method.settings(temperature=1.4, threshold=0.02, drafts=(2, 5))
+    templates = ("generic_63", "vicuna_7b_stage1")
+    settings = method.settings(1.4, 0.02, drafts=(2, 5), templates=templates)
     own = answers(target)
     requests = [Request(answer.prompt, 12, frozenset()) for answer in own]
     assert method.tune is not None
     method.tune(Job(target, settings, tmp_path, 0, (), own, requests))
     tried = pd.read_csv(tmp_path / "trials.csv")
-    assert sorted(tried["drafts"]) == [2, 2, 5, 5, len(template("generic_63", 3).paths)]
-    assert tried["role"].str.contains("default").sum() == 1
+    sizes = [len(template(name, 3).paths) for name in templates]
+    assert sorted(tried["drafts"])[:4] == [2, 2, 5, 5]
+    assert list(tried["drafts"][4:]) == sizes
+    defaults = tried["role"].fillna("").str.contains("default")
+    assert list(defaults) == [False] * 4 + [True, False], "the first of the templates"
     setting = json.loads((tmp_path / "setting.json").read_text())
     decoder = method.build(target, settings, tmp_path)
     _, records = collect(decoder, requests[0])

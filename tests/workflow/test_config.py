@@ -180,6 +180,14 @@ def test_a_sweep_s_variants_have_seconds_and_seeds_of_their_own() -> None:
     assert "sweep-table --model mini --method firp" in done.stdout
 
 
+def test_an_arm_that_is_in_no_session_can_be_swept() -> None:
+    sweeps = json.dumps({"chimera": [{"learning_rate": 0.01}]})
+    done = snakemake(ROOT, "sweep", "-n", "--forceall", *SMOKE[1:], "--config", f"sweeps={sweeps}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "rule sweep_train:" in done.stdout
+    assert "rule sweep_tune:" in done.stdout
+
+
 def test_questions_that_are_asked_uncut_have_a_cap_of_their_own(tmp_path: Path) -> None:
     told = ("-n", "--forceall", "--printshellcmds", *SMOKE)
     asked = {"gsm8k": {"uncut": {"first": 3, "max_new_tokens": 77}}}
