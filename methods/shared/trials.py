@@ -3,10 +3,12 @@
 Every candidate's speed is foretold; where that is not possible, all are timed on a fifth of the
 requests. The best four, and the method's published setting where it has one, are then timed side by
 side on all requests, or on as many as the job's seconds allow. On each request they take turns in a
-random order, autoregressive decoding among them. The test split is never read.
+random order, autoregressive decoding among them. Where the seconds are short of even a few requests
+of all, the slowest so far are timed no further. The test split is never read.
 """
 
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,12 +132,12 @@ def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
     """The fastest of ``trials``; writes all of them to ``trials.csv`` in the job's folder.
 
     Finalists go ``rounds`` times through all requests, or as far as the job's seconds reach, but
-    always through the first ``LEAST`` requests.
+    the fastest always through the first ``LEAST`` requests.
     """
     rng = random.Random(job.seed)
     finalists = _finalists(job, name, trials, rng)
     time_trials(job, name, finalists, list(job.requests) * rounds, rng)
-    best = max(finalists, key=lambda trial: trial.speedup)
+    best = max(finalists, key=_reached)
     _write(job.folder / TRIALS, trials, best)
     return best
 
@@ -146,7 +148,9 @@ def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> 
         ordered = sorted(foretold, key=lambda trial: -(trial.foretold or 0.0))
     else:
         time_trials(job, name, trials, job.requests[::SCREENED], rng)
-        ordered = sorted(trials, key=lambda trial: -trial.speedup)
+        most = max(trial.requests for trial in trials)
+        ordered = sorted(trials, key=_reached, reverse=True)
+        ordered = [trial for trial in ordered if trial.requests == most]
     finalists = ordered[:FINALISTS]
     finalists += [trial for trial in trials if trial.default and trial not in finalists]
     for trial in finalists:
@@ -154,26 +158,50 @@ def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> 
     return finalists
 
 
+def _reached(trial: Trial) -> tuple[int, float]:
+    """Orders trials: one that dropped out for being slow stands below those that went on."""
+    return trial.requests, trial.speedup
+
+
 def time_trials(
     job: Job, name: str, trials: list[Trial], requests: Sequence[Request], rng: random.Random
 ) -> None:
     """Time every trial and autoregressive decoding on every request, in a random order each time.
-    Once the job's seconds are over no request is begun, the first ``LEAST`` apart.
+
+    Once the job's seconds are over no request is begun, the first ``LEAST`` apart. Where they are
+    too short for these with all trials, only the fastest so far go on.
     """
-    decoders: list[tuple[Trial | None, Decoder]] = [(trial, trial.decoder) for trial in trials]
-    decoders.append((None, EngineDecoder(job.target, Drafter())))  # autoregressive
-    for _, decoder in decoders:
+    plain = EngineDecoder(job.target, Drafter())  # autoregressive
+    for decoder in (*(trial.decoder for trial in trials), plain):
         run_timed(decoder, job.requests[0], job.target.device)  # warm-up: masks, layouts, arena
+    racing = trials
     for number, request in enumerate(tqdm(requests, desc=f"{name} tuning", unit="prompt")):
         if number >= LEAST and job.seconds_left <= 0:
             break
-        order = rng.sample(decoders, len(decoders))
-        runs = [(trial, run_timed(decoder, request, job.target.device)) for trial, decoder in order]
+        begun = time.monotonic()
+        order = rng.sample([*racing, None], len(racing) + 1)
+        runs = [
+            (trial, run_timed(trial.decoder if trial else plain, request, job.target.device))
+            for trial in order
+        ]
+        each = (time.monotonic() - begun) / len(runs)
         (baseline,) = (run for trial, run in runs if trial is None)
         for trial, run in runs:
             if trial is not None:
                 trial.add(run, baseline)
                 trial.decoder.remember(run.records)
+        if (more := LEAST - 1 - number) > 0:
+            racing = _affordable(racing, job.seconds_left, more * each)
+
+
+def _affordable(trials: list[Trial], seconds: float, each: float) -> list[Trial]:
+    """The fastest of ``trials``, as many as ``seconds`` suffice for beside autoregressive decoding
+    at ``each`` seconds a decoder; at least one.
+    """
+    if (len(trials) + 1) * each <= seconds:
+        return trials
+    ordered = sorted(trials, key=lambda trial: -trial.speedup)
+    return ordered[: max(1, int(seconds / each) - 1)]
 
 
 def _write(path: Path, trials: list[Trial], best: Trial) -> None:

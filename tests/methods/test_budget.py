@@ -144,12 +144,45 @@ def test_timing_outruns_the_budget_by_one_request_at_most(
 ) -> None:
     target = Target(tiny_model("llama"))
     work = job(target, tmp_path)
-    left = iter([9.0, 9.0, 1.0, 1.0, 0.5, -0.5, -9.0])
+    left = iter([9.0] * (trials.LEAST - 1) + [9.0, 9.0, 1.0, 1.0, 0.5, -0.5, -9.0])
     monkeypatch.setattr(Job, "seconds_left", property(lambda _: next(left)))
     candidates = _trials(target, 2)
     time_trials(work, "made", candidates, [work.requests[0]] * 30, Rng(0))
     begun = trials.LEAST + 5  # the first are begun whatever is left, five more with seconds left
     assert [trial.requests for trial in candidates] == [begun, begun]
+
+
+@pytest.mark.parametrize(("left", "requests"), [(0.0, [1, 3, 1]), (1e9, [3, 3, 3])])
+def test_the_slowest_drop_out_where_seconds_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, requests: list[int]
+) -> None:
+    target = Target(tiny_model("llama"))
+    work = job(target, tmp_path)
+    monkeypatch.setattr(Job, "seconds_left", property(lambda _: left))
+    candidates = _trials(target, 3)
+    speeds = [0.7, 0.9, 0.8]
+    monkeypatch.setattr(Trial, "speedup", property(lambda trial: speeds[trial.setting["number"]]))
+    time_trials(work, "made", candidates, [work.requests[0]] * 3, Rng(0))
+    assert [trial.requests for trial in candidates] == requests
+
+
+def test_one_that_dropped_out_is_not_chosen_however_fast_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(tiny_model("llama"))
+    work = job(target, tmp_path)
+    monkeypatch.setattr(Job, "seconds_left", property(lambda _: 0.0))
+    # The first to be timed is fast once and slow later; all others are between the two.
+    monkeypatch.setattr(
+        Trial,
+        "speedup",
+        property(lambda t: (2.0 if t.requests == 1 else 0.5) if t.setting["number"] == 0 else 1.0),
+    )
+    candidates = _trials(target, 3)
+    for trial in candidates:
+        trial.foretold = 1.0
+    assert choose(work, "made", candidates, rounds=3).setting == {"number": 0}
+    assert [trial.requests for trial in candidates] == [trials.LEAST, 1, 1]
 
 
 def test_finalists_are_those_that_are_foretold_to_be_fastest(tmp_path: Path) -> None:
