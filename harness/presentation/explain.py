@@ -243,14 +243,14 @@ def category_rows(folder: Folder, dataset: str) -> list[list[str]]:
 
 
 def reach_rows(folder: Folder) -> list[list[str]]:
-    """For each draft size of a method, how many drafts another needs to accept as much, if known.
-
-    Empty without such a table.
+    """For each draft size of a method, how many drafts FIRP needs to accept as much, and the other
+    way round. Empty without such a table.
     """
     file = folder.table("draft_size_reach")
     if not file.is_file():
         return []
     table, curve = (folder.read_csv(folder.table(f"draft_size_{n}")) for n in ("reach", "curve"))
+    table = table[(table[["method", "other"]] == "firp").any(axis=1)]
     largest = curve["draft_size"].max()
     return [
         REACH,

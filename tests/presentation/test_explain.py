@@ -99,7 +99,8 @@ def test_a_length_that_is_never_reached_is_said_to_be_beyond_what_was_tried(tmp_
     root = _tables(
         tmp_path,
         draft_size_reach="model,method,other,other_draft_size,acceptance_length,draft_size,"
-        "times_smaller\nm,medusa,firp,4,3.5,,\nm,firp,medusa,4,3.0,2,2.0\n",
+        "times_smaller\nm,medusa,firp,4,3.5,,\nm,firp,medusa,4,3.0,2,2.0\n"
+        "m,medusa,hydra,4,3.0,4,1.0\n",  # is not about FIRP, so it is left out
         draft_size_curve="model,method,draft_size,predicted_acceptance_length,acceptance_length,"
         "speedup,rows_per_step\nm,firp,4,3.5,3.4,2.1,25\nm,firp,8,3.9,,,\n",
     )
