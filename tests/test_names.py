@@ -40,7 +40,7 @@ def renamed(where: str, name: str) -> dict[str, Any]:
     elif where == "models.methods":
         config["models"]["mini"]["methods"] = {name: {}}
     elif where == "variants":
-        config["variants"] = {name: {"of": "firp", "steps_see_earlier": False}}
+        config["variants"][name] = {"of": "firp", "steps_see_earlier": False}
     else:
         config[where][name] = config[where].pop(list(config[where])[-1])
     return config
