@@ -10,7 +10,6 @@ print(answer.text, answer.acceptance_length)
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,12 @@ from harness.data.chat import prompt_ids
 from harness.decoder import Decoder, Emit, Request, StepRecord
 from harness.engine.target import SPARE_ROWS, Target
 from harness.errors import HarnessError
-from harness.experiment.arms import Settings, parse_arm
+from harness.experiment.arms import Arm, Settings, parse_arm
+from harness.experiment.folder import SETTING
 from harness.files import write_json
 from harness.measure.timing import run_timed
-from harness.method import parse_settings
+from harness.method import Setting, parse_settings
 from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids
-
-SETTING = "setting.json"
-PLAIN = "autoregressive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +82,20 @@ class Model:
         Raises HarnessError for an unknown method, and if a trained part or a setting is missing.
         """
         arm = parse_arm(method, settings)
-        definition = arm.method
-        parts = None if folder is None else Path(folder)
-        if parts is not None and not parts.is_dir():
-            raise HarnessError(f"folder '{parts}': no such folder")
-        if arm.prepared.trained and parts is None:
+        if folder is not None and not Path(folder).is_dir():
+            raise HarnessError(f"folder '{Path(folder)}': no such folder")
+        if folder is None and arm.prepared.trained:
             raise HarnessError(
                 f"method '{method}': no folder, expected the one that its training wrote"
             )
-        parsed = parse_settings(method, definition, arm.settings)
-        if not arm.prepared.tuned or (parts and (parts / SETTING).is_file()):
-            return definition.build(self.target, parsed, parts)
-        base = arm.entry.uses or arm.of
-        return self._untuned(base, parts, lambda copy: definition.build(self.target, parsed, copy))
-
-    def _untuned(self, name: str, parts: Path | None, build: Callable[[Path], Decoder]) -> Decoder:
-        """A decoder with the plain setting, built from a temporary copy of the trained parts."""
-        method = parse_arm(name, None).method
-        if method.plain is None:
-            raise HarnessError(f"method '{name}': no {SETTING} in {parts}, expected its tuning")
+        parsed = parse_settings(method, arm.method, arm.settings)
         with tempfile.TemporaryDirectory() as temporary:
-            copy = Path(temporary) / "prepared"
-            if parts is None:
-                copy.mkdir()
-            else:
-                shutil.copytree(parts, copy)
-            write_json(copy / SETTING, method.plain(method.settings(), parts))
-            return build(copy)
+            parts = Path(temporary if folder is None else folder)
+            if arm.prepared.tuned and not (parts / SETTING).is_file():
+                setting = _plain_setting(arm, parsed, parts)
+                parts = shutil.copytree(parts, Path(temporary) / "prepared")
+                write_json(parts / SETTING, setting)
+            return arm.method.build(self.target, parsed, parts)
 
     def ids(self, prompt: str) -> tuple[int, ...]:
         """Token ids of a prompt, which becomes a user turn unless ``chat`` is ``raw``."""
@@ -147,6 +131,15 @@ class Model:
     def stream(self, decoder: Decoder, prompt: str, max_new_tokens: int, emit: Emit) -> None:
         """Decode untimed; ``emit`` gets each step's record as its tokens are committed."""
         decoder.decode(self.request(prompt, max_new_tokens), emit)
+
+
+def _plain_setting(arm: Arm, settings: Any, parts: Path) -> Setting:
+    """The setting without tuning, of the method whose training and tuning the arm decodes with."""
+    name = arm.entry.uses or arm.of
+    method = parse_arm(name, None).method
+    if method.plain is None:
+        raise HarnessError(f"method '{name}': no {SETTING} in {parts}, expected its tuning")
+    return method.plain(method.settings() if arm.entry.uses else settings, parts)
 
 
 def load(

@@ -74,13 +74,14 @@ class Method:
     """One way of decoding.
 
     ``build`` makes the decoder from the target, the settings and the folder that training and
-    tuning wrote to (None without either). ``train`` writes what it learns to ``job.folder``.
-    ``tune`` chooses a setting on the tune split alone and writes it to ``setting.json`` there; if
-    it resumed an interrupted tuning, it returns the seconds of that one. ``examine`` writes tables
-    about the trained parts, for readers only; its time counts for no budget.
+    tuning wrote to, which is missing where a method has neither. ``train`` writes what it learns to
+    ``job.folder``. ``tune`` chooses a setting on the tune split alone and writes it to
+    ``setting.json`` there; if it resumed an interrupted tuning, it returns the seconds of that one.
+    ``examine`` writes tables about the trained parts, for readers only; its time counts for no
+    budget.
     """
 
-    build: Callable[[Target, Any, Path | None], Decoder]
+    build: Callable[[Target, Any, Path], Decoder]
     settings: type = NoSettings
     lossless: bool = True
     train: Callable[[Job], None] | None = None
@@ -88,9 +89,9 @@ class Method:
     examine: Callable[[Job], None] | None = None
     # for each draft size a decoder with the best tree of that size, as methods.shared.trials.Trial
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
-    # the setting to decode with if none was tuned, from default settings and the trained parts
-    plain: Callable[[Any, Path | None], Setting] | None = None
-    reference: bool = field(default=False)  # a yardstick: shown, never ranked
+    # the setting to decode with if none was tuned, from the settings and the trained parts
+    plain: Callable[[Any, Path], Setting] | None = None
+    reference: bool = False  # a yardstick: shown, never ranked
 
 
 def parse_settings(name: str, method: Method, mapping: Mapping[str, Any] | None) -> Any:

@@ -6,7 +6,7 @@ from harness.engine import Decoder, Drafter, EngineDecoder, Target
 from harness.method import Method, NoSettings
 
 
-def build(target: Target, settings: NoSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: NoSettings, folder: Path) -> Decoder:
     """The engine with a drafter that drafts nothing."""
     return EngineDecoder(target, Drafter())
 

@@ -26,13 +26,11 @@ from harness.engine import (
     chain,
     to_device,
 )
-from harness.errors import HarnessError
-from harness.files import write_json
 from harness.method import Job, Method, Setting
 from methods.hf.assisted import load_assistant
 from methods.hf.assisted import train as train_assistant
-from methods.shared.choices import SETTING, read_values
-from methods.shared.trials import Trial, choose
+from methods.shared.choices import check_sizes, read_values
+from methods.shared.trials import Trial, settle
 
 AUTHORS = 5  # drafts: transformers' initial number in what Spec-Bench times
 
@@ -45,10 +43,7 @@ class Settings:
     tuning_rounds: int = 1
 
     def __post_init__(self) -> None:
-        if not self.drafts or min(self.drafts) < 1:
-            raise HarnessError(
-                f"methods.draft_model.drafts: {list(self.drafts)}, expected lengths >= 1"
-            )
+        check_sizes("draft_model", "drafts", self.drafts)
 
 
 class ModelDrafter(Drafter):
@@ -99,31 +94,33 @@ class ModelDrafter(Drafter):
         return model.logits(hidden[0, -1:]).argmax(-1)
 
 
+def _draft_model(target: Target, folder: Path) -> Target:
+    """The draft model as a second target, whose forwards run as the first one's do."""
+    return Target(load_assistant(target, folder), execution=target.execution)
+
+
 def _decoder(target: Target, model: Target, drafts: int) -> Decoder:
     return EngineDecoder(target, ModelDrafter(model, drafts))
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """The decoder with the draft model and the chain length that tuning chose."""
-    if folder is None:
-        raise HarnessError("draft_model: no draft model; expected the folder of its training")
     drafts = read_values(folder, ("drafts",))["drafts"]
-    return _decoder(target, Target(load_assistant(target, folder)), drafts)
+    return _decoder(target, _draft_model(target, folder), drafts)
 
 
 def tune(job: Job) -> None:
     """Time every chain length on the tune split: the time of drafting cannot be foretold."""
     settings: Settings = job.settings
-    model = Target(load_assistant(job.target, job.folder))
+    model = _draft_model(job.target, job.folder)
     trials = [
         Trial({"drafts": drafts}, _decoder(job.target, model, drafts), default=drafts == AUTHORS)
         for drafts in settings.drafts
     ]
-    best = choose(job, "draft_model", trials, settings.tuning_rounds)
-    write_json(job.folder / SETTING, best.setting)
+    settle(job, "draft_model", trials)
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The chain length that is usual elsewhere."""
     return {"drafts": AUTHORS}
 

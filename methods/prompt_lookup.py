@@ -19,11 +19,9 @@ from harness.engine import (
     Tree,
     chain,
 )
-from harness.errors import HarnessError
-from harness.files import write_json
 from harness.method import Job, Method, Setting
-from methods.shared.choices import SETTING, check_options, read_values
-from methods.shared.trials import Trial, choose, foretell_by_decoding
+from methods.shared.choices import check_options, check_sizes, read_values
+from methods.shared.trials import Trial, foretell_by_decoding, settle
 
 MATCHES = ("leftmost", "rightmost")
 
@@ -70,24 +68,19 @@ class PromptLookup(Drafter):
 class Settings:
     """The candidates of the tuning are all combinations of these values."""
 
-    drafts: tuple[int, ...] = (2, 3, 5, 10)
+    drafts: tuple[int, ...] = (1, 2, 3, 5, 10)
     longest: tuple[int, ...] = (2, 3)
     match: tuple[str, ...] = MATCHES
     tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
         check_options("prompt_lookup", "match", self.match, MATCHES)
-        for name, values in (("drafts", self.drafts), ("longest", self.longest)):
-            if not values or min(values) < 1:
-                raise HarnessError(
-                    f"methods.prompt_lookup.{name}: {list(values)}, expected numbers >= 1"
-                )
+        check_sizes("prompt_lookup", "drafts", self.drafts)
+        check_sizes("prompt_lookup", "longest", self.longest)
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """The decoder with the lookup that tuning chose."""
-    if folder is None:
-        raise HarnessError("prompt_lookup: not tuned; expected the folder of its tuning")
     values = read_values(folder, [f.name for f in fields(Lookup)])
     return EngineDecoder(target, PromptLookup(Lookup(**values)))
 
@@ -104,11 +97,10 @@ def tune(job: Job) -> None:
                 default = lookup == Lookup()
                 trials.append(Trial(asdict(lookup), decoder, default=default))
     foretell_by_decoding(job, trials)
-    best = choose(job, "prompt_lookup", trials, settings.tuning_rounds)
-    write_json(job.folder / SETTING, best.setting)
+    settle(job, "prompt_lookup", trials)
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The defaults of transformers."""
     return asdict(Lookup())
 

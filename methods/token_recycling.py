@@ -28,12 +28,10 @@ from harness.engine import (
     TreeShape,
     Verified,
 )
-from harness.errors import HarnessError
-from harness.files import write_json
 from harness.method import Job, Method, Setting
-from methods.shared.choices import SETTING, read_values
+from methods.shared.choices import check_sizes, read_values
 from methods.shared.trees import RankPath
-from methods.shared.trials import Trial, choose, foretell_by_decoding
+from methods.shared.trials import Trial, foretell_by_decoding, settle
 
 LIKELIEST = 8  # tokens in the table for each token
 RUNS = 4  # earlier answers whose lessons wait until it is known which answer counts
@@ -135,25 +133,19 @@ class Recycler(Drafter):
 class Settings:
     """``drafts``: tree sizes that tuning tries; the authors' tree has all 80 nodes."""
 
-    drafts: tuple[int, ...] = (4, 8, 16, 32, len(TEMPLATE))
+    drafts: tuple[int, ...] = (1, 2, 4, 8, 16, 32, len(TEMPLATE))
     tuning_rounds: int = 1
 
     def __post_init__(self) -> None:
-        if not self.drafts or min(self.drafts) < 1 or max(self.drafts) > len(TEMPLATE):
-            raise HarnessError(
-                f"methods.token_recycling.drafts: {list(self.drafts)}, expected numbers from 1 to "
-                f"{len(TEMPLATE)}"
-            )
+        check_sizes("token_recycling", "drafts", self.drafts, len(TEMPLATE))
 
 
 def _decoder(target: Target, drafts: int) -> EngineDecoder:
     return EngineDecoder(target, Recycler(likeliest(drafts)))
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """The decoder with an empty table and the tree size that tuning chose."""
-    if folder is None:
-        raise HarnessError("token_recycling: not tuned; expected the folder of its tuning")
     return _decoder(target, int(read_values(folder, ("recycled",))["recycled"]))
 
 
@@ -165,11 +157,10 @@ def tune(job: Job) -> None:
         for drafts in settings.drafts
     ]
     foretell_by_decoding(job, trials)
-    best = choose(job, "token_recycling", trials, settings.tuning_rounds)
-    write_json(job.folder / SETTING, best.setting)
+    settle(job, "token_recycling", trials)
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The authors' tree."""
     return {"recycled": len(TEMPLATE)}
 

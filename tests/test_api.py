@@ -1,14 +1,12 @@
 """The lines of Python that the README shows do what it says."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from harness.api import Answer
 from harness.decoder import StepRecord
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
 
 
 def test_the_readme_s_lines_decode_a_prompt(

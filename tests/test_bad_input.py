@@ -15,10 +15,11 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.experiment.steps import Source
 from methods.firp.projections import Layout, Projections, load, save
+from tests import ROOT
 from tests.models import tiny_model
 
 INTEGER = "methods.firp: batch: Input should be a valid integer, found 'ten'"
-TARGET = Path(__file__).resolve().parents[1] / "workflows" / "resources" / "mini-target"
+TARGET = ROOT / "workflows/resources/mini-target"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -52,7 +53,7 @@ def freeze(capsys: pytest.CaptureFixture[str], folder: Path, model: dict, source
         ({"firp": {"passes": ["three"]}}, "methods.firp.passes: 'three', expected combined"),
         ({"firp": {"entry_layers": [3, 1]}}, "firp entry_layers: [3, 1], expected one ascending"),
         ({"firp": {"feed": "pseudo"}}, "firp feed: 'pseudo', expected real or previous"),
-        ({"hf_generate": {"cache": "paged"}}, "methods.hf.generate.cache: 'paged', expected"),
+        ({"hf_generate": {"cache": "paged"}}, "methods.hf_generate.cache: 'paged', expected"),
         ({"medusa_llm": {"widths": [2**31, 2]}}, f"medusa widths: [{2**31}, 2] make {3 * 2**31}"),
     ],
 )

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from harness.__main__ import main
-from harness.api import load
+from harness.api import _plain_setting, load
 from harness.commands.decode import Writer
 from harness.decoder import StepRecord
+from harness.experiment.arms import parse_arm
+from harness.method import parse_settings
 from methods import METHODS, load_method
+from tests import ROOT
 from tests.methods.test_firp_training import job
 from tests.methods.test_firp_training import train as train_firp
 from tests.models import save_tokenizer, tiny_model
@@ -115,7 +118,7 @@ def test_away_from_a_checkout_mini_is_said_to_be_part_of_one(tmp_path: Path) -> 
     done = subprocess.run(
         [*command, "--method", "autoregressive", "--prompt", "x"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -164,6 +167,13 @@ def test_every_tuned_method_has_a_plain_setting() -> None:
     tuned = [name for name, entry in METHODS.items() if entry.tuned]
     assert len(tuned) > 5
     assert [name for name in tuned if load_method(name).plain is None] == []
+
+
+def test_a_plain_setting_follows_the_settings_that_are_given() -> None:
+    for given, depth in (({"depth": 2}, 2), ({}, 5)):
+        arm = parse_arm("eagle", given)
+        settings = parse_settings("eagle", arm.method, arm.settings)
+        assert _plain_setting(arm, settings, Path())["depth"] == depth
 
 
 def test_help_is_by_stage_and_needs_no_torch() -> None:

@@ -26,9 +26,9 @@ from methods import METHODS, load_method
 from methods.firp import projections
 from methods.medusa import heads
 from methods.shared.choices import read_setting, read_values
+from tests import ROOT
 from tests.fuzzing import damaged, lines, mutated, parsed_or_refused, quickly
 from tests.models import tiny_model
-from tests.workflow.test_smoke import ROOT
 
 SMOKE = yaml.safe_load((ROOT / "workflows/config/smoke.yaml").read_text())
 PROMPT = {

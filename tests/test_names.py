@@ -90,11 +90,12 @@ def test_bad_names_on_the_command_line_end_in_one_line(
     labels = {"experiment": "x", "model": name, "dataset": "xsum", "session": 1}
     options = {"labels": labels, "seed": 1, "max_new_tokens": 2, "warmup": 1}
     files = [f"--{part}={tmp_path / part}" for part in ("prompts", "warmup", "folders", "out")]
-    method = ["--method", name, "--settings", "{}", "--model", "{}", f"--folder={tmp_path / 'f'}"]
+    model = ["--model", '{"path": "x"}']
+    method = ["--method", name, "--settings", "{}", *model, f"--folder={tmp_path / 'f'}"]
     answers = [f"--{split}-answers={tmp_path / split}" for split in ("train", "tune")]
     for command in (
         ["tables", "--experiment", json.dumps(facts), "--root", str(tmp_path)],
-        ["session", "--model", "{}", "--methods", "{}", "--options", json.dumps(options), *files],
+        ["session", *model, "--methods", "{}", "--options", json.dumps(options), *files],
         ["train", *method, *answers],
         ["check", "--methods", json.dumps({name: {}}), "--out", str(tmp_path / "checked.json")],
         ["stand-in", "--dataset", name, "--split=test", "--count=1", f"--out={tmp_path / 's'}"],

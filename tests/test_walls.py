@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.__main__ import COMMANDS, MODULES
-from tests.workflow.test_smoke import ROOT
+from tests import ROOT
 
 Graph = dict[str, set[str]]
 # Rooms that run without torch, so that tables and reports are made anywhere.

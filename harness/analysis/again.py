@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import cast
+from dataclasses import asdict
 
 import numpy as np
 from scipy import stats
@@ -13,49 +12,37 @@ from harness.experiment.facts import AgainFacts, Alone
 from harness.experiment.records import AGAIN, BASELINE
 
 LEVEL = 0.01
+_REASONS = {
+    None: "one session a data set gives no test",
+    False: "a place in the sessions is favoured",
+    True: None,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+def again(cells: Mapping[str, Timed]) -> AgainFacts:
     """The A/A test of a model: one test over the sessions of all its data sets.
+
+    ``cells``: what ``per_question`` gives for each data set; those without both arms are ignored.
+    The caller leaves out data sets whose answers loop.
 
     ``ratio``: geometric mean of the sessions' ratios, where every data set has the same weight.
     ``p_value``: of a t test of that mean against 1; its variance is that of sessions about the mean
     of their own data set. ``passes`` is None where nothing can be tested; ``reason`` says why, or
     why the test fails. ``sets``: the result of each data set alone, which decides nothing.
     """
-
-    ratio: float | None
-    p_value: float | None
-    sessions: int
-    passes: bool | None
-    reason: str | None
-    sets: dict[str, Alone]
-
-    def as_dict(self) -> AgainFacts:
-        """The test as ``facts.json`` holds it."""
-        return cast(AgainFacts, asdict(self))
-
-
-def again(cells: Mapping[str, Timed]) -> Again:
-    """The A/A test of one model; ``cells``: what ``per_question`` gives for each data set.
-
-    Data sets without both arms are ignored. The caller leaves out data sets whose answers loop.
-    """
     paired = {name: cell for name, cell in cells.items() if {BASELINE, AGAIN} <= cell.keys()}
-    if not paired:
-        return Again(None, None, 0, None, "no data set has such a pair", {})
-    sets = {name: _alone(log_ratio(cell, BASELINE, AGAIN)) for name, cell in paired.items()}
     by_set = [session_log_ratios(cell, BASELINE, AGAIN) for cell in paired.values()]
-    sessions = sum(map(len, by_set))
-    mean = float(np.mean([ratios.mean() for ratios in by_set]))
+    mean = float(np.mean([ratios.mean() for ratios in by_set])) if paired else math.nan
     p_value = _p_value(by_set, mean)
-    if p_value is None:
-        reason = "one session a data set gives no test"
-        return Again(math.exp(mean), None, sessions, None, reason, sets)
-    passes = p_value >= LEVEL
-    failed = None if passes else "a place in the sessions is favoured"
-    return Again(math.exp(mean), p_value, sessions, passes, failed, sets)
+    passes = None if p_value is None else p_value >= LEVEL
+    return {
+        "ratio": math.exp(mean) if paired else None,
+        "p_value": p_value,
+        "sessions": sum(map(len, by_set)),
+        "passes": passes,
+        "reason": _REASONS[passes] if paired else "no data set has such a pair",
+        "sets": {name: _alone(log_ratio(cell, BASELINE, AGAIN)) for name, cell in paired.items()},
+    }
 
 
 def _p_value(by_set: list[np.ndarray], mean: float) -> float | None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from harness.analysis.cost import Asked, ModelCost, decode_steps, entry_layers
+from harness.analysis.cost import ModelCost, decode_steps, entry_layers
 from harness.analysis.preparation import Prepared
+from harness.analysis.summary import Run
 from harness.experiment.folder import SETTING
 from harness.experiment.records import BASELINE
 from harness.measure.step_cost import TWO_PASS, StepCost
@@ -18,9 +19,7 @@ COLUMNS = (
 ).split()
 
 
-def best_sizes(
-    known: Mapping[str, ModelCost], prepared: Prepared, asked: Asked, curve: pd.DataFrame
-) -> pd.DataFrame:
+def best_sizes(known: Mapping[str, ModelCost], run: Run, curve: pd.DataFrame) -> pd.DataFrame:
     """One line per model and method of the curve: the draft size with the best predicted speedup.
 
     A speedup is predicted from the curve's acceptance length and the cost of a step at the mean
@@ -29,20 +28,18 @@ def best_sizes(
     speedup.
     """
     lines = []
-    rows = asked.rows
-    for model in curve["model"].unique() if len(curve) else []:
-        if model not in known:
+    rows, prepared = run.rows, run.prepared
+    for model, model_curve in curve.groupby("model", sort=False):
+        cost = known.get(model)
+        if cost is None or BASELINE not in cost.outside:
             continue
-        cost = known[model]
         plain = rows[(rows["model"] == model) & (rows["arm"] == BASELINE)]
-        context = float(decode_steps(plain, asked.prompts).context.mean())
-        model_curve = curve[(curve["model"] == model) & curve["method"].isin(cost.outside)]
-        if BASELINE not in cost.outside:
-            continue
+        context = float(decode_steps(plain, run.prompts).context.mean())
         baseline = StepCost(cost.forward, context, cost.outside[BASELINE], [])
         no_drafts = np.zeros(1, dtype=int)
         baseline_ms = baseline.step_ms("", no_drafts, no_drafts)[0]
-        for name, sizes in model_curve.groupby("method", sort=False):
+        profiled = model_curve[model_curve["method"].isin(cost.outside)]
+        for name, sizes in profiled.groupby("method", sort=False):
             method = _method(prepared, (model, name), cost, context)
             best = _best(sizes.reset_index(drop=True), method, baseline_ms)
             lines.append({"model": model, "method": name, **best})
@@ -69,10 +66,7 @@ def _method(
 
 def _best(curve: pd.DataFrame, method: StepCost, baseline_ms: float) -> dict[str, object]:
     """The columns of one method's line; ``curve`` holds its sizes."""
-    sizes = curve["draft_size"].to_numpy()
-    # curves of older runs lack depths: take those of chains, the deepest trees there are
-    recorded = curve["depth"] if "depth" in curve else pd.Series(np.nan, curve.index)
-    depths = recorded.fillna(curve["draft_size"]).to_numpy()
+    sizes, depths = curve["draft_size"].to_numpy(), curve["depth"].to_numpy()
     by_way = pd.DataFrame({way: method.step_ms(way, sizes, depths) for way in method.ways()})
     step = by_way.min(axis=1)
     speedup = curve["predicted_acceptance_length"] * baseline_ms / step

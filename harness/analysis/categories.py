@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from harness.analysis.statistics import rate, ratio
 from harness.experiment.records import BASELINE
 
 COLUMNS = "model dataset category method questions tokens acceptance_length speedup".split()
@@ -37,24 +38,15 @@ def _lines(cell: pd.DataFrame, shown: pd.Series) -> Iterator[dict[str, object]]:
     """The lines of a model and data set; ``shown``: by arm, whether its speedup is shown."""
     keys = ["model", "dataset", "category"]
     for place, group in cell.groupby(keys, sort=False):
-        baseline = _rate(group[group["arm"] == BASELINE])
+        baseline = rate(group[group["arm"] == BASELINE])
         for arm, arm_rows in group.groupby("arm", sort=False):
             yield {
                 **dict(zip(keys, place, strict=True)),
                 "method": arm,
                 "questions": arm_rows["question_id"].nunique(),
                 "tokens": int(arm_rows["tokens"].sum()),
-                "acceptance_length": _ratio(arm_rows, "decode_tokens", "decode_steps"),
-                "speedup": _rate(arm_rows) / baseline if shown[arm] else math.nan,
+                "acceptance_length": ratio(
+                    arm_rows["decode_tokens"].sum(), arm_rows["decode_steps"].sum()
+                ),
+                "speedup": rate(arm_rows) / baseline if shown[arm] else math.nan,
             }
-
-
-def _rate(rows: pd.DataFrame) -> float:
-    """Tokens per second of the decode phase."""
-    return _ratio(rows, "decode_tokens", "decode_seconds")
-
-
-def _ratio(rows: pd.DataFrame, above: str, below: str) -> float:
-    """Sum of ``above`` over sum of ``below``; NaN where no answer has a decode step."""
-    total = rows[below].sum()
-    return float(rows[above].sum() / total) if total else math.nan

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.facts import Prompts
-from harness.analysis.phases import phases, phases_by_dataset
+from harness.analysis.phases import phases
 from harness.analysis.preparation import Prepared
+from harness.analysis.summary import Run
 from harness.experiment.folder import CONFIG, Folder
 from harness.experiment.records import BASELINE
 from harness.measure.step_cost import ForwardCost, Steps, forward_cost, rows_by_layer
@@ -43,27 +44,24 @@ class ModelCost:
 
 def costs(folder: Folder, models: Sequence[str]) -> dict[str, ModelCost]:
     """Timed forwards and profiled arms by model; models without timed forwards are left out."""
-    files = {model: folder.cost(model) for model in models}
-    timed = {
-        model: forward_cost(folder.read_csv(file))
-        for model, file in files.items()
-        if file.is_file()
-    }
-    spent = _outside(phases(folder, list(timed)), ["model", "method"])
-    spent_in = _outside(phases_by_dataset(folder, list(timed)), ["model", "dataset", "method"])
+    timed = folder.of_models(folder.cost, models)
+    spent = _outside(folder, models, ["model", "method"])
+    spent_in = _outside(folder, models, ["model", "dataset", "method"])
     return {
         model: ModelCost(
-            forward,
+            forward_cost(table.reset_index(drop=True)),
             {arm: ms for (of, arm), ms in spent.items() if of == model},
             {(dataset, arm): ms for (of, dataset, arm), ms in spent_in.items() if of == model},
         )
-        for model, forward in timed.items()
+        for model, table in timed.groupby("model", sort=False)
     }
 
 
-def _outside(split: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], float]:
+def _outside(
+    folder: Folder, models: Sequence[str], keys: list[str]
+) -> dict[tuple[str, ...], float]:
     """Milliseconds of a step outside its forward by ``keys``, for the arms of the engine alone."""
-    split = split.dropna(subset=["forward_ms"]).set_index(keys)
+    split = phases(folder, models, keys).dropna(subset=["forward_ms"]).set_index(keys)
     return split[[f"{phase}_ms" for phase in OUTSIDE]].sum(axis=1).to_dict()
 
 
@@ -78,27 +76,19 @@ def forwards(known: dict[str, ModelCost]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["model", "rows", "context", "forward_ms"])
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Rows, and the frozen prompts that they answer, by (model, prompt id)."""
-
-    rows: pd.DataFrame
-    prompts: Prompts
-
-
 def copy_shares(folder: Folder, models: Sequence[str]) -> dict[str, float]:
     """By model, how fast a forward of one row reads the weights and the K/V cache, as a share of
     the device's copy bandwidth, at the context nearest to half of the longest. Models for which no
     copy was timed are left out.
     """
+    timed = folder.of_models(folder.cost, models)
+    if "copy_rate" not in timed:
+        return {}
     shares = {}
-    for model in models:
-        file = folder.cost(model)
-        table = folder.read_csv(file) if file.is_file() else pd.DataFrame()
-        if "copy_rate" not in table:
-            continue
-        lines = table[table["rows"] == 1].sort_values("context")
-        line = lines.iloc[(lines["context"] - lines["context"].max() / 2).abs().argmin()]
+    alone = timed[(timed["rows"] == 1) & timed["copy_rate"].notna()]
+    for model, lines in alone.groupby("model", sort=False):
+        lines = lines.sort_values("context")
+        line = lines.loc[(lines["context"] - lines["context"].max() / 2).abs().idxmin()]
         read = line["weight_bytes"] + line["context"] * line["token_bytes"]
         shares[model] = float(read / line["seconds"] / line["copy_rate"])
     return shares
@@ -124,9 +114,7 @@ def entry_layers(prepared: Prepared, model: str, arm: str) -> list[int]:
     return layout.get("entry_layers", [])
 
 
-def cost_model(
-    known: Mapping[str, ModelCost], prepared: Prepared, asked: Asked, summary: pd.DataFrame
-) -> pd.DataFrame:
+def cost_model(known: Mapping[str, ModelCost], run: Run, summary: pd.DataFrame) -> pd.DataFrame:
     """One line per model, data set and arm of the engine that has a speedup in ``summary``.
 
     ``predicted_speedup``: acceptance length times the predicted autoregressive step, over the
@@ -138,7 +126,7 @@ def cost_model(
     ``rows``: mean rows of a step in the last layer; ``mean_rows``: the mean over layers too, since
     FIRP's pseudo rows enter in the middle.
     """
-    rows = asked.rows
+    rows, prepared = run.rows, run.prepared
     deepest = rows["step_path"].map(lambda paths: max(map(len, paths)))
     deepest = deepest.groupby([rows["model"], rows["arm"]]).max()
     measured = rows.groupby(["model", "dataset", "arm"])
@@ -149,11 +137,11 @@ def cost_model(
         if arm not in (known[model].outside if model in known else {}):
             continue
         arm_rows = measured.get_group(place)
-        steps = decode_steps(arm_rows, asked.prompts)
+        steps = decode_steps(arm_rows, run.prompts)
         cost, entries = known[model].forward, entry_layers(prepared, model, arm)
-        forward = cost.of_steps(steps, entries)
         # a mean over steps: the forward is not linear in its rows
-        predicted = float(forward.mean()) + known[model].outside_of(dataset, arm)
+        forward = float(cost.of_steps(steps, entries).mean())
+        predicted = forward + known[model].outside_of(dataset, arm)
         ceiling_length = 1 + np.minimum(steps.nodes - 1, deepest[model, arm]).mean()
         lines.append(
             {

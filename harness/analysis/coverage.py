@@ -5,7 +5,8 @@ speed of a session for that of the method.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
@@ -14,41 +15,22 @@ import pandas as pd
 from tqdm import tqdm
 
 from harness.analysis.statistics import log_ratio
-from harness.files import replacing
+from harness.experiment.folder import write_table
 
 SPEEDUP = 2.0
 NOISE = 0.01  # standard deviation of one timing, log scale
 BOOTSTRAPS = 400
 TOKENS = 50.0  # of every answer
-COLUMNS = (
-    "sessions questions question_sd session_sd repeats coverage half_width naive_coverage "
-    "naive_half_width"
-).split()
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Parameters of synthetic rows; standard deviations are those of the log ratio."""
+    """A synthetic experiment; standard deviations are those of the log ratio of two arms."""
 
     sessions: int
     questions: int
     question_sd: float
     session_sd: float
-
-    @property
-    def truth(self) -> float:
-        """The log of the ratio of sums over the population of questions and sessions."""
-        return math.log(SPEEDUP) - (self.question_sd**2 + self.session_sd**2) / 2
-
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds of baseline and arm, each [sessions, questions]; all answers are equally long."""
-        shape = (self.sessions, self.questions)
-        seconds = np.exp(rng.normal(0, 0.4, self.questions))
-        base = seconds * np.exp(rng.normal(0, NOISE, shape))
-        question = rng.normal(0, self.question_sd, self.questions)
-        session = rng.normal(0, self.session_sd, (self.sessions, 1))
-        gain = math.log(SPEEDUP) + question + session + rng.normal(0, NOISE, shape)
-        return base, seconds * np.exp(-gain)
 
 
 WORLDS = [
@@ -63,42 +45,58 @@ WORLDS = [
 ]
 
 
-def coverage(world: World, repeats: int, seed: int = 0) -> dict[str, object]:
+def coverage(world: World, repeats: int) -> dict[str, float]:
     """Shares of ``repeats`` whose 95 % intervals contain the truth; mean half-widths, log scale."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
+    # the log of the ratio of sums over the population of questions and sessions
+    truth = math.log(SPEEDUP) - (world.question_sd**2 + world.session_sd**2) / 2
     covered = naive_covered = 0
     half = naive_half = 0.0
     for _ in range(repeats):
-        base, arm = world.draw(rng)
+        base, arm = _draw(world, rng)
         timed = {"base": _with_tokens(base), "arm": _with_tokens(arm)}
         ratio = log_ratio(timed, "base", "arm")
-        covered += abs(ratio.estimate - world.truth) <= ratio.half_width
+        covered += abs(ratio.estimate - truth) <= ratio.half_width
         half += ratio.half_width
         low, high = _bootstrap(base.sum(0), arm.sum(0), rng)
-        naive_covered += low <= world.truth <= high
+        naive_covered += low <= truth <= high
         naive_half += (high - low) / 2
-    figures = (covered, half, naive_covered, naive_half)
-    return dict(
-        zip(
-            COLUMNS,
-            (
-                world.sessions,
-                world.questions,
-                world.question_sd,
-                world.session_sd,
-                repeats,
-                *(figure / repeats for figure in figures),
-            ),
-            strict=True,
-        )
-    )
+    return {
+        "coverage": covered / repeats,
+        "half_width": half / repeats,
+        "naive_coverage": naive_covered / repeats,
+        "naive_half_width": naive_half / repeats,
+    }
 
 
 def write_coverage(repeats: int, out: Path) -> None:
-    """Write one line for each of :data:`WORLDS`, from seed 0."""
-    lines = [coverage(world, repeats) for world in tqdm(WORLDS, desc="coverage", unit="world")]
-    with replacing(out) as temporary:
-        pd.DataFrame(lines).to_csv(temporary, index=False, float_format="%.4g")
+    """Write one line for each of :data:`WORLDS`."""
+    write_study(WORLDS, coverage, repeats, out)
+
+
+def write_study(
+    worlds: Sequence[World],
+    simulate: Callable[[World, int], dict[str, float]],
+    repeats: int,
+    out: Path,
+) -> None:
+    """Write a line for each world: what it is, and what ``simulate`` finds in it."""
+    lines = [
+        {**asdict(world), "repeats": repeats, **simulate(world, repeats)}
+        for world in tqdm(worlds, desc=out.stem, unit="world")
+    ]
+    write_table(out, pd.DataFrame(lines), digits=4)
+
+
+def _draw(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of baseline and arm, each [sessions, questions]; all answers are equally long."""
+    shape = (world.sessions, world.questions)
+    seconds = np.exp(rng.normal(0, 0.4, world.questions))
+    base = seconds * np.exp(rng.normal(0, NOISE, shape))
+    question = rng.normal(0, world.question_sd, world.questions)
+    session = rng.normal(0, world.session_sd, (world.sessions, 1))
+    gain = math.log(SPEEDUP) + question + session + rng.normal(0, NOISE, shape)
+    return base, seconds * np.exp(-gain)
 
 
 def _with_tokens(seconds: np.ndarray) -> np.ndarray:

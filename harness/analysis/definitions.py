@@ -9,15 +9,9 @@ import math
 import numpy as np
 import pandas as pd
 
+from harness.analysis.statistics import ratio
 from harness.experiment.records import BASELINE
 
-ACCEPTANCE = (
-    "acceptance_length",
-    "with_prefill",
-    "mean_of_answers",
-    "mean_of_answers_with_prefill",
-    "one_plus_accepted_per_draft",
-)
 SPEED = ("ratio_of_sums", "geometric_mean", "mean_of_rates")
 
 
@@ -42,11 +36,11 @@ def acceptance(rows: pd.DataFrame) -> dict[str, float]:
     decoded = rows[steps > 0]
     accepted, drafted = rows.apply(_accepted, axis=1, result_type="expand").sum()
     return {
-        "acceptance_length": _ratio(tokens.sum(), steps.sum()),
-        "with_prefill": _ratio(rows["tokens"].sum(), steps_with_prefill.sum()),
+        "acceptance_length": ratio(tokens.sum(), steps.sum()),
+        "with_prefill": ratio(rows["tokens"].sum(), steps_with_prefill.sum()),
         "mean_of_answers": float((decoded["decode_tokens"] / decoded["decode_steps"]).mean()),
         "mean_of_answers_with_prefill": float((rows["tokens"] / steps_with_prefill).mean()),
-        "one_plus_accepted_per_draft": 1 + _ratio(accepted, drafted) if drafted else math.nan,
+        "one_plus_accepted_per_draft": 1 + ratio(accepted, drafted),
     }
 
 
@@ -75,7 +69,3 @@ def _speeds(rates: pd.DataFrame, cell: pd.DataFrame, arm: str) -> dict[str, floa
         "geometric_mean": float(np.exp(np.log(arm_rates / base_rates).mean())),
         "mean_of_rates": arm_rates.mean() / base_rates.mean(),
     }
-
-
-def _ratio(above: float, below: float) -> float:
-    return above / below if below else math.nan

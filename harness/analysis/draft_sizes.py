@@ -8,18 +8,7 @@ from itertools import permutations
 
 import pandas as pd
 
-from harness.experiment.folder import Folder
-
 REACH = ("model method other other_draft_size acceptance_length draft_size times_smaller").split()
-
-
-def curves(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
-    """The draft size curves of the models, as one table; empty without any."""
-    files = {model: folder.curve(model) for model in models}
-    tables = [
-        folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
-    ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def reach(curve: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
@@ -29,18 +18,17 @@ def reach(curve: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
     largest; ``draft_size`` is empty where even the largest accepts less.
     """
     lines = []
-    if not curve.empty:
-        for model, model_curve in curve.groupby("model"):
-            lengths = {
-                name: group.set_index("draft_size")["predicted_acceptance_length"]
-                for name, group in model_curve.groupby("method", sort=False)
-            }
-            lines += [
-                _reached(str(model), pair, lengths, size)
-                for pair in permutations(lengths, 2)
-                for size in sizes
-                if size in lengths[pair[1]]
-            ]
+    for model, model_curve in curve.groupby("model"):
+        lengths = {
+            name: group.set_index("draft_size")["predicted_acceptance_length"]
+            for name, group in model_curve.groupby("method", sort=False)
+        }
+        lines += [
+            _reached(str(model), pair, lengths, size)
+            for pair in permutations(lengths, 2)
+            for size in sizes
+            if size in lengths[pair[1]]
+        ]
     return pd.DataFrame(lines, columns=REACH)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.analysis.again import Again
 from harness.analysis.preparation import Prepared
 from harness.analysis.quality import LOOP_LIMIT
-from harness.experiment.facts import Check
+from harness.experiment.facts import AgainFacts, Check
 from harness.experiment.folder import CONFIG, SPENT, Folder
 from harness.experiment.records import BASELINE
 from harness.experiment.steps import Outline
@@ -167,16 +166,17 @@ def _quiet(rows: pd.DataFrame) -> Check:
     return _check(what, bool(shares.max() <= QUIET), detail)
 
 
-def no_favoured_place(tests: Mapping[str, Again]) -> Check:
+def no_favoured_place(tests: Mapping[str, AgainFacts]) -> Check:
     """The A/A test of every model: the arm that is timed twice a session is equally fast."""
     what = "A/A: autoregressive decoding is as fast as itself (one t test over all sessions, 1 %)"
     details = [
-        f"{model}: {test.reason}"
-        if test.p_value is None
-        else f"{model}: ratio {test.ratio:.3f}, p = {test.p_value:.2g}, {test.sessions} sessions"
+        f"{model}: {test['reason']}"
+        if test["p_value"] is None
+        else f"{model}: ratio {test['ratio']:.3f}, p = {test['p_value']:.2g}, "
+        f"{test['sessions']} sessions"
         for model, test in tests.items()
     ]
-    passes = [test.passes for test in tests.values() if test.passes is not None]
+    passes = [test["passes"] for test in tests.values() if test["passes"] is not None]
     return _check(what, all(passes) if passes else None, "; ".join(details))
 
 

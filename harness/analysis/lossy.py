@@ -10,9 +10,9 @@ COLUMNS = ("model", "dataset", "method", "tokens", "distance", "distance_low", "
 
 
 def distances(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per model, data set and arm that is not lossless; ``distance`` is the mean over the
-    tokens of its answers, see :class:`harness.experiment.records.Row`, with a 95 % interval over
-    questions.
+    """One line per model, data set and arm that is not lossless; ``distance`` is the mean over its
+    answers, each weighted by all its tokens, though a row's ``distance`` leaves out the last, see
+    :class:`harness.experiment.records.Row`. The 95 % interval is over questions.
     """
     if "distance" not in rows:  # rows of an older version
         return pd.DataFrame(columns=list(COLUMNS))

@@ -1,50 +1,32 @@
 """Where decode time goes: milliseconds per step by phase, from the profile pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from harness.experiment.folder import Folder
 from harness.experiment.records import PHASES, PREFILL
 
-COLUMNS = (
-    "model method decode_steps timed_ms profiled_over_timed prefill_ms "
+KEYS = ("model", "method")
+FIGURES = (
+    "decode_steps timed_ms profiled_over_timed prefill_ms "
     "draft_ms tree_ms forward_ms choose_ms commit_ms between_ms between_share draft_share"
 ).split()
 
 
-def phases(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
+def phases(folder: Folder, models: Sequence[str], keys: Sequence[str] = KEYS) -> pd.DataFrame:
     """One line per model and arm: milliseconds per decode step, and for the prefill per request.
+    With "dataset" among ``keys`` also per data set: what is drafted may depend on the text.
 
     ``timed_ms`` was measured without clocks inside the step, the phases with them in a second run
     of the same request. ``between_ms`` is the part of that run's decode time that is in no phase.
     Arms outside the engine have no phases.
     """
-    tables = [
-        _table(raw.drop(columns="dataset"), ["model", "method"]) for raw in _read(folder, models)
-    ]
-    return pd.concat(tables)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
-
-
-def phases_by_dataset(folder: Folder, models: Sequence[str]) -> pd.DataFrame:
-    """Like ``phases``, per model, data set and arm: what is drafted may depend on the text."""
-    columns = ["model", "dataset", *COLUMNS[1:]]
-    tables = [_table(raw, columns[:3]) for raw in _read(folder, models)]
-    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
-
-
-def _read(folder: Folder, models: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """The profiles of those models that have one."""
-    for model in models:
-        file = folder.profile(model)
-        if file.is_file():
-            raw = folder.read_csv(file).drop(columns="fingerprint", errors="ignore")
-            yield raw.assign(model=model)
-
-
-def _table(raw: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    profile = folder.of_models(folder.profile, models)
+    if profile.empty:
+        return pd.DataFrame(columns=[*keys, *FIGURES])
     # min_count: outside the engine no phase was timed, which is not the same as zero seconds
-    raw = raw.groupby(keys, sort=False).sum(min_count=1).reset_index()
+    raw = profile.groupby(list(keys), sort=False).sum(numeric_only=True, min_count=1).reset_index()
     per_step = 1000 / raw["decode_steps"].where(raw["decode_steps"] > 0)
     between = raw["decode_seconds"] - raw[list(PHASES)].sum(axis=1, min_count=1)
     return pd.DataFrame(

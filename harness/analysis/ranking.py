@@ -11,8 +11,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from harness.analysis.again import Again, again
+from harness.analysis.again import again
 from harness.analysis.statistics import LogRatio, Timed, holm, log_ratio, per_question
+from harness.experiment.facts import AgainFacts
 from harness.experiment.records import AGAIN, BASELINE
 
 SESSIONS = 5  # fewest sessions of a data set that is ranked
@@ -55,7 +56,7 @@ class Order:
     """
 
     pairs: pd.DataFrame
-    again: dict[str, Again]
+    again: dict[str, AgainFacts]
     ranks: dict[tuple[str, str, str], Rank]
     unranked: dict[str, str]
 
@@ -102,14 +103,14 @@ def _noise(timed: Timed) -> float:
     return abs(log_ratio(timed, BASELINE, AGAIN).estimate) if AGAIN in timed else 0.0
 
 
-def _unranked(test: Again, sessions: int) -> str | None:
+def _unranked(test: AgainFacts, sessions: int) -> str | None:
     """Why a data set has no ranks; None if it has them."""
     if sessions < SESSIONS:
         count = "1 session" if sessions == 1 else f"{sessions} sessions"
         return f"{count}, and ranks need {SESSIONS}"
-    if test.passes is None:
-        return f"A/A: {test.reason}"
-    return None if test.passes else f"A/A fails: {test.reason}"
+    if test["passes"] is None:
+        return f"A/A: {test['reason']}"
+    return None if test["passes"] else f"A/A fails: {test['reason']}"
 
 
 def pairs(timed: Timed, arms: Sequence[str], ranked: Sequence[str], noise: float) -> list[Pair]:

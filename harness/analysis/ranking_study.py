@@ -8,55 +8,21 @@ pair's own spread (the rule) and by one pooled over all arms (which was tried, a
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy import stats
-from tqdm import tqdm
 
-from harness.analysis.coverage import NOISE, TOKENS
+from harness.analysis.coverage import NOISE, TOKENS, World, write_study
 from harness.analysis.ranking import pairs, ranks
 from harness.analysis.statistics import LogRatio, Timed, log_ratio, session_log_ratios
-from harness.files import replacing
 
 ARMS = ("a", "b", "c", "d", "e", "f")
 UNEQUAL = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0)  # factors of the sessions' spread, one per arm
-COLUMNS = (
-    "sessions questions question_sd session_sd repeats equal_in_an_order apart_in_order "
-    "coverage_unequal coverage_unequal_pooled"
-).split()
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A synthetic experiment; standard deviations are those of the log ratio of two arms."""
-
-    sessions: int
-    questions: int
-    question_sd: float
-    session_sd: float
-
-    def draw(
-        self, rng: np.random.Generator, gaps: Sequence[float], spreads: Sequence[float]
-    ) -> Timed:
-        """Timings of six arms: log speeds ``gaps``, session spreads scaled by ``spreads``."""
-        base = np.exp(rng.normal(0, 0.4, self.questions))
-        timed = {}
-        for arm, gap, spread in zip(ARMS, gaps, spreads, strict=True):
-            # each arm has half of the variance of a difference of two
-            question = rng.normal(0, self.question_sd / math.sqrt(2), self.questions)
-            session = rng.normal(0, spread * self.session_sd / math.sqrt(2), (self.sessions, 1))
-            noise = rng.normal(0, NOISE, (self.sessions, self.questions))
-            seconds = base * np.exp(session + question + noise - gap)
-            timed[arm] = np.stack([seconds, np.full_like(seconds, TOKENS)])
-        return timed
-
-
-SETTINGS = [
-    Setting(sessions, questions, question_sd, session_sd)
+WORLDS = [
+    World(sessions, questions, question_sd, session_sd)
     for sessions in (3, 5)
     for questions, question_sd in ((40, 0.0), (40, 0.15), (18, 0.15))
     for session_sd in (0.005, 0.02)
@@ -65,28 +31,52 @@ _EQUAL = (0.0,) * len(ARMS)
 _ALIKE = (1.0,) * len(ARMS)
 
 
-def study(setting: Setting, repeats: int, seed: int = 0) -> dict[str, object]:
-    """A line of ``COLUMNS``: the setting, and shares of ``repeats`` experiments."""
-    rng = np.random.default_rng(seed)
-    gap = 2 * _typical_detectable(setting, rng)
+def study(world: World, repeats: int) -> dict[str, float]:
+    """Shares of ``repeats`` experiments."""
+    rng = np.random.default_rng(0)
+    gap = 2 * _typical_detectable(world, rng)
     apart = [gap * place for place in range(len(ARMS))]
     ordered = in_order = covered = covered_pooled = 0
     for _ in range(repeats):
-        ordered += _any_order(setting.draw(rng, _EQUAL, _ALIKE))
-        in_order += _all_in_order(setting.draw(rng, apart, _ALIKE))
-        timed = setting.draw(rng, _EQUAL, UNEQUAL)
+        ordered += _any_order(_draw(world, rng, _EQUAL, _ALIKE))
+        in_order += _all_in_order(_draw(world, rng, apart, _ALIKE))
+        timed = _draw(world, rng, _EQUAL, UNEQUAL)
         ratio = log_ratio(timed, ARMS[-2], ARMS[-1])
         covered += abs(ratio.estimate) <= ratio.half_width
         covered_pooled += abs(ratio.estimate) <= _pooled_half_width(timed, ratio)
-    shares = [count / repeats for count in (ordered, in_order, covered, covered_pooled)]
-    place = (setting.sessions, setting.questions, setting.question_sd, setting.session_sd)
-    return dict(zip(COLUMNS, (*place, repeats, *shares), strict=True))
+    return {
+        "equal_in_an_order": ordered / repeats,
+        "apart_in_order": in_order / repeats,
+        "coverage_unequal": covered / repeats,
+        "coverage_unequal_pooled": covered_pooled / repeats,
+    }
 
 
-def _typical_detectable(setting: Setting, rng: np.random.Generator) -> float:
+def write_ranking_study(repeats: int, out: Path) -> None:
+    """Write one line for each of :data:`WORLDS`."""
+    write_study(WORLDS, study, repeats, out)
+
+
+def _draw(
+    world: World, rng: np.random.Generator, gaps: Sequence[float], spreads: Sequence[float]
+) -> Timed:
+    """Timings of six arms: log speeds ``gaps``, session spreads scaled by ``spreads``."""
+    base = np.exp(rng.normal(0, 0.4, world.questions))
+    timed = {}
+    for arm, gap, spread in zip(ARMS, gaps, spreads, strict=True):
+        # each arm has half of the variance of a difference of two
+        question = rng.normal(0, world.question_sd / math.sqrt(2), world.questions)
+        session = rng.normal(0, spread * world.session_sd / math.sqrt(2), (world.sessions, 1))
+        noise = rng.normal(0, NOISE, (world.sessions, world.questions))
+        seconds = base * np.exp(session + question + noise - gap)
+        timed[arm] = np.stack([seconds, np.full_like(seconds, TOKENS)])
+    return timed
+
+
+def _typical_detectable(world: World, rng: np.random.Generator) -> float:
     """The detectable difference of two equal arms, as the median over 100 experiments."""
     differences = [
-        log_ratio(setting.draw(rng, _EQUAL, _ALIKE), ARMS[0], ARMS[1]).detectable
+        log_ratio(_draw(world, rng, _EQUAL, _ALIKE), ARMS[0], ARMS[1]).detectable
         for _ in range(100)
     ]
     return float(np.median(differences))
@@ -114,10 +104,3 @@ def _pooled_half_width(timed: Timed, ratio: LogRatio) -> float:
     spread = math.sqrt(2 * float((rates**2).sum()) / degrees / ratio.sessions)
     questions = replace(ratio, se_session=0.0).half_width
     return math.hypot(float(stats.t.isf(0.025, degrees)) * spread, questions)
-
-
-def write_ranking_study(repeats: int, out: Path) -> None:
-    """Write one line for each of :data:`SETTINGS`, from seed 0."""
-    lines = [study(setting, repeats) for setting in tqdm(SETTINGS, desc="ranks", unit="setting")]
-    with replacing(out) as temporary:
-        pd.DataFrame(lines).to_csv(temporary, index=False, float_format="%.4g")

@@ -29,10 +29,6 @@ class Interval:
         """The interval of a ratio that cannot be computed: all NaN."""
         return cls(math.nan, math.nan, math.nan)
 
-    def inside(self, low: float, high: float) -> bool:
-        """Whether the whole interval lies inside [low, high]; False without an interval."""
-        return bool(self.low >= low and self.high <= high)
-
 
 @dataclass(frozen=True, slots=True)
 class LogRatio:
@@ -80,6 +76,16 @@ class LogRatio:
         if self.half(_LEAST_P) <= gap:
             return _LEAST_P
         return float(optimize.brentq(lambda p: self.half(p) - gap, _LEAST_P, 1.0))
+
+
+def ratio(above: float, below: float) -> float:
+    """``above`` over ``below``; NaN over 0."""
+    return float(above / below) if below else math.nan
+
+
+def rate(rows: pd.DataFrame) -> float:
+    """Tokens per second of the decode phase, of all rows together."""
+    return ratio(rows["decode_tokens"].sum(), rows["decode_seconds"].sum())
 
 
 # Seconds and tokens of every arm, [2, sessions, questions].

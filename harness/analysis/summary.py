@@ -10,7 +10,7 @@ import pandas as pd
 from harness.analysis.facts import Prompts, Provenances
 from harness.analysis.preparation import Prepared, arm_costs, break_even, prepared_arms
 from harness.analysis.quality import LOOP_LIMIT, equivalence, loops, scores
-from harness.analysis.statistics import Timed, log_ratio, per_question, question_ratio
+from harness.analysis.statistics import Timed, log_ratio, per_question, question_ratio, rate
 from harness.datasets import find_dataset
 from harness.datasets.xsum import rouge2
 from harness.experiment.folder import Cell, Folder
@@ -76,7 +76,7 @@ def summarise(run: Run, place: Cell, cell: pd.DataFrame) -> list[Line]:
             "questions": arm_rows["question_id"].nunique(),
             "sessions": arm_rows["session"].nunique(),
             "tokens": int(arm_rows["tokens"].sum()),
-            "tokens_per_second": _rate(arm_rows),
+            "tokens_per_second": rate(arm_rows),
             **_speedups(timed, end_to_end, arm, counted=not looping and not _looping(arm_rows)),
             **_per_step(arm_rows, baseline),
             **_quality(dataset, arm_rows, baseline, asked),
@@ -84,7 +84,7 @@ def summarise(run: Run, place: Cell, cell: pd.DataFrame) -> list[Line]:
             **arm_costs(prepared, model, arm),
             "rows_sha256": rows_sha256,
         }
-        line["break_even_tokens"] = break_even(prepared, arm, line, _rate(baseline))
+        line["break_even_tokens"] = break_even(prepared, arm, line, rate(baseline))
         lines.append(line)
     return lines
 
@@ -136,11 +136,6 @@ def _acceptance_interval(arm_rows: pd.DataFrame) -> dict[str, float]:
     counts = arm_rows.groupby("question_id")[["decode_tokens", "decode_steps"]].sum()
     interval = question_ratio(counts["decode_tokens"], counts["decode_steps"])
     return {"acceptance_length_low": interval.low, "acceptance_length_high": interval.high}
-
-
-def _rate(rows: pd.DataFrame) -> float:
-    """Decode-phase tokens per second."""
-    return float(rows["decode_tokens"].sum() / rows["decode_seconds"].sum())
 
 
 def _step_seconds(rows: pd.DataFrame) -> float:

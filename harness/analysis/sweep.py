@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from harness.errors import HarnessError
-from harness.files import read_json, replacing
+from harness.experiment.folder import write_table
+from harness.files import read_json
 
 
 def write_sweep(
@@ -21,8 +22,7 @@ def write_sweep(
     table = pd.DataFrame(lines).sort_values("speedup", ascending=False)
     table.insert(0, "model", place[0])
     table.insert(1, "method", place[1])
-    with replacing(out) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.5g")
+    write_table(out, table, digits=5)
 
 
 def _line(variant: dict[str, object], setting: Path) -> dict[str, object]:

@@ -9,11 +9,11 @@ import pandas as pd
 from harness.analysis.acceptance import by_depth, by_node
 from harness.analysis.best_size import best_sizes
 from harness.analysis.categories import categories
-from harness.analysis.cost import Asked, copy_shares, cost_model, costs, forwards
+from harness.analysis.cost import copy_shares, cost_model, costs, forwards
 from harness.analysis.definitions import definitions
 from harness.analysis.detectable import detectable
 from harness.analysis.divergences import divergences
-from harness.analysis.draft_sizes import curves, reach
+from harness.analysis.draft_sizes import reach
 from harness.analysis.facts import frozen_prompts, page_one, read_provenances
 from harness.analysis.fairness import (
     as_published,
@@ -31,10 +31,10 @@ from harness.analysis.twins import twins
 from harness.analysis.uncut import uncut
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
-from harness.experiment.folder import Folder
+from harness.experiment.folder import Folder, write_table
 from harness.experiment.records import BASELINE
 from harness.experiment.steps import Outline
-from harness.files import replacing, write_json
+from harness.files import write_json
 
 PAPER_TABLES = ("speedup", "acceptance_length", "draft_size", "rouge2")
 OPTIONAL = {
@@ -56,7 +56,7 @@ def write_tables(outline: Outline, root: Path) -> None:
     lossy = [arm for arm, lossless in run.provenance["lossless"].items() if not lossless]
     differing = divergences(run.rows[~run.rows["arm"].isin(lossy)])
     # written first: the rows of a method bug may make the tables below fail
-    _write(folder.table("divergences"), differing)
+    write_table(folder.table("divergences"), differing)
     profile = phases(folder, outline["models"])
     summary = _summary(run, profile)
     comparison = order(summary, _shown(run, summary), run.ranked)
@@ -76,7 +76,7 @@ def write_tables(outline: Outline, root: Path) -> None:
     for name in OPTIONAL - tables.keys():  # tables of an earlier config
         folder.table(name).unlink(missing_ok=True)
     for name, table in tables.items():
-        _write(folder.table(name), table)
+        write_table(folder.table(name), table)
     write_json(folder.facts, _facts(run, tables, differing, comparison))
     _refuse_bugs(differing, folder.table("divergences"))
 
@@ -127,17 +127,16 @@ def _size_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Acceptance and speed by draft size, where the experiment asks for them; costs of forwards and
     what they predict, where forwards were timed.
     """
-    tables, asked = {}, run.outline["draft_sizes"]
-    curve = curves(run.folder, run.outline["models"]) if asked["methods"] else None
+    tables, asked, models = {}, run.outline["draft_sizes"], run.outline["models"]
+    curve = run.folder.of_models(run.folder.curve, models) if asked["methods"] else None
     if curve is not None:
         tables = {"draft_size_curve": curve, "draft_size_reach": reach(curve, asked["sizes"])}
-    model_costs = costs(run.folder, run.outline["models"])
+    model_costs = costs(run.folder, models)
     if model_costs:
-        answered = Asked(run.rows, run.prompts)
         tables["cost"] = forwards(model_costs)
-        tables["cost_model"] = cost_model(model_costs, run.prepared, answered, summary)
+        tables["cost_model"] = cost_model(model_costs, run, summary)
         if curve is not None:
-            tables["best_draft_size"] = best_sizes(model_costs, run.prepared, answered, curve)
+            tables["best_draft_size"] = best_sizes(model_costs, run, curve)
     return tables
 
 
@@ -154,7 +153,7 @@ def _facts(
         "parameters": run.provenances.parameters,
         "rows": len(run.rows),
         "failures": run.failures.to_dict("records"),
-        "a_a": {model: test.as_dict() for model, test in comparison.again.items()},
+        "a_a": comparison.again,
         "unranked": comparison.unranked,
         "twins": twins(_shown(run, summary)),
         "detectable": {
@@ -212,8 +211,3 @@ def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
     rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")
     ratio = rate.rdiv(rate[BASELINE], axis=0)
     return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")

@@ -9,10 +9,11 @@ from harness.measure.prepare import check_methods
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--methods", required=True, nargs="+", help="JSON: arm -> settings; one per model")
+    told = "JSON: arm -> settings; one per model"
+    add("--methods", required=True, nargs="+", type=parse_arms, help=told)
     add("--out", required=True, type=Path)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
-    check_methods([parse_arms(text) for text in options.methods], options.out)
+    check_methods(options.methods, options.out)

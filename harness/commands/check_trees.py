@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.commands.options import Argument, parse_target, use_threads
-from harness.files import replacing
+from harness.experiment.folder import write_table
 from harness.measure.tree_check import check_trees, known_trees
 from harness.models import load_target, load_tokenizer
 from methods.medusa.templates import TEMPLATES
@@ -19,19 +19,18 @@ TEXT = "A farmer has seventeen sheep and all but nine run away. How many are lef
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--model", required=True, help="a model's folder, mini, or JSON: where the model is")
+    where = "a model's folder, mini, or JSON: where the model is"
+    add("--model", required=True, type=parse_target, help=where)
     add("--out", type=Path, help="a CSV of what is printed")
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
-    spec = parse_target(options.model)
-    target = load_target(spec)
-    prompt = load_tokenizer(spec)(TEXT)["input_ids"]
+    target = load_target(options.model)
+    prompt = load_tokenizer(options.model)(TEXT)["input_ids"]
     published = {f"Medusa, {name}": StaticTree(paths).shape for name, paths in TEMPLATES.items()}
     table = pd.DataFrame(map(asdict, check_trees(target, prompt, known_trees(published))))
     print(table.to_string(index=False))
     if options.out is not None:
-        with replacing(options.out) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.5g")
+        write_table(options.out, table, digits=5)

@@ -9,11 +9,11 @@ from harness.commands.parts import collect_parts
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--methods", required=True, type=parse_arms, help="JSON: arm -> settings")
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
     add("--out", required=True, type=Path)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
-    collect_parts(parse_arms(options.methods), options.folders, options.out)
+    collect_parts(options.methods, options.folders, options.out)

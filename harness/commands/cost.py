@@ -66,14 +66,13 @@ def _contexts(requests: Sequence[Request], longest: int | None) -> list[int]:
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--model", required=True, help="JSON: where the model is")
+    add("--model", required=True, type=parse_spec, help="JSON: where the model is")
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
-    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--caps", required=True, type=parse_caps, help="JSON: dataset -> new tokens at most")
     add("--out", required=True, type=Path)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
-    caps = parse_caps(options.caps)
-    write_cost(parse_spec(options.model), options.prompts, caps, options.out)
+    write_cost(options.model, options.prompts, options.caps, options.out)

@@ -3,10 +3,10 @@
 import argparse
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commands.options import (
+    SAMPLING,
     Argument,
     parse_arms,
     parse_caps,
@@ -27,22 +27,19 @@ COLUMNS = (
 ).split()
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Draft sizes in tokens: all up to ``largest`` are predicted, those in ``timed`` also timed."""
-
-    largest: int
-    timed: Sequence[int]
-
-
 def write_curve(
-    spec: ModelSpec, steps: Sequence[MethodStep], data: TuneData, sizes: Sizes, out: Path
+    spec: ModelSpec,
+    steps: Sequence[MethodStep],
+    data: TuneData,
+    largest: int,
+    timed_sizes: Sequence[int],
+    out: Path,
 ) -> None:
-    """Write one line per method and size from 1 to ``sizes.largest``.
+    """Write one line per method and draft size from 1 to ``largest``.
 
     Trees are grown from the rank traces of the tune answers, which also predict the acceptance
-    length. The timed sizes decode the same prompts, all methods side by side. A method that can
-    run a tree in several ways is shown with its fastest.
+    length. With those of ``timed_sizes`` the same prompts are decoded, all methods side by side. A
+    method that can run a tree in several ways is shown with its fastest.
     """
     trials: list[tuple[str, Trial]] = []
     job = None
@@ -52,12 +49,12 @@ def write_curve(
             raise HarnessError(f"method '{step.arm.name}': has no trees of a given size")
         # All methods share one target: a later method's own copy would find a colder cache.
         job = method_job(spec, step, data, target=job.target if job else None)
-        candidates = sized(job, range(1, sizes.largest + 1))
+        candidates = sized(job, range(1, largest + 1))
         trials += [(step.arm.name, trial) for trial in candidates]
     if job is None:
         raise HarnessError("curve: no methods, expected at least one")
     rng = random.Random(job.seed)
-    timed = [trial for _, trial in trials if trial.setting["drafts"] in sizes.timed]
+    timed = [trial for _, trial in trials if trial.setting["drafts"] in timed_sizes]
     if timed:
         time_trials(job, "draft sizes", timed, job.requests, rng)
     fastest: dict[tuple[str, int], Trial] = {}
@@ -89,15 +86,15 @@ def _figures(trial: Trial) -> list[object]:
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--methods", required=True, type=parse_arms, help="JSON: arm -> settings")
     add("--largest", required=True, type=int, help="draft tokens a step, at most")
     add("--timed", nargs="*", default=[], type=int, help="sizes that are timed")
-    add("--model", required=True, help="JSON: where the model is")
+    add("--model", required=True, type=parse_spec, help="JSON: where the model is")
     add("--train-answers", type=Path)
     add("--tune-answers", required=True, type=Path)
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
-    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
-    add("--sampling", help="JSON: temperature, top_p, seed; greedy without")
+    add("--caps", required=True, type=parse_caps, help="JSON: dataset -> new tokens at most")
+    add("--sampling", default="{}", type=parse_sampling, help=SAMPLING)
     add("--seed", default=0, type=int)
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
     add("--out", required=True, type=Path)
@@ -108,11 +105,8 @@ def run(options: argparse.Namespace) -> None:
     use_threads(options.threads)
     steps = [
         MethodStep(arm, options.folders / name, options.seed)
-        for name, arm in parse_arms(options.methods).items()
+        for name, arm in options.methods.items()
     ]
-    caps = parse_caps(options.caps)
-    sampling = parse_sampling(options.sampling)
     answers = options.train_answers, options.tune_answers
-    data = TuneData(*answers, options.prompts, caps, sampling=sampling)
-    sizes = Sizes(options.largest, options.timed)
-    write_curve(parse_spec(options.model), steps, data, sizes, options.out)
+    data = TuneData(*answers, options.prompts, options.caps, sampling=options.sampling)
+    write_curve(options.model, steps, data, options.largest, options.timed, options.out)

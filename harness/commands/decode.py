@@ -4,35 +4,18 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.api import PLAIN, Answer, load
-from harness.commands.options import MINI, Argument, mini_folder, parse_json, use_threads
+from harness.api import Answer, load
+from harness.commands.options import MINI, Argument, mini_folder, parse_mapping, use_threads
 from harness.decoder import StepRecord
 from harness.errors import HarnessError
-from harness.experiment.arms import Settings, parse_arm
-from harness.files import checked
+from harness.experiment.arms import parse_arm
+from harness.experiment.records import BASELINE
 
 _GREEN, _PLAIN = "\x1b[32m", "\x1b[0m"
 _UNFINISHED = "\ufffd"  # what a character decodes to while some of its bytes are still to come
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The command's request: ``model`` is a folder or ``mini``, ``folder`` holds trained parts."""
-
-    model: str
-    method: str
-    prompt: str
-    folder: Path | None
-    settings: Settings
-    max_new_tokens: int
-    chat: str
-    dtype: str
-    device: str
-    as_json: bool
 
 
 class Writer:
@@ -58,30 +41,10 @@ class Writer:
         self._out.write(f"{_GREEN}{piece}{_PLAIN}" if accepted and self._coloured else piece)
 
 
-def decode(asked: Asked) -> None:
-    """Stream the answer, then time the method and autoregressive decoding on the same prompt."""
-    mini = asked.model == "mini"
-    folder, parts = (mini_folder(), MINI[1]) if mini else (Path(asked.model), None)
-    if not asked.prompt.strip():
-        raise HarnessError("prompt: empty, expected --prompt, --prompt-file or text on stdin")
-    model = load(folder, asked.chat, asked.dtype, asked.device)
-    decoder = model.decoder(asked.method, asked.folder or _shipped(parts, asked), asked.settings)
-    plain = model.decoder(PLAIN)
-    writer = Writer(model.tokenizer, sys.stdout, coloured=_coloured())
-    emit = (lambda _: None) if asked.as_json else writer.step
-    model.stream(decoder, asked.prompt, asked.max_new_tokens, emit)
-    # The first decode of each also builds masks and buffers, so only the second one is timed.
-    model.stream(plain, asked.prompt, asked.max_new_tokens, lambda _: None)
-    answers = [model.decode(each, asked.prompt, asked.max_new_tokens) for each in (decoder, plain)]
-    _print_result(asked, *answers)
-
-
-def _shipped(parts: Path | None, asked: Asked) -> Path | None:
-    """The folder of the method's ready-made part; None where there is none."""
-    if parts is None:
-        return None
-    arm = parse_arm(asked.method, None)
-    folder = parts / (arm.shares or arm.folder)
+def _shipped(method: str) -> Path | None:
+    """The folder of the method's ready-made part for mini; None where there is none."""
+    arm = parse_arm(method, None)
+    folder = MINI[1] / (arm.shares or arm.folder)
     return folder if folder.is_dir() else None
 
 
@@ -89,9 +52,9 @@ def _coloured() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def _print_result(asked: Asked, answer: Answer, plain: Answer) -> None:
+def _print_result(method: str, answer: Answer, plain: Answer, *, as_json: bool) -> None:
     figures = {
-        "method": asked.method,
+        "method": method,
         "tokens": len(answer.ids),
         "steps": answer.steps,
         "acceptance_length": round(answer.acceptance_length, 4),
@@ -101,12 +64,12 @@ def _print_result(asked: Asked, answer: Answer, plain: Answer) -> None:
         "autoregressive_tokens_per_second": round(plain.tokens_per_second, 2),
         "equal": answer.ids == plain.ids,
     }
-    if asked.as_json:
+    if as_json:
         print(json.dumps({"text": answer.text, "ids": answer.ids, **figures}))
         return
     verdict = "the same text" if answer.ids == plain.ids else "ANOTHER TEXT"
     print(
-        f"\n\n{asked.method}: {len(answer.ids)} tokens in {answer.steps} steps after the first, "
+        f"\n\n{method}: {len(answer.ids)} tokens in {answer.steps} steps after the first, "
         f"{answer.acceptance_length:.2f} a step, {answer.seconds:.3f} s, "
         f"{answer.tokens_per_second:.1f} tokens/s\n"
         f"autoregressive: {plain.steps} steps, {plain.seconds:.3f} s, "
@@ -119,7 +82,8 @@ def arguments(add: Argument) -> None:
     add("--model", required=True, help="a model's folder, or mini")
     add("--method", required=True)
     add("--folder", type=Path, help="what the method's training and tuning wrote")
-    add("--settings", default="{}", help="JSON: as under methods in a config")
+    told = "JSON: as under methods in a config"
+    add("--settings", default="{}", type=parse_mapping, help=told)
     add("--prompt", help="text; else --prompt-file, else stdin")
     add("--prompt-file", type=Path)
     add("--max-new-tokens", type=int, default=128)
@@ -130,25 +94,25 @@ def arguments(add: Argument) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the subcommand."""
+    """Stream the answer, then time the method and autoregressive decoding on the same prompt."""
     use_threads(options.threads)
-    settings = checked(Settings, parse_json(options.settings, "--settings"), "--settings")
-    if options.max_new_tokens < 1:
-        raise HarnessError(f"--max-new-tokens: {options.max_new_tokens}, expected at least 1")
-    decode(
-        Asked(
-            options.model,
-            options.method,
-            _prompt(options),
-            options.folder,
-            settings,
-            options.max_new_tokens,
-            options.chat,
-            options.dtype,
-            options.device,
-            options.json,
-        )
-    )
+    cap, mini = options.max_new_tokens, options.model == "mini"
+    if cap < 1:
+        raise HarnessError(f"--max-new-tokens: {cap}, expected at least 1")
+    prompt = _prompt(options)
+    if not prompt.strip():
+        raise HarnessError("prompt: empty, expected --prompt, --prompt-file or text on stdin")
+    folder = mini_folder() if mini else Path(options.model)
+    model = load(folder, options.chat, options.dtype, options.device)
+    parts = options.folder or (_shipped(options.method) if mini else None)
+    decoder = model.decoder(options.method, parts, options.settings)
+    plain = model.decoder(BASELINE)
+    writer = Writer(model.tokenizer, sys.stdout, coloured=_coloured())
+    model.stream(decoder, prompt, cap, (lambda _: None) if options.json else writer.step)
+    # The first decode of each also builds masks and buffers, so only the second one is timed.
+    model.stream(plain, prompt, cap, lambda _: None)
+    answers = [model.decode(each, prompt, cap) for each in (decoder, plain)]
+    _print_result(options.method, *answers, as_json=options.json)
 
 
 def _prompt(options: argparse.Namespace) -> str:

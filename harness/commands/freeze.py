@@ -10,7 +10,7 @@ from harness.files import parsed
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--model", required=True, help="JSON: where the model is")
+    add("--model", required=True, type=parse_spec, help="JSON: where the model is")
     add("--splits", required=True, help="JSON: a list of splits, each with the file it goes to")
 
 
@@ -18,4 +18,4 @@ def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
     freezes = parsed(list[Freeze], parse_json(options.splits, "--splits"), "--splits")
-    freeze_splits(parse_spec(options.model), freezes)
+    freeze_splits(options.model, freezes)

@@ -1,4 +1,4 @@
-"""Parse the JSON arguments that the subcommands share."""
+"""Types of the JSON arguments that the subcommands share."""
 
 import json
 from collections.abc import Callable
@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from harness.errors import HarnessError
-from harness.experiment.arms import Arms, parse_arm
+from harness.experiment.arms import Arms, Settings, parse_arm
 from harness.files import checked, parsed
 
 Argument: TypeAlias = Callable[..., object]  # an ArgumentParser's add_argument
+SAMPLING = "JSON: temperature, top_p, seed; greedy without"  # help of --sampling
 MINI = Path("workflows/resources/mini-target"), Path("workflows/resources/mini-parts")
 
 
@@ -33,6 +34,11 @@ def parse_caps(text: str) -> dict[str, int]:
     return checked(dict[str, int], parse_json(text, "--caps"), "--caps")
 
 
+def parse_mapping(text: str) -> Settings:
+    """An arm's mapping, as under ``methods`` in a config, from a JSON argument."""
+    return checked(Settings, parse_json(text, "--settings"), "--settings")
+
+
 def parse_arms(text: str) -> Arms:
     """Arms from a JSON argument: name -> settings; a variant's include ``of`` and ``uses``."""
     arms = checked(dict[str, dict[str, Any] | None], parse_json(text, "--methods"), "--methods")
@@ -50,11 +56,11 @@ def parse_spec(text: str) -> Any:
         raise HarnessError(f"model: {error}") from None
 
 
-def parse_sampling(text: str | None) -> Any:
-    """How tokens are drawn, a ``Sampling``, from a JSON argument; greedy without one."""
+def parse_sampling(text: str) -> Any:
+    """How tokens are drawn, a ``Sampling``, from a JSON argument; greedy where it is empty."""
     from harness.decoder import Sampling
 
-    return parsed(Sampling, parse_json(text, "--sampling") if text else {}, "--sampling")
+    return parsed(Sampling, parse_json(text, "--sampling"), "--sampling")
 
 
 def parse_target(text: str) -> Any:

@@ -16,18 +16,16 @@ from typing_extensions import TypedDict
 from harness.engine.products import kind
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm, Arms, Settings
+from harness.experiment.folder import CONFIG, COSINE, LEARNT, SETTING, SPENT, TRIALS
 from harness.files import checked, read_json, read_object, replacing, sha256_file, write_json
 from harness.measure.machine import machine
 from harness.method import parse_settings
 from harness.models import ModelSpec, weights_hash
 
 CPU = torch.device("cpu")  # the device on which parts are trained
-RECORD, CONFIG = "record.json", "config.json"
+RECORD = "record.json"
 # What tuning and examining write, and what holds only for the machine that trained.
-_NOT_PARTS = (
-    *("setting.json", "spent.json", "trials.csv", "rank_accuracy.csv", "learnt.csv"),
-    *("cosine.csv", "calibration.json"),
-)
+_NOT_PARTS = (SETTING, SPENT, TRIALS, LEARNT, COSINE, "rank_accuracy.csv", "calibration.json")
 
 
 class Part(TypedDict):
@@ -108,7 +106,7 @@ def share_parts(trained: Path, folder: Path) -> None:
 def _trained_with(arm: Arm) -> Settings:
     """The settings that an arm's training reads, defaults included, as JSON values."""
     settings = asdict(parse_settings(arm.name, arm.method, arm.settings))
-    return {key: _plain(value) for key, value in settings.items() if key not in arm.entry.tuning}
+    return {key: _plain(value) for key, value in arm.training_settings(settings).items()}
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from harness.commands.options import (
+    SAMPLING,
     Argument,
     parse_arms,
     parse_caps,
@@ -16,7 +17,7 @@ from harness.commands.options import (
     parse_spec,
     use_threads,
 )
-from harness.decoder import GREEDY, Decoder, Request, Sampling
+from harness.decoder import Decoder, Request, Sampling
 from harness.engine.loop import EngineDecoder
 from harness.errors import first_line, named, out_of_memory
 from harness.experiment.arms import Arms
@@ -50,7 +51,7 @@ class Watched:
     caps: dict[str, int]
     folders: Path
     count: int
-    sampling: Sampling = GREEDY
+    sampling: Sampling
 
 
 def write_profile(spec: ModelSpec, arms: Arms, watched: Watched, out: Path) -> None:
@@ -118,11 +119,11 @@ def _profile(
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--model", required=True, help="JSON: where the model is")
-    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--model", required=True, type=parse_spec, help="JSON: where the model is")
+    add("--methods", required=True, type=parse_arms, help="JSON: arm -> settings")
     add("--prompts", required=True, nargs="+", type=Path, help="tune prompts")
-    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
-    add("--sampling", help="JSON: temperature, top_p, seed; greedy without")
+    add("--caps", required=True, type=parse_caps, help="JSON: dataset -> new tokens at most")
+    add("--sampling", default="{}", type=parse_sampling, help=SAMPLING)
     add("--count", required=True, type=int, help="prompts decoded")
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
     add("--out", required=True, type=Path)
@@ -131,7 +132,5 @@ def arguments(add: Argument) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
-    caps = parse_caps(options.caps)
-    sampling = parse_sampling(options.sampling)
-    watched = Watched(options.prompts, caps, options.folders, options.count, sampling)
-    write_profile(parse_spec(options.model), parse_arms(options.methods), watched, options.out)
+    asked = (options.prompts, options.caps, options.folders, options.count, options.sampling)
+    write_profile(options.model, options.methods, Watched(*asked), options.out)

@@ -11,8 +11,8 @@ from harness.measure.setup import SessionFiles, measure_session
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--model", required=True, help="JSON: where the model is")
-    add("--methods", required=True, help="JSON: arm -> settings")
+    add("--model", required=True, type=parse_spec, help="JSON: where the model is")
+    add("--methods", required=True, type=parse_arms, help="JSON: arm -> settings")
     add("--options", required=True, help="JSON: labels, seed, max_new_tokens, warmup")
     add("--prompts", required=True, type=Path)
     add("--warmup", required=True, type=Path)
@@ -24,6 +24,5 @@ def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
     use_threads(options.threads)
     files = SessionFiles(options.prompts, options.warmup, options.folders, options.out)
-    arms = parse_arms(options.methods)
     step = checked(SessionStep, parse_json(options.options, "--options"), "--options")
-    measure_session(parse_spec(options.model), arms, files, step)
+    measure_session(options.model, options.methods, files, step)

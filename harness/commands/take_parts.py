@@ -9,13 +9,12 @@ from harness.commands.parts import take_parts
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--methods", required=True, help="JSON: arm -> settings")
-    add("--model", required=True, help="JSON: where the model is")
+    add("--methods", required=True, type=parse_arms, help="JSON: arm -> settings")
+    add("--model", required=True, type=parse_spec, help="JSON: where the model is")
     add("--parts", required=True, type=Path, help="folder of parts with their record")
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
-    arms = parse_arms(options.methods)
-    take_parts(parse_spec(options.model), arms, options.parts, options.folders)
+    take_parts(options.model, options.methods, options.parts, options.folders)

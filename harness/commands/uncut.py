@@ -12,20 +12,19 @@ from harness.models import load_target, load_tokenizer, stop_ids
 
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
-    add("--model", required=True, help="JSON: where the model is")
+    add("--model", required=True, type=parse_spec, help="JSON: where the model is")
     add("--prompts", required=True, nargs="+", type=Path)
-    add("--caps", required=True, help="JSON: dataset -> new tokens at most")
+    add("--caps", required=True, type=parse_caps, help="JSON: dataset -> new tokens at most")
     add("--out", required=True, type=Path)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write one line per prompt: id, data set, reference, answer ids and text, whether it ended."""
     use_threads(options.threads)
-    spec, caps = parse_spec(options.model), parse_caps(options.caps)
     prompts = [prompt for file in options.prompts for prompt in read_prompts(file)]
-    target, tokenizer = load_target(spec), load_tokenizer(spec)
+    target, tokenizer = load_target(options.model), load_tokenizer(options.model)
     stops = stop_ids(target, tokenizer)
-    outputs = greedy_answers(target, prompts, caps, stops)
+    outputs = greedy_answers(target, prompts, options.caps, stops)
     lines = [
         {
             "prompt_id": prompt.prompt_id,

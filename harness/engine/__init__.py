@@ -11,7 +11,7 @@ from harness.engine.drafter import Context, Drafter, ExtraRows, Needs, Outcome, 
 from harness.engine.host import to_device
 from harness.engine.layers import FusedLayer, Rotary, StockLayer
 from harness.engine.loop import EngineDecoder
-from harness.engine.masks import BlockLayout, causal_layout
+from harness.engine.masks import BlockLayout, additive, causal_layout
 from harness.engine.products import Product
 from harness.engine.stack import Sublayer
 from harness.engine.supported import kv_shape
@@ -45,6 +45,7 @@ __all__ = [
     "Tree",
     "TreeShape",
     "Verified",
+    "additive",
     "causal_layout",
     "chain",
     "collect",

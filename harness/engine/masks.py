@@ -45,7 +45,7 @@ class BlockLayout:
         visible = self.visible
         if window is not None:
             visible = visible & (self.positions[:, None] - self.positions < window)
-        return _additive(visible, dtype, self.device)
+        return additive(visible, dtype).to(self.device, non_blocking=True)
 
 
 class BlockMask:
@@ -94,7 +94,8 @@ class BlockMask:
             edge = min(self._widest, -self._first)
             columns = torch.arange(self._first, self._first + edge)
             visible = layout.positions[:, None] - columns < self._window
-            self._columns(self._first, edge, rows).copy_(_additive(visible, dtype, layout.device))
+            hidden = additive(visible, dtype).to(layout.device, non_blocking=True)
+            self._columns(self._first, edge, rows).copy_(hidden)
 
     def view(self, committed: int, rows: int, span: int = 0) -> Tensor:
         """View [1, 1, rows, committed + rows] of the mask of the leading ``rows`` rows; with a
@@ -121,9 +122,10 @@ def _phases(device: torch.device) -> int:
     return _ALIGNED if device.type == "cuda" else 1
 
 
-def _additive(visible: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    additive = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, -math.inf)
-    return additive.to(device, non_blocking=True)
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mask that is added to attention scores, 0 or -inf, of a bool mask: True attends."""
+    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill_(~visible, -math.inf)
 
 
 def recall(cache: dict[Any, Any], key: Any) -> Any:

@@ -31,7 +31,6 @@ from harness.enginebench.record import (
     GridFacts,
     Products,
     Record,
-    Round,
     TargetFacts,
 )
 from harness.enginebench.rounds import Grid, operations, product_seconds, time_rounds
@@ -84,7 +83,7 @@ def model_subject(spec: ModelSpec) -> Subject:
     return Subject(name, target, f"{kind}sha256 {target.weights_hash}", spec.dtype)
 
 
-def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool = True) -> None:
+def bench_engine(subject: Subject, grid: Grid, out: Path, *, compiled: bool) -> None:
     """Measure; write ``engine.json`` to ``out``, with the tables and the figure made from it."""
     measured = measure(subject, grid, compiled)
     write_json(out / MEASURED, measured)
@@ -188,14 +187,8 @@ def _decodes(target: Target, grid: Grid, compiled: bool) -> tuple[list[Decodes],
         left_out |= _uncompiled({n: a for n, a in fast.items() if n not in left_out}, request)
         present = {name: arm for name, arm in arms.items() if name not in left_out}
         timed = time_rounds(present, request, grid.rounds, target.device)
-        lines += [
-            {
-                "arm": name,
-                "context": context,
-                "rounds": [cast(Round, asdict(decode)) for decode in rounds],
-            }
-            for name, rounds in timed.items()
-        ]
+        for name, rounds in timed.items():
+            lines.append({"arm": name, "context": context, "rounds": rounds})
     return lines, left_out
 
 

@@ -21,7 +21,11 @@ class Products(TypedDict):
 
 
 class Round(TypedDict):
-    """One timed decode, see :class:`harness.enginebench.rounds.Round`."""
+    """One timed decode without its prefill.
+
+    ``seconds``, ``steps`` and ``tokens`` of the decode phase; ``committed``: tokens in the cache
+    before a step, mean over the steps.
+    """
 
     seconds: float
     steps: int

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.decoder import Decoder, Request, collect
 from harness.engine.target import SPARE_ROWS, Target
+from harness.enginebench.record import Round
 from harness.errors import HarnessError
 from harness.measure.cost import VerifyForward
 from harness.measure.timing import TimedRun, run_timed, synchronise
@@ -49,20 +50,6 @@ class Grid:
     def slots(self) -> int:
         """Slots of the arena that every forward and decode fits into."""
         return max(self.contexts) + self.tokens + SPARE_ROWS
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One timed decode without its prefill.
-
-    ``seconds``, ``steps`` and ``tokens`` of the decode phase; ``committed``: tokens in the cache
-    before a step, mean over the steps.
-    """
-
-    seconds: float
-    steps: int
-    tokens: int
-    committed: float
 
 
 def product_seconds(target: Target, rows: int) -> float:
@@ -117,4 +104,9 @@ def as_round(run: TimedRun, prompt: int) -> Round:
     """The decode phase of a run behind ``prompt`` tokens. A step's root is not in the cache yet."""
     counts = [len(record.tokens) for record in run.records]
     cached = [prompt - 1 + done for done in accumulate(counts[:-1])]
-    return Round(run.decode_seconds, len(cached), sum(counts[1:]), mean(cached))
+    return {
+        "seconds": run.decode_seconds,
+        "steps": len(cached),
+        "tokens": sum(counts[1:]),
+        "committed": mean(cached),
+    }

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from harness.enginebench.record import Forward, Record, Round
+from harness.experiment.folder import write_table
 from harness.experiment.records import BASELINE
-from harness.files import replacing
 
 FORWARDS = (
     "rows context forward_ms low_ms high_ms relative_forward bytes_read bandwidth_fraction "
@@ -26,8 +26,7 @@ WHOLE = "tokens"
 def write_engine_tables(measured: Record, out: Path) -> None:
     """Write ``forwards.csv`` and ``steps.csv`` from what the benchmark measured."""
     for name, table in (("forwards", forward_table(measured)), ("steps", step_table(measured))):
-        with replacing(out / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        write_table(out / f"{name}.csv", table)
 
 
 def bandwidth_fraction(bytes_read: float, seconds: float, bandwidth: float) -> float:

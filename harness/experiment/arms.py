@@ -59,7 +59,7 @@ class Arm:
 
     @property
     def shares(self) -> str:
-        """The arm whose trained parts are put into this arm's folder and tuned there; or empty."""
+        """The arm whose trained parts it takes and tunes in its own folder; "" if none."""
         return self.uses if self.entry.trained else ""
 
     @property
@@ -72,16 +72,14 @@ class Arm:
         """Whether its setting is chosen by a tuning of its own."""
         return self.entry.tuned
 
-    @property
-    def training(self) -> Settings:
-        """The settings that its training reads; a change of any other setting retrains nothing."""
-        return {key: self.settings[key] for key in self.settings if key not in self.entry.tuning}
+    def training_settings(self, settings: Settings) -> Settings:
+        """Those of ``settings`` that its training reads; a change of others retrains nothing."""
+        return {key: settings[key] for key in settings if key not in self.entry.tuning}
 
-    def given(self, settings: Settings | None = None) -> Settings:
-        """The arm as a config has it: its settings, or those given, with ``of`` and ``uses``."""
-        settings = self.settings if settings is None else settings
+    def given(self) -> Settings:
+        """The arm as a config has it: its settings, with ``of`` and ``uses`` of a variant."""
         variant = {"of": self.of} if self.of != self.name else {}
-        return variant | ({"uses": self.uses} if self.uses else {}) | settings
+        return variant | ({"uses": self.uses} if self.uses else {}) | self.settings
 
 
 def parse_arm(name: str, mapping: Settings | None) -> Arm:

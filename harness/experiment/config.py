@@ -50,7 +50,8 @@ class Experiment(Part):
     """a config of workflows/config over which this one is laid, mappings key by key; a model, data
     set or variant that is null in this one is left out"""
     experiment: Name
-    """name of the folder under results/; three names are taken"""
+    """name of the folder under results/; `reference`, `rebuilt-mini-target` and `targets` are taken
+    by others"""
     title: str
     """what page 1 of the reports says below its heading"""
     stand_in: bool
@@ -231,10 +232,10 @@ def _require_same_training(experiment: Experiment, model: str, arm: Arm) -> None
             f"{where}.uses: '{arm.uses}', expected an arm of '{base}' with a training of its own"
         )
     if arm.shares and not arm.entry.parts_of:
-        for key in sorted(arm.training.keys() | used.training.keys()):
-            own, other = (each.training.get(key) for each in (arm, used))
-            if own != other:
+        own, other = (each.training_settings(each.settings) for each in (arm, used))
+        for key in sorted(own.keys() | other.keys()):
+            if own.get(key) != other.get(key):
                 raise HarnessError(
-                    f"{where}.{key}: {own!r}, but '{arm.uses}', whose training it uses, has "
-                    f"{other!r}; expected the same"
+                    f"{where}.{key}: {own.get(key)!r}, but '{arm.uses}', whose training it uses, "
+                    f"has {other.get(key)!r}; expected the same"
                 )

@@ -27,7 +27,7 @@ class Alone(TypedDict):
 
 
 class AgainFacts(TypedDict):
-    """The A/A test of a model, see :class:`harness.analysis.again.Again`."""
+    """The A/A test of a model, see :class:`harness.analysis.again.again`."""
 
     ratio: float | None
     p_value: float | None

@@ -5,14 +5,14 @@ is parsed and hashed once, however many tables it goes into.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from harness.experiment.steps import Outline
-from harness.files import read_json, read_jsonl, sha256_file
+from harness.files import read_json, read_jsonl, replacing, sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,6 +205,24 @@ class Folder:
         read = partial(pd.read_csv, dtype={"fingerprint": str})
         return self._once("csv", file, read).copy()
 
+    def read_table(self, name: str) -> "pd.DataFrame":
+        """A table of the experiment; an empty frame where there is none."""
+        import pandas as pd
+
+        file = self.table(name)
+        return self.read_csv(file) if file.is_file() else pd.DataFrame()
+
+    def of_models(self, file_of: Callable[[str], Path], models: Iterable[str]) -> "pd.DataFrame":
+        """The CSV files of those models that have one, as one frame with a column ``model``."""
+        import pandas as pd
+
+        tables = [
+            self.read_csv(file).assign(model=model)
+            for model in models
+            if (file := file_of(model)).is_file()
+        ]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["model"])
+
     def sha256(self, file: Path) -> str:
         """The hash of a file's content."""
         return self._once("sha256", file, sha256_file)
@@ -218,3 +236,9 @@ class Folder:
 def provenance_of(rows: Path) -> Path:
     """The provenance of a session's rows, beside them."""
     return rows.with_suffix(".provenance.json")
+
+
+def write_table(path: Path, table: "pd.DataFrame", digits: int = 6) -> None:
+    """Write a CSV file, floats with so many digits, whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=f"%.{digits}g")

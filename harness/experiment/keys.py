@@ -142,7 +142,7 @@ class Model(Part):
 
 
 class Engine(Part):
-    """What `snakemake engine` times; with the defaults it times nothing."""
+    """What `snakemake engine` times: nothing unless shapes or models are named."""
 
     shapes: list[Literal["tiny", "135m", "small", "medium", "7b", "13b"]] = []
     """sizes of published models, with random weights"""

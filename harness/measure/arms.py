@@ -21,7 +21,7 @@ def build_decoders(target: Target, arms: Arms, folders: Path) -> dict[str, Decod
         folder, method = folders / arm.folder, arm.method
         settings = parse_settings(name, method, arm.settings)
         try:
-            decoders[name] = method.build(target, settings, folder if folder.is_dir() else None)
+            decoders[name] = method.build(target, settings, folder)
         except Exception as error:
             if not out_of_memory(error):
                 raise

@@ -17,13 +17,13 @@ from harness.decoder import GREEDY, Request, Sampling
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm, Arms
+from harness.experiment.folder import CONFIG, SPENT
 from harness.files import read_json, sha256_file, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine
 from harness.measure.step_cost import read_forward_cost
 from harness.method import Job, parse_settings
 from harness.models import ModelSpec, drawn_by, load_target, load_tokenizer, stop_ids
 
-SPENT = "spent.json"
 TRAINING_SHARE = 0.75
 
 
@@ -72,7 +72,7 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     if method.tune is None:
         raise HarnessError(f"method '{step.arm.of}': nothing to tune")
     job = method_job(spec, step, data)
-    config = read_json(step.folder / "config.json") if method.train else {}
+    config = read_json(step.folder / CONFIG) if method.train else {}
     trained, shipped = config.get("training_seconds", 0.0), bool(config.get("shipped"))
     before = 0.0 if shipped else trained
     seconds = None if step.budget is None else max(0.0, step.budget - before)

@@ -96,22 +96,23 @@ def run_session(
         roster = Roster(plan.arms, plan.device, failed)
         roster.warm_up([(prompt, plan.request(prompt)) for prompt in plan.warmup])
         _relive(plan, journal.rows)
-        block = journal.blocks
-        questions = groupby(plan.prompts, key=lambda prompt: prompt.question_id)
-        orders = balanced_orders(list(plan.arms), plan.seed)
-        with tqdm(total=len(plan.prompts), desc=out.stem, unit="prompt") as bar:
-            for (_, turns), order in zip(questions, orders, strict=False):
-                for prompt in turns:
-                    if prompt.prompt_id not in journal.done:
-                        rows = _measure(plan, roster, prompt, order)
-                        rows[-1]["last_of_prompt"] = True
-                        for row in rows:
-                            row["block"] = block
-                        journal.add(prompt.prompt_id, rows)
-                        _remember(plan, rows)
-                    bar.update()
+        with tqdm(_in_order(plan), desc=out.stem, total=len(plan.prompts), unit="prompt") as asked:
+            for prompt, order in asked:
+                if prompt.prompt_id not in journal.done:
+                    rows = _measure(plan, roster, prompt, order, journal.blocks)
+                    journal.add(prompt.prompt_id, rows)
+                    _remember(plan, rows)
         before_finish(journal.rows)
         journal.finish()
+
+
+def _in_order(plan: Plan) -> Iterator[tuple[Prompt, list[str]]]:
+    """Every prompt with the order in which the arms answer it, the same for a question's turns."""
+    questions = groupby(plan.prompts, key=lambda prompt: prompt.question_id)
+    orders = balanced_orders(list(plan.arms), plan.seed)
+    for (_, turns), order in zip(questions, orders, strict=False):
+        for prompt in turns:
+            yield prompt, order
 
 
 def _remember(plan: Plan, rows: Sequence[Record]) -> None:
@@ -130,14 +131,16 @@ def _relive(plan: Plan, rows: Sequence[Record]) -> None:
             plan.arms[row["arm"]].relive(request, _records(row))
 
 
-def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> list[Record]:
+def _measure(
+    plan: Plan, roster: Roster, prompt: Prompt, order: list[str], block: int
+) -> list[Record]:
     """Rows of one prompt in the order in which the arms ran, after records of arms that failed."""
     request = plan.request(prompt)
     turns = roster.turns(prompt, request, order)
     _check_finite(plan, prompt, {arm: turn.run for arm, turn in turns.items()})
     truth = turns[BASELINE].run.tokens
     failures, roster.unwritten = roster.unwritten, []
-    place = _place(plan, prompt)
+    place = _place(plan, prompt, block)
     rows: list[Record] = [cast(Failure, {**place, **failure}) for failure in failures]
     for order_of_arm, (name, turn) in enumerate(turns.items()):
         with named(f"{name}, prompt {prompt.prompt_id}"):
@@ -153,10 +156,11 @@ def _measure(plan: Plan, roster: Roster, prompt: Prompt, order: list[str]) -> li
                 "distance": distance(plan.arms[name], request, turn.run.records),
             }
         rows.append(row)
+    rows[-1]["last_of_prompt"] = True
     return rows
 
 
-def _place(plan: Plan, prompt: Prompt) -> Place:
+def _place(plan: Plan, prompt: Prompt, block: int) -> Place:
     return {
         **plan.labels,
         "fingerprint": plan.fingerprint,
@@ -165,9 +169,8 @@ def _place(plan: Plan, prompt: Prompt) -> Place:
         "category": prompt.category,
         "turn": prompt.turn,
         "ids_sha256": prompt.sha256,
-        # both are set when the prompt's rows are written
-        "block": 0,
-        "last_of_prompt": False,
+        "block": block,
+        "last_of_prompt": False,  # set where it is the last
     }
 
 

@@ -1,4 +1,4 @@
-"""The only clock: it stamps the records of a decoder and splits prefill from decode."""
+"""Timing an answer: a clock around its prefill and its decode phase, and none inside a step."""
 
 import sys
 import time

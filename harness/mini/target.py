@@ -1,6 +1,6 @@
 """The target of ``mini``: how the shipped weights were made and can be made again.
 
-python -m harness rebuild-mini-target --seed 0 --out results/mini/rebuilt
+python -m harness rebuild-mini-target --seed 0 --out results/rebuilt-mini-target
 """
 
 import itertools

@@ -19,7 +19,7 @@ from harness.presentation.style import (
     ordered,
     panels,
 )
-from harness.presentation.trained import cosines, studies, top1
+from harness.presentation.trained import cosines, of_firp, studies, top1
 from harness.presentation.wording import name_of
 
 _POWERS = (1, 2, 4, 8, 16, 32, 64)
@@ -51,10 +51,9 @@ def draft_sizes(folder: Folder) -> Figure | None:
     """Acceptance length of calibrated trees against their number of draft tokens, and the speedup
     where sizes were timed.
     """
-    file = folder.table("draft_size_curve")
-    if not file.is_file():
+    table = folder.read_table("draft_size_curve")
+    if table.empty:
         return None
-    table = folder.read_csv(file)
     palette = {name_of(method): shade for method, shade in colours(table["method"]).items()}
     table["method"] = table["method"].map(name_of)
     measured = table.dropna(subset=["speedup"])
@@ -78,20 +77,10 @@ def draft_sizes(folder: Folder) -> Figure | None:
     return figure
 
 
-def _firp_files(folder: Folder, name: str) -> pd.DataFrame | None:
-    """A CSV of FIRP's training or tuning for all models that have one, with a model column."""
-    models = folder.read_json(folder.facts)["experiment"]["models"]
-    files = {model: folder.method(model, "firp", name) for model in models}
-    tables = [
-        folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
-    ]
-    return pd.concat(tables) if tables else None
-
-
 def rank_accuracy(folder: Folder) -> Figure | None:
     """How often the answer's token is among the best r tokens of FIRP step k, tune split."""
-    table = _firp_files(folder, "rank_accuracy.csv")
-    if table is None:
+    table = of_firp(folder, "rank_accuracy.csv")
+    if table.empty:
         return None
     table["among"] = table.groupby(["model", "step"])["share"].cumsum()
     table["best"] = table["rank"] + 1
@@ -211,8 +200,8 @@ def training_lengths(_: Folder) -> Figure | None:
 
 def training(folder: Folder) -> Figure | None:
     """FIRP's losses, and its top-1 and top-5 accuracy on the tune split, during training."""
-    table = _firp_files(folder, "curves.csv")
-    if table is None:
+    table = of_firp(folder, "curves.csv")
+    if table.empty:
         return None
     models = list(dict.fromkeys(table["model"]))
     figure, axes = plt.subplots(len(models), 2, figsize=(FULL, 2.4 * len(models)), squeeze=False)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from harness.datasets import find_dataset
 from harness.experiment.folder import Folder
-from harness.presentation.wording import joined, name_of, number, shown_names
+from harness.presentation.wording import interval, joined, name_of, number, shown_names
 
 BY_CATEGORY = ("firp", "medusa")
 # Headers of a report's table, and for each the column of the data, its digits and its unit.
@@ -69,23 +69,21 @@ def speed_rows(arms: pd.DataFrame) -> list[list[str]]:
     return _rows(arms.assign(drafting=100 * arms["draft_share"]), SPEED)
 
 
+def _of_set(folder: Folder, name: str, dataset: str) -> pd.DataFrame:
+    """The lines of a data set in a table; empty where there is no such table."""
+    table = folder.read_table(name)
+    return table if table.empty else table[table["dataset"] == dataset]
+
+
 def cost_rows(folder: Folder, dataset: str) -> list[list[str]]:
     """Step times and speedups of a data set, predicted and measured; empty without a cost model."""
-    file = folder.table("cost_model")
-    if not file.is_file():
-        return []
-    table = folder.read_csv(file)
-    arms = table[table["dataset"] == dataset]
+    arms = _of_set(folder, "cost_model", dataset)
     return [] if arms.empty else _rows(arms, COST)
 
 
 def uncut_lines(folder: Folder, dataset: str) -> list[str]:
     """One sentence per model on the quality of whole answers; none if there are no such answers."""
-    file = folder.table("uncut")
-    if not file.is_file():
-        return []
-    table = folder.read_csv(file)
-    return [_uncut(line) for _, line in table[table["dataset"] == dataset].iterrows()]
+    return [_uncut(line) for _, line in _of_set(folder, "uncut", dataset).iterrows()]
 
 
 def _uncut(line: pd.Series) -> str:
@@ -97,28 +95,24 @@ def _uncut(line: pd.Series) -> str:
     )
     if score is None or pd.isna(line["quality"]):
         return f"{ends}. Their quality is not measured."
-    span = f"95 % interval {line['quality_low']:.3f} to {line['quality_high']:.3f}"
+    span = interval(line["quality_low"], line["quality_high"], 3)
     return (
-        f"{ends}; {score.shown} {line['quality']:.3f} ({span}). Every lossless method gives these "
-        "very answers."
+        f"{ends}; {score.shown} {line['quality']:.3f} (95 % interval {span}). Every lossless "
+        "method gives these very answers."
     )
 
 
 def lossy_lines(folder: Folder, dataset: str) -> list[str]:
     """One sentence per arm that is not lossless on how far its answers are from the target's."""
-    file = folder.table("lossy")
-    if not file.is_file():  # a run that was kept by an older version
-        return []
-    table = folder.read_csv(file)
-    return [_lossy(line) for _, line in table[table["dataset"] == dataset].iterrows()]
+    return [_lossy(line) for _, line in _of_set(folder, "lossy", dataset).iterrows()]
 
 
 def _lossy(line: pd.Series) -> str:
-    low, high = (number(line[bound], 3) for bound in ("distance_low", "distance_high"))
+    span = interval(line["distance_low"], line["distance_high"], 3)
     return (
         f"{name_of(line['method'])} on {line['model']}: after the tokens before, what it says is "
         f"{line['distance']:.3f} away from what the target would say there, in total variation, "
-        f"averaged over its tokens (95 % interval {low} to {high}); a lossless method is 0 away."
+        f"averaged over its tokens (95 % interval {span}); a lossless method is 0 away."
     )
 
 
@@ -246,12 +240,11 @@ def reach_rows(folder: Folder) -> list[list[str]]:
     """For each draft size of a method, how many drafts FIRP needs to accept as much, and the other
     way round. Empty without such a table.
     """
-    file = folder.table("draft_size_reach")
-    if not file.is_file():
+    table = folder.read_table("draft_size_reach")
+    if table.empty:
         return []
-    table, curve = (folder.read_csv(folder.table(f"draft_size_{n}")) for n in ("reach", "curve"))
     table = table[(table[["method", "other"]] == "firp").any(axis=1)]
-    largest = curve["draft_size"].max()
+    largest = folder.read_table("draft_size_curve")["draft_size"].max()
     return [
         REACH,
         *(
@@ -272,16 +265,14 @@ def reach_rows(folder: Folder) -> list[list[str]]:
 
 def size_rows(folder: Folder) -> list[list[str]]:
     """What was measured at the timed draft sizes; empty without a draft size curve."""
-    file = folder.table("draft_size_curve")
-    return _rows(folder.read_csv(file).dropna(subset=["speedup"]), SIZES) if file.is_file() else []
+    table = folder.read_table("draft_size_curve")
+    return [] if table.empty else _rows(table.dropna(subset=["speedup"]), SIZES)
 
 
 def best_size_lines(folder: Folder) -> list[str]:
     """Per method, the draft size predicted to be fastest, and the fastest of the timed ones."""
-    file = folder.table("best_draft_size")
-    if not file.is_file():
-        return []
-    return [_best_size(name, line) for name, line in named(folder.read_csv(file))]
+    table = folder.read_table("best_draft_size")
+    return [] if table.empty else [_best_size(name, line) for name, line in named(table)]
 
 
 def _best_size(name: str, line: pd.Series) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.datasets import shown_name
 from harness.experiment.records import BASELINE
-from harness.presentation.wording import joined, name_of
+from harness.presentation.wording import interval, joined, name_of
 
 SUBJECT, YARDSTICK = "firp", "hf_generate"
 
@@ -70,14 +70,14 @@ def _against_baseline(name: str, subject: str, line: pd.Series) -> str:
     step = f"It commits {line['acceptance_length']:.2f} tokens a step"
     if pd.isna(line["speedup_ci_low"]):
         return f"{name_of(subject)} decodes {name} {times}; one session gives no interval. {step}."
-    interval = f"95 % interval {line['speedup_ci_low']:.2f} to {line['speedup_ci_high']:.2f}"
+    span = f"95 % interval {interval(line['speedup_ci_low'], line['speedup_ci_high'])}"
     if line["speedup_ci_low"] > 1:
-        return f"{name_of(subject)} decodes {name} {times} ({interval}). {step}."
+        return f"{name_of(subject)} decodes {name} {times} ({span}). {step}."
     if line["speedup_ci_high"] < 1:
         slower = f"{name_of(subject)} is slower on {name} than autoregressive decoding"
-        return f"{slower}: {line['speedup']:.2f} times as fast ({interval}). {step}."
+        return f"{slower}: {line['speedup']:.2f} times as fast ({span}). {step}."
     shown = f"{name_of(subject)} is not shown to be faster on {name} than autoregressive decoding"
-    return f"{shown}: {line['speedup']:.2f} times as fast ({interval}). {step}."
+    return f"{shown}: {line['speedup']:.2f} times as fast ({span}). {step}."
 
 
 def _partners(subject: str, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -106,19 +106,17 @@ def _against_others(subject: str, partners: pd.DataFrame) -> Iterator[str]:
 
 
 def _times(pair: pd.Series) -> str:
-    return f"{pair['ratio']:.2f} times as fast, {pair['ci_low']:.2f} to {pair['ci_high']:.2f}"
+    return f"{pair['ratio']:.2f} times as fast, {interval(pair['ci_low'], pair['ci_high'])}"
 
 
 def _against_yardstick(subject: str, pairs: pd.DataFrame) -> Iterator[str]:
     """The subject against transformers' generate, to which most published speedups refer."""
     matches = pairs[(pairs["faster"] == subject) & (pairs["slower"] == YARDSTICK)]
     for _, pair in matches.iterrows():
-        interval = (
-            "" if pd.isna(pair["ci_low"]) else f" ({pair['ci_low']:.2f} to {pair['ci_high']:.2f})"
-        )
+        span = "" if pd.isna(pair["ci_low"]) else f" ({interval(pair['ci_low'], pair['ci_high'])})"
         yield (
             f"Against transformers' own generate, to which published speedups mostly refer, "
-            f"{name_of(subject)} is {pair['ratio']:.2f} times as fast{interval}."
+            f"{name_of(subject)} is {pair['ratio']:.2f} times as fast{span}."
         )
 
 

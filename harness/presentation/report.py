@@ -68,29 +68,8 @@ def write_report(root: Path, name: str, out: Path) -> None:
     absolute = Path(os.path.abspath(root))  # noqa: PTH100
     if not absolute.is_relative_to(Path.cwd()):
         raise HarnessError(f"root '{root}': expected a folder inside the project's, {Path.cwd()}")
-    folder = Folder(root)
-    facts: Facts = folder.read_json(folder.facts)
-    reports = [*facts["experiment"]["datasets"], "paper", "analysis"]
-    if name not in reports:
-        raise HarnessError(f"report '{name}': expected one of {', '.join(reports)}")
-    summary = folder.read_csv(folder.table("summary"))
-    kind = name if name in ("paper", "analysis") else "dataset"
-    if kind == "paper":
-        data = _paper(folder, facts, summary)
-    elif kind == "analysis":
-        data = _analysis(folder, facts)
-    else:
-        data = _dataset(folder, name, facts, summary)
-    data |= {"key": name, "kind": kind, "text_size": TEXT_SIZE}
-    data.setdefault("findings", found_lines(folder, name, facts, summary))
-    data["best_first_medusa"] = any(
-        folder.read_json(file).get("policy") == "best_first"
-        for (method, _), file in _prepared(folder, facts, SETTING).items()
-        if method == "medusa"
-    )
-    data["remarks"] = [*remarks(facts), *budget_lines(folder)]
-    data |= _common(facts)
-    inside = absolute.relative_to(Path.cwd()).as_posix()
+    folder, inside = Folder(root), absolute.relative_to(Path.cwd()).as_posix()
+    data = _data(folder, name, folder.read_json(folder.facts))
     data["figures"] = {
         figure: f"/{inside}/figures/{figure}.svg" for figure in folder.read_json(folder.drawn)
     }
@@ -105,16 +84,35 @@ def write_report(root: Path, name: str, out: Path) -> None:
         )
 
 
-def found_lines(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> list[str]:
-    """The findings on data set ``name``; for other reports, the first two on each data set."""
-    pairs = folder.read_csv(folder.table("pairs"))
-    datasets = facts["experiment"]["datasets"]
-    named_sets = [name] if name in datasets else list(datasets)
-    sentences = []
-    for dataset in named_sets:
-        lines = findings(dataset, summary, pairs, facts["unranked"])
-        sentences += lines if name in datasets else lines[:2]
-    return sentences
+def _data(folder: Folder, name: str, facts: Facts) -> dict[str, object]:
+    """What the template lays out as report ``name``, all but the figures."""
+    reports = [*facts["experiment"]["datasets"], "paper", "analysis"]
+    if name not in reports:
+        raise HarnessError(f"report '{name}': expected one of {', '.join(reports)}")
+    summary = folder.read_csv(folder.table("summary"))
+    if name == "paper":
+        own = _paper(folder, facts, summary)
+    elif name == "analysis":
+        own = _analysis(folder, facts)
+    else:
+        own = _dataset(folder, name, facts, summary)
+    return {
+        **own,
+        "key": name,
+        "text_size": TEXT_SIZE,
+        "best_first_medusa": any(
+            folder.read_json(file).get("policy") == "best_first"
+            for (method, _), file in _prepared(folder, facts, SETTING).items()
+            if method == "medusa"
+        ),
+        "remarks": [*remarks(facts), *budget_lines(folder)],
+        **_common(facts),
+    }
+
+
+def found_lines(folder: Folder, dataset: str, facts: Facts, summary: pd.DataFrame) -> list[str]:
+    """The findings on a data set."""
+    return findings(dataset, summary, folder.read_csv(folder.table("pairs")), facts["unranked"])
 
 
 def _common(facts: Facts) -> dict[str, object]:
@@ -191,7 +189,9 @@ def _target(experiment: Outline, model: str, parameters: int) -> str:
 def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
     arms = summary[summary["dataset"] == name]
     return {
+        "kind": "dataset",
         "name": shown_name(name),
+        "findings": found_lines(folder, name, facts, summary),
         "questions": _each_model(facts["questions"], name),
         "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
@@ -280,7 +280,13 @@ def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, obj
     published = pd.read_csv(PUBLISHED, dtype=str).fillna("")
     rows = [list(published.columns), *published.to_numpy().tolist()]
     return {
+        "kind": "paper",
         "name": "all question sets",
+        "findings": [
+            line
+            for dataset in facts["experiment"]["datasets"]
+            for line in found_lines(folder, dataset, facts, summary)[:2]
+        ],
         "tables": tables,
         "trials": _trials(folder, facts),
         "published": rows,
@@ -291,6 +297,7 @@ def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, obj
 def _analysis(folder: Folder, facts: Facts) -> dict[str, object]:
     """The report on how FIRP works: measurements of its states, trees, entry layers and drafts."""
     return {
+        "kind": "analysis",
         "name": "how FIRP works",
         "findings": mechanism(folder, facts),
         "cosines": cosine_rows(folder),

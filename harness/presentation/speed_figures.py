@@ -133,10 +133,9 @@ def _phase_bars(axis: plt.Axes, times: pd.DataFrame) -> None:
 
 def cost(folder: Folder) -> Figure | None:
     """Milliseconds of a forward of the target against its rows, a line per context."""
-    file = folder.table("cost")
-    if not file.is_file():
+    table = folder.read_table("cost")
+    if table.empty:
         return None
-    table = folder.read_csv(file)
     axes = model_panels(table, 2.3)
     for model, axis in axes.items():
         forwards = table[table["model"] == model]

@@ -9,7 +9,7 @@ from harness.experiment.facts import Facts
 from harness.experiment.folder import Folder
 from harness.presentation.explain import named
 from harness.presentation.report import found_lines
-from harness.presentation.wording import number, rank_text
+from harness.presentation.wording import interval, number, rank_text
 
 HEADER = ["method", "speedup", "95 % interval", "accepted", "rank"]
 
@@ -44,9 +44,7 @@ def _rows(arms: pd.DataFrame) -> list[list[str]]:
         [
             name,
             number(line["speedup"], 2),
-            "–"
-            if pd.isna(line["speedup_ci_low"])
-            else f"{line['speedup_ci_low']:.2f} to {line['speedup_ci_high']:.2f}",
+            interval(line["speedup_ci_low"], line["speedup_ci_high"]),
             number(line["acceptance_length"], 2),
             rank_text(line["rank_best"], line["rank_worst"]),
         ]

@@ -50,16 +50,15 @@ OF_LENGTHS = {"model": "model", "method": "method", "seconds": "seconds"}
 LENGTHS = {"tokens a step": ("predicted_acceptance_length", 2)}
 
 
+def of_firp(folder: Folder, file: str) -> pd.DataFrame:
+    """A CSV of FIRP's training or tuning, for all models that have one; empty without any."""
+    models = folder.read_json(folder.facts)["experiment"]["models"]
+    return folder.of_models(lambda model: folder.method(model, "firp", file), models)
+
+
 def cosines(folder: Folder) -> pd.DataFrame:
     """Similarities of FIRP's states for all models; older runs hold those of trained maps alone."""
-    models = folder.read_json(folder.facts)["experiment"]["models"]
-    files = {model: folder.method(model, "firp", COSINE) for model in models}
-    tables = [
-        folder.read_csv(file).assign(model=model) for model, file in files.items() if file.is_file()
-    ]
-    if not tables:
-        return pd.DataFrame()
-    table = pd.concat(tables, ignore_index=True)
+    table = of_firp(folder, COSINE)
     return table if "states" in table else table.assign(states=MAPS, drafts="all")
 
 
@@ -100,22 +99,18 @@ def learnt_rows(files: Mapping[tuple[str, str], Path]) -> list[list[str]]:
 
 def tree_rows(folder: Folder, facts: Facts) -> list[list[str]]:
     """Per known tree, how far logits differ from plain forwards, and bytes; empty without any."""
-    rows: list[list[str]] = []
-    for model in facts["experiment"]["models"]:
-        file = folder.trees(model)
-        if not file.is_file():
-            continue
-        for _, line in folder.read_csv(file).iterrows():
-            cells = [f"{line['error']:.1e}", f"{line['unmasked']:.2g}", number(line["range"], 1)]
-            sizes = [_kib(line[name]) for name in ("corner_bytes", "kv_bytes")]
-            name_cell = [model] if len(facts["experiment"]["models"]) > 1 else []
-            rows.append(
-                [*name_cell, line["tree"], str(line["nodes"]), str(line["depth"]), *cells, *sizes]
-            )
-    if not rows:
+    models = facts["experiment"]["models"]
+    several = len(models) > 1
+    table = folder.of_models(folder.trees, models)
+    if table.empty:
         return []
-    several = ["model"] if len(rows[0]) > 2 + len(TREES) else []
-    return [[*several, "tree", "nodes", *TREES.values()], *rows]
+    rows = [[*(["model"] if several else []), "tree", "nodes", *TREES.values()]]
+    for _, line in table.iterrows():
+        cells = [f"{line['error']:.1e}", f"{line['unmasked']:.2g}", number(line["range"], 1)]
+        sizes = [_kib(line[name]) for name in ("corner_bytes", "kv_bytes")]
+        tree = [line["tree"], str(line["nodes"]), str(line["depth"])]
+        rows.append([*([line["model"]] if several else []), *tree, *cells, *sizes])
+    return rows
 
 
 def _kib(size: float) -> str:
@@ -188,7 +183,7 @@ def mechanism(folder: Folder, facts: Facts) -> list[str]:
 
 
 def _cosine_lines(table: pd.DataFrame) -> list[str]:
-    if table.empty or TODAY not in set(table["states"]):
+    if TODAY not in set(table["states"]):
         return []
     sentences = []
     for model, group in table.groupby("model", sort=False):
@@ -222,10 +217,9 @@ def _tree_lines(rows: list[list[str]]) -> list[str]:
 
 
 def _draft_lines(folder: Folder) -> list[str]:
-    file = folder.table("draft_size_reach")
-    if not file.is_file():
+    table = folder.read_table("draft_size_reach")
+    if table.empty:
         return []
-    table = folder.read_csv(file)
     reaches = table[(table["method"] == MAPS) & (table["other"] == "medusa")]
     sentences = []
     for model, lines in reaches.groupby("model", sort=False):

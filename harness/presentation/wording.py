@@ -60,6 +60,11 @@ def number(value: Any, digits: int, unit: str = "") -> str:
     return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}{unit}"
 
 
+def interval(low: float, high: float, digits: int = 2) -> str:
+    """The bounds of an interval; an en dash where there is none."""
+    return "–" if pd.isna(low) else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
 def joined(words: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -14,15 +14,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-_A, _B, _C = 3.4445, -4.7750, 2.0315
+_A, _B, _C, _ITERATIONS = 3.4445, -4.7750, 2.0315, 5
 
 
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor) -> Tensor:
     """Nearest (semi-)orthogonal matrices by Newton-Schulz; ``matrices`` is [M, rows, columns]."""
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(steps):
+    for _ in range(_ITERATIONS):
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
     return x.mT if tall else x

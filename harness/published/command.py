@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.errors import HarnessError
-from harness.files import replacing
+from harness.experiment.folder import write_table
 from harness.published.files import read_answer_file
 from harness.published.tables import WARNINGS, pairs_table, runs_table
 
@@ -32,8 +32,7 @@ def import_runs(arguments: list[str], out: Path) -> None:
             raise HarnessError(f"{files[name]}: no tokens in any answer")
     tables = {"rows": rows, "runs": runs_table(rows), "pairs": pairs_table(rows)}
     for name, table in tables.items():
-        with replacing(out / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        write_table(out / f"{name}.csv", table)
     for name in ("runs", "pairs"):
         print(tables[name].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if failed.any():

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from harness.analysis.statistics import Interval, question_interval
+from harness.analysis.statistics import Interval, question_interval, ratio
 
 WARNINGS = (
     "Each file is one session: intervals cover questions, not the spread from session to session. "
@@ -46,7 +46,7 @@ def pairs_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _run(name: str, run: pd.DataFrame) -> dict[str, object]:
     totals = _totals(run)
-    rate = Interval(math.nan, math.nan, math.nan)
+    rate = Interval.unknown()
     if totals["tokens"].sum() > 0:
         slow = question_interval(totals)
         rate = Interval(1 / slow.ratio, 1 / slow.high, 1 / slow.low)
@@ -76,14 +76,15 @@ def acceptance_lengths(run: pd.DataFrame) -> dict[str, float]:
     later = later.dropna(subset=["first_accepted"])
     return {
         # tokens over the step counter as the file has it
-        "tokens_per_logged_step": _ratio(logged["tokens"], logged["logged_steps"]),
+        "tokens_per_logged_step": ratio(logged["tokens"].sum(), logged["logged_steps"].sum()),
         # the same with a zero-based index made a count
-        "tokens_per_step": _ratio(stepped["tokens"], stepped["steps"]),
+        "tokens_per_step": ratio(stepped["tokens"].sum(), stepped["steps"].sum()),
         "mean_over_turns": float(per_turn.mean()) if len(per_turn) else math.nan,
         # mean of all logged accept_lengths, and without each turn's first entry
-        "listed": _ratio(listed["accepted"], listed["accepted_steps"]),
-        "listed_without_first": _ratio(
-            later["accepted"] - later["first_accepted"], later["accepted_steps"] - 1
+        "listed": ratio(listed["accepted"].sum(), listed["accepted_steps"].sum()),
+        "listed_without_first": ratio(
+            (later["accepted"] - later["first_accepted"]).sum(),
+            (later["accepted_steps"] - 1).sum(),
         ),
     }
 
@@ -116,8 +117,3 @@ def _pair(rows: pd.DataFrame, run: str, other: str) -> list[object]:
 def _totals(rows: pd.DataFrame) -> pd.DataFrame:
     """Seconds and tokens of each question, summed over its turns."""
     return rows.groupby("question_id")[["seconds", "tokens"]].sum()
-
-
-def _ratio(above: pd.Series, below: pd.Series) -> float:
-    total = float(below.sum())
-    return float(above.sum()) / total if total else math.nan

@@ -21,7 +21,7 @@ class ChimeraSettings(TrainingSettings):
     heads: int = 4
     loss: str = "cross_entropy"
     head: str = "own"
-    drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    drafts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)
     policies: tuple[str, ...] = CONDITIONED
     tuning_rounds: int = 2
 

@@ -6,14 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target
-from harness.errors import HarnessError
 from harness.method import Job, Setting
 from methods.chimera.drafter import ChimeraDrafter
 from methods.chimera.net import NetDecoder, load
 from methods.chimera.settings import ChimeraSettings
 from methods.chimera.training import learner, predictor
 from methods.shared.choices import CONFIG, read_setting, read_values
-from methods.shared.conditioned_tuning import Learnt, TreeChoice, Trial, draft_tree, eagle_tree
+from methods.shared.tree_tuning import Learnt, TreeChoice, Trial, draft_tree, eagle_tree
 
 
 def decoder(target: Target, net: NetDecoder, tree: TreeChoice) -> Decoder:
@@ -21,16 +20,13 @@ def decoder(target: Target, net: NetDecoder, tree: TreeChoice) -> Decoder:
     return EngineDecoder(target, ChimeraDrafter(target, net, draft_tree(tree, target.device)))
 
 
-def build(target: Target, settings: ChimeraSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: ChimeraSettings, folder: Path) -> Decoder:
     """The trained net with the tree that tuning chose."""
-    if folder is None:
-        raise HarnessError("chimera: no trained net; expected the folder of its training")
     return decoder(target, NetDecoder(target, load(folder, target)), read_setting(folder)[0])
 
 
-def plain(settings: ChimeraSettings, folder: Path | None) -> Setting:
+def plain(settings: ChimeraSettings, folder: Path) -> Setting:
     """EAGLE-1's tree, which the authors use, as deep as ``folder`` has heads."""
-    assert folder is not None
     return eagle_tree(int(read_values(folder, ("heads",), CONFIG)["heads"])).as_setting()
 
 
@@ -38,7 +34,7 @@ def tune(job: Job) -> None:
     """Time trees of the settings' policies and EAGLE-1's, and write the fastest."""
     settings: ChimeraSettings = job.settings
     learnt = _learnt(job)
-    learnt.tune(job, settings.policies, eagle_tree(learnt.steps))
+    learnt.tune(job, settings.policies, [eagle_tree(learnt.steps)])
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:

@@ -9,9 +9,7 @@ choice of EAGLE-1's fixed tree, ``dynamic`` EAGLE-2.
 from harness.method import Method
 from methods.eagle.settings import EagleSettings
 from methods.eagle.training import train
-from methods.eagle.tuning import build, decoder, examine, plain, sized, trained_net, tune
-
-__all__ = ["METHOD", "decoder", "train", "trained_net"]
+from methods.eagle.tuning import build, examine, plain, sized, tune
 
 METHOD = Method(
     build, EagleSettings, train=train, tune=tune, sized=sized, plain=plain, examine=examine

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.engine import Decoder, Target
-from harness.errors import HarnessError
 from harness.method import Job, Method, Setting
-from methods.eagle import decoder, train, trained_net
-from methods.shared.choices import check_tree_settings, read_setting
-from methods.shared.conditioned_tuning import TreeChoice, Trial, settle
+from methods.eagle.training import train
+from methods.eagle.tuning import decoder, trained_net
+from methods.shared.choices import check_sizes, check_tree_settings, read_setting
+from methods.shared.tree_tuning import TreeChoice, Trial, settle
 
 AUTHORS = TreeChoice("dynamic", 59, 8)  # 60 nodes, 7 forwards
 
@@ -20,20 +20,18 @@ AUTHORS = TreeChoice("dynamic", 59, 8)  # 60 nodes, 7 forwards
 class Settings:
     """What tuning tries: trees of ``drafts`` nodes, scored down to each of ``depths``."""
 
-    drafts: tuple[int, ...] = (3, 5, 8)
-    depths: tuple[int, ...] = (3, 5)
+    drafts: tuple[int, ...] = (2, 3, 5, 8)
+    depths: tuple[int, ...] = (2, 4)
     tuning_rounds: int = 2
 
     def __post_init__(self) -> None:
         check_tree_settings("eagle2", self.drafts)
-        if not self.depths or min(self.depths) < 1:
-            raise HarnessError(f"methods.eagle2.depths: {list(self.depths)}, expected depths >= 1")
+        check_sizes("eagle2", "depths", self.depths)
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """EAGLE's trained layer with the size and depth that tuning chose."""
     net = trained_net(target, folder)
-    assert folder is not None
     return decoder(target, net, read_setting(folder)[0])
 
 
@@ -47,7 +45,7 @@ def tune(job: Job) -> None:
     settle(job, "eagle2", trials)
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The authors' size and depth."""
     return AUTHORS.as_setting()
 

@@ -29,7 +29,7 @@ class EagleSettings(TrainingSettings):
     noise: float = 0.2
     pretrained: str = ""
     depth: int = 5
-    drafts: tuple[int, ...] = (2, 3, 4, 6, 8)
+    drafts: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
     tuning_rounds: int = 2
 
     def __post_init__(self) -> None:

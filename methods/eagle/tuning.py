@@ -5,20 +5,17 @@ from functools import partial
 from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target
-from harness.errors import HarnessError
 from harness.method import Job, Setting
 from methods.eagle.drafter import EagleDrafter
 from methods.eagle.net import NetDecoder, load
 from methods.eagle.settings import EagleSettings
 from methods.eagle.training import Predictor, learner
 from methods.shared.choices import read_setting
-from methods.shared.conditioned_tuning import Learnt, TreeChoice, Trial, draft_tree, eagle_tree
+from methods.shared.tree_tuning import Learnt, TreeChoice, Trial, draft_tree, eagle_tree
 
 
-def trained_net(target: Target, folder: Path | None) -> NetDecoder:
+def trained_net(target: Target, folder: Path) -> NetDecoder:
     """The net that a training wrote to ``folder``, as decoding uses it."""
-    if folder is None:
-        raise HarnessError("eagle: no trained layer; expected the folder of its training")
     return NetDecoder(target, load(target, folder))
 
 
@@ -27,14 +24,13 @@ def decoder(target: Target, net: NetDecoder, tree: TreeChoice) -> Decoder:
     return EngineDecoder(target, EagleDrafter(target, net, draft_tree(tree, target.device)))
 
 
-def build(target: Target, settings: EagleSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: EagleSettings, folder: Path) -> Decoder:
     """The trained layer with the fixed tree that tuning chose."""
     net = trained_net(target, folder)
-    assert folder is not None
     return decoder(target, net, read_setting(folder)[0])
 
 
-def plain(settings: EagleSettings, folder: Path | None) -> Setting:
+def plain(settings: EagleSettings, folder: Path) -> Setting:
     """The authors' tree."""
     return eagle_tree(settings.depth).as_setting()
 
@@ -42,7 +38,7 @@ def plain(settings: EagleSettings, folder: Path | None) -> Setting:
 def tune(job: Job) -> None:
     """Time fixed trees, the authors' among them, and write the fastest."""
     settings: EagleSettings = job.settings
-    _learnt(job).tune(job, ("static",), eagle_tree(settings.depth))
+    _learnt(job).tune(job, ("static",), [eagle_tree(settings.depth)])
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from harness.decoder import Decoder
 from harness.engine.target import Target
-from harness.errors import HarnessError
 from harness.method import Method
 from methods.firp.learnt import examine
 from methods.firp.projections import load
@@ -18,10 +17,8 @@ from methods.firp.training import train
 from methods.firp.tuning import load_decoder, plain, sized, tune
 
 
-def build(target: Target, settings: FirpSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: FirpSettings, folder: Path) -> Decoder:
     """Decode with trained projections, and the tree and pass that tuning chose."""
-    if folder is None:
-        raise HarnessError("firp: no trained projections; expected the folder of its training")
     maps = load(folder, target.hidden_size, target.weights_hash)
     return load_decoder(target, maps, folder)
 

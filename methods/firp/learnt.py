@@ -6,9 +6,10 @@ Its untrained start are identity maps.
 from collections.abc import Sequence
 
 from harness.experiment.folder import COSINE
+from harness.files import write_csv
 from harness.method import Job
 from methods.firp.projections import Projections, load
-from methods.firp.similarity import Cosines, add_similarities, add_today, write_cosines
+from methods.firp.similarity import COLUMNS, Cosines, add_similarities, add_today
 from methods.firp.streams import Streams
 from methods.shared.accuracy import measure
 from methods.shared.learnt import TRAINED, UNTRAINED, write_learnt
@@ -31,5 +32,5 @@ def examine(job: Job) -> None:
         traces[drafter] = measured.traces
         add_similarities(cosines, name, streams, job.tune, size)
     add_today(cosines, streams, job.tune, size)
-    write_cosines(cosines, job.folder / COSINE)
+    write_csv(job.folder / COSINE, COLUMNS, cosines.lines())
     write_learnt(job, traces, steps)

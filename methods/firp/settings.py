@@ -28,7 +28,7 @@ class FirpSettings(TrainingSettings):
     steps_see_earlier: bool = True
     adapters: int = 0
     parents: int = 0
-    drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
+    drafts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)  # draft sizes tried by the tuning
     policies: tuple[str, ...] = POLICIES
     passes: tuple[str, ...] = PASSES
     tuning_rounds: int = 2

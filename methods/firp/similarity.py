@@ -7,13 +7,11 @@ layers make of a state placed where a later one belongs, and the position's own 
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from harness.files import write_csv
 from harness.method import Answer
 from methods.firp.streams import Streams
 from methods.shared.real import RealStream, RealStreams
@@ -95,8 +93,3 @@ def _cosines(states: Tensor, batch: Sequences, real: RealStream, layer: int, ste
     """[B, R] similarity of ``states`` [B, R, H], leaving ``layer``, to real ones ``step`` later."""
     future = gather_rows(real.states[layer + 1], batch.aims[:, step - 1])
     return cosine_similarity(states.float(), future.float(), dim=-1)
-
-
-def write_cosines(found: Cosines, file: Path) -> None:
-    """Write a CSV file with one line per place."""
-    write_csv(file, COLUMNS, found.lines())

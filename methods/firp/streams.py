@@ -9,18 +9,12 @@ computes, at a fraction of the cost.
 import torch
 from torch import Tensor
 
+from harness.engine.masks import additive
 from harness.engine.target import Target
 from methods.firp.projections import Projections
-from methods.shared.accuracy import Predict, divergences
+from methods.shared.accuracy import divergences
 from methods.shared.real import AppendingCache, RealStream, RealStreams
 from methods.shared.sequences import Sequences, gather_rows
-
-
-def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """[B, 1, T, C] additive mask (0 or -inf) of a bool mask [B, T, C], where True attends."""
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
-        ~visible, float("-inf")
-    )[:, None]
 
 
 class Streams:
@@ -36,12 +30,8 @@ class Streams:
         self.target, self.projections = target, projections
         self.real = RealStreams(target, entries, entries[0], keep)
 
-    @property
-    def predict(self) -> Predict:
+    def predict(self, batch: Sequences) -> tuple[Tensor, Tensor]:
         """What training and measuring call: pseudo logits, and KL to the target's distributions."""
-        return self._predict
-
-    def _predict(self, batch: Sequences) -> tuple[Tensor, Tensor]:
         real = self.real(batch)
         logits, _ = self.pseudo(batch, real)
         with torch.no_grad():
@@ -112,7 +102,7 @@ class Streams:
             among = torch.eye(steps, dtype=torch.bool, device=device)
         pseudo = torch.kron(among.int(), torch.eye(rows, dtype=torch.int, device=device)).bool()
         pseudo = pseudo.expand(len(batch.ids), -1, -1)
-        return additive(torch.cat([real.flatten(1, 2), pseudo], dim=2), dtype)
+        return additive(torch.cat([real.flatten(1, 2), pseudo], dim=2), dtype)[:, None]
 
 
 def _steps(count: int, batch: Sequences) -> Tensor:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.engine import EngineDecoder, Target
-from harness.files import write_json
 from harness.method import Job, Setting
 from methods.firp.drafter import FirpDrafter
 from methods.firp.parents import ParentsDrafter, Tables, tables
@@ -16,7 +15,6 @@ from methods.shared.accuracy import measure
 from methods.shared.choices import (
     ACCURACY,
     CONFIG,
-    SETTING,
     Traced,
     TreeChoice,
     read_setting,
@@ -24,8 +22,8 @@ from methods.shared.choices import (
     tree_choices,
     write_accuracies,
 )
-from methods.shared.conditioned_tuning import draft_tree
-from methods.shared.trials import Trial, choose, foretell_tree
+from methods.shared.tree_tuning import draft_tree
+from methods.shared.trials import Trial, foretell_tree, settle
 
 # No setting is published. The default is the plainest: one pass, a fixed tree, one draft per step.
 PLAIN = {"policy": "static", "passes": "combined"}
@@ -50,11 +48,10 @@ def load_decoder(target: Target, maps: Projections, folder: Path) -> EngineDecod
     return decoder(target, maps, tree, values["passes"])
 
 
-def plain(settings: FirpSettings, folder: Path | None) -> Setting:
+def plain(settings: FirpSettings, folder: Path) -> Setting:
     """The setting without tuning: one pass, and a tree of the likeliest drafts, as many as the
     weights in ``folder`` have steps.
     """
-    assert folder is not None
     layout = read_values(folder, ("layout",), CONFIG)["layout"]
     steps = len(layout["entry_layers"])
     policy: Any = "dynamic" if layout.get("parents") else "best_first"
@@ -75,8 +72,7 @@ def tune(job: Job) -> None:
     trials = _trials(job, maps, traced, trees)
     for trial in trials:
         trial.default = trial.setting == {**trial.setting, **PLAIN, "drafts": steps}
-    best = choose(job, "firp", trials, settings.tuning_rounds).setting
-    write_json(job.folder / SETTING, best)
+    settle(job, "firp", trials)
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:

@@ -8,16 +8,13 @@ it shows whether the rounding of a wider forward alone explains that.
 from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target, root_only
-from harness.errors import HarnessError
 from harness.method import Method, NoSettings
 from methods.firp.projections import load
 from methods.firp.tuning import load_decoder
 
 
-def build(target: Target, settings: NoSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: NoSettings, folder: Path) -> Decoder:
     """Decode with FIRP as it was trained and tuned, but accept no draft."""
-    if folder is None:
-        raise HarnessError("width_matched: no FIRP to match; expected the folder of its training")
     maps = load(folder, target.hidden_size, target.weights_hash)
     firp = load_decoder(target, maps, folder)
     return EngineDecoder(target, firp.drafter, root_only)

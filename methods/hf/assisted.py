@@ -22,8 +22,8 @@ from harness.models import ModelSpec, load_model, weights_hash
 from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 from methods.hf.generate import HfGenerate
-from methods.shared.choices import SETTING, read_values
-from methods.shared.trials import Trial, choose
+from methods.shared.choices import read_values
+from methods.shared.trials import Trial, settle
 
 GENERATE_DRAFTS = 20  # generate's own default
 MODEL, CONFIG, LOG = "draft-model", "config.json", "training.jsonl"
@@ -55,7 +55,7 @@ class Settings:
         sizes = (self.layers, self.width, self.heads, self.inner, self.rows, *self.drafts)
         if not self.drafts or min(sizes) < 1 or self.width % self.heads:
             raise HarnessError(
-                f"methods.hf.assisted: layers, width, heads, inner, rows, *drafts are {sizes}; "
+                f"methods.hf_assisted: layers, width, heads, inner, rows, *drafts are {sizes}; "
                 "expected numbers >= 1, width a multiple of heads"
             )
 
@@ -80,10 +80,8 @@ class HfAssisted(HfGenerate):
         return super().extra_bytes() + sum(p.nbytes for p in self._assistant.parameters())
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """Decode by ``generate`` with the draft model and as many drafts as tuning chose."""
-    if folder is None:
-        raise HarnessError("hf_assisted: not tuned; expected the folder of its tuning")
     drafts = read_values(folder, ("drafts",))["drafts"]
     assistant = _assistant(target, settings, folder)
     return HfAssisted(target, assistant, drafts, settings.confidence)
@@ -148,8 +146,7 @@ def tune(job: Job) -> None:
         )
         for drafts in settings.drafts
     ]
-    best = choose(job, "hf_assisted", trials, settings.tuning_rounds)
-    write_json(job.folder / SETTING, best.setting)
+    settle(job, "hf_assisted", trials)
 
 
 def train(job: Job) -> None:
@@ -218,7 +215,7 @@ def _endless(job: Job) -> Iterator[Encoded]:
             yield encoded[index]
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The setting without tuning: generate's default number of drafts."""
     return {"drafts": GENERATE_DRAFTS}
 

@@ -38,7 +38,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.cache not in (*CACHES, "fastest"):
             raise HarnessError(
-                f"methods.hf.generate.cache: '{self.cache}', expected dynamic, static or fastest"
+                f"methods.hf_generate.cache: '{self.cache}', expected dynamic, static or fastest"
             )
 
 
@@ -162,12 +162,10 @@ def with_cache(target: Target, cache: str) -> HfGenerate:
     return HfGenerate(target, {"cache_implementation": cache}, presized=True)
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """Decode with the cache that the settings name, or the one that tuning found faster."""
     cache = settings.cache
     if cache == "fastest":
-        if folder is None:
-            raise HarnessError("hf_generate: cache 'fastest' needs its tuning; expected a folder")
         cache = read_values(folder, ("cache",))["cache"]
     return with_cache(target, cache)
 
@@ -195,7 +193,7 @@ def tune(job: Job) -> None:
     write_json(job.folder / SETTING, {"cache": chosen, "decode_seconds": rounded})
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The setting without tuning: generate's default cache."""
     return {"cache": "dynamic"}
 

@@ -20,12 +20,12 @@ class Settings:
     def __post_init__(self) -> None:
         if min(self.drafts, self.longest) < 1:
             raise HarnessError(
-                f"methods.hf.prompt_lookup: drafts {self.drafts}, longest {self.longest}; expected "
+                f"methods.hf_prompt_lookup: drafts {self.drafts}, longest {self.longest}; expected "
                 "numbers >= 1"
             )
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """Decode by ``generate`` with prompt lookup."""
     options = {
         "prompt_lookup_num_tokens": settings.drafts,

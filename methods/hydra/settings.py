@@ -26,7 +26,7 @@ class HydraSettings(TrainingSettings):
     prefix: bool = False
     loss: str = "kl"
     head: str = "own"
-    drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    drafts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)
     policies: tuple[str, ...] = CONDITIONED
     template: str = "generic_63"
     tuning_rounds: int = 2

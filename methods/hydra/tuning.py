@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target
-from harness.errors import HarnessError
 from harness.method import Job, Setting
 from methods.hydra.drafter import HeadProducts, HydraDrafter
 from methods.hydra.heads import load
@@ -14,7 +13,7 @@ from methods.hydra.settings import HydraSettings
 from methods.hydra.training import learner, predictor
 from methods.medusa.templates import template
 from methods.shared.choices import CONFIG, read_setting, read_values
-from methods.shared.conditioned_tuning import Learnt, TreeChoice, Trial, draft_tree, fixed
+from methods.shared.tree_tuning import Learnt, TreeChoice, Trial, draft_tree, fixed
 
 
 def decoder(target: Target, heads: HeadProducts, tree: TreeChoice) -> Decoder:
@@ -22,16 +21,13 @@ def decoder(target: Target, heads: HeadProducts, tree: TreeChoice) -> Decoder:
     return EngineDecoder(target, HydraDrafter(target, heads, draft_tree(tree, target.device)))
 
 
-def build(target: Target, settings: HydraSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: HydraSettings, folder: Path) -> Decoder:
     """Trained heads with the tree that tuning chose."""
-    if folder is None:
-        raise HarnessError("hydra: no trained heads; expected the folder of their training")
     return decoder(target, HeadProducts(load(folder, target), target), read_setting(folder)[0])
 
 
-def plain(settings: HydraSettings, folder: Path | None) -> Setting:
+def plain(settings: HydraSettings, folder: Path) -> Setting:
     """A chain of as many drafts as ``folder`` has heads."""
-    assert folder is not None
     heads = int(read_values(folder, ("heads",), CONFIG)["heads"])
     return fixed([(0,) * depth for depth in range(1, heads + 1)]).as_setting()
 
@@ -40,7 +36,7 @@ def tune(job: Job) -> None:
     """Time trees of the settings' policies and the authors', and write the fastest."""
     settings: HydraSettings = job.settings
     learnt = _learnt(job)
-    published = template(settings.template, learnt.steps) if settings.template else None
+    published = [template(settings.template, learnt.steps)] if settings.template else []
     learnt.tune(job, settings.policies, published)
 
 

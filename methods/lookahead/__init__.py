@@ -9,11 +9,10 @@ from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
-from harness.files import write_json
 from harness.method import Job, Method, Setting
 from methods.lookahead.drafter import LookaheadDrafter
-from methods.shared.choices import SETTING, read_values
-from methods.shared.trials import Trial, choose, foretell_by_decoding
+from methods.shared.choices import read_values
+from methods.shared.trials import Trial, foretell_by_decoding, settle
 
 VALUES = ("width", "ngram", "guesses", "from_prompt")
 AUTHORS = (7, 5, 7)  # W, N, G for 7B models in the authors' README; the pool starts empty
@@ -60,10 +59,8 @@ def _decoder(target: Target, setting: dict[str, int | bool]) -> EngineDecoder:
     return EngineDecoder(target, drafter)
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """Decode with the combination that tuning chose."""
-    if folder is None:
-        raise HarnessError("lookahead: not tuned; expected the folder of its tuning")
     return _decoder(target, read_values(folder, VALUES))
 
 
@@ -82,11 +79,10 @@ def tune(job: Job) -> None:
             default = (width, ngram, guesses) == AUTHORS and not from_prompt
             trials.append(Trial(setting, _decoder(job.target, setting), default=default))
     foretell_by_decoding(job, trials)
-    best = choose(job, "lookahead", trials, settings.tuning_rounds)
-    write_json(job.folder / SETTING, best.setting)
+    settle(job, "lookahead", trials)
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The setting without tuning: the authors'."""
     width, ngram, guesses = AUTHORS
     return {"width": width, "ngram": ngram, "guesses": guesses, "from_prompt": False}

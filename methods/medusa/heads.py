@@ -10,33 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.files import read_object, replacing, sha256_file, write_json
-from methods.shared.weights import load_strictly, read_published
+from harness.files import read_object, sha256_file
+from methods.shared.block import Block
+from methods.shared.weights import load_strictly, read_published, write_parts
 
 WEIGHTS, PICKLED, CONFIG = "medusa_lm_head.safetensors", "medusa_lm_head.pt", "config.json"
-
-
-class ResBlock(nn.Module):
-    """x + SiLU(Wx + b). W and b start at zero, so that an untrained block is the identity.
-
-    (Upstream leaves b random, which shifts every state before training has begun.)
-    """
-
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(hidden_size, hidden_size)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[..., H] -> [..., H]."""
-        return hidden + silu(self.linear(hidden))
 
 
 class Heads(nn.ModuleList):
@@ -44,7 +27,8 @@ class Heads(nn.ModuleList):
 
     Each head has ``layers`` residual blocks and a vocabulary matrix of its own, which starts as the
     target's ``vocab_projection`` [V, H]; if ``shared``, all use that matrix itself, which is not
-    trained. Weights are kept in float32.
+    trained. Weights are kept in float32. An untrained block is the identity: upstream leaves its
+    bias random, which shifts every state before training has begun.
     """
 
     def __init__(
@@ -53,7 +37,7 @@ class Heads(nn.ModuleList):
         vocab, size = vocab_projection.shape
         super().__init__(
             nn.Sequential(
-                *(ResBlock(size) for _ in range(layers)),
+                *(Block(size, size) for _ in range(layers)),
                 *([] if shared else [nn.Linear(size, vocab, bias=False)]),
             )
             for _ in range(count)
@@ -124,19 +108,24 @@ class FusedHeads:
 
 def save(heads: Heads, folder: Path, base_model: str, provenance: Mapping[str, object]) -> None:
     """Write weights (float32) and config in upstream's format, with provenance beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in heads.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary)
     config = {
         "medusa_num_heads": heads.count,
         "medusa_num_layers": heads.layers,
         **({} if heads.shared is None else {"medusa_head": "shared"}),
         "base_model_name_or_path": base_model,
-        "sha256": sha256_file(folder / WEIGHTS),
         **provenance,
     }
-    write_json(folder / CONFIG, config)
+    write_parts(heads, folder / WEIGHTS, config)
+
+
+def load_heads(target: Target, folder: Path) -> Heads:
+    """The heads that a training wrote to ``folder``, in float32 as they were trained."""
+    return load(folder, target.model.lm_head.weight.detach(), target.weights_hash)
+
+
+def fused_heads(target: Target, folder: Path) -> FusedHeads:
+    """The heads of :func:`load_heads` in the form in which decoding uses them."""
+    return FusedHeads(load_heads(target, folder), target)
 
 
 def load(

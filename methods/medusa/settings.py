@@ -26,7 +26,7 @@ class MedusaSettings(TrainingSettings):
     loss: str = "cross_entropy"
     head: str = "own"
     pretrained: str = ""
-    drafts: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    drafts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8)
     policies: tuple[str, ...] = POLICIES
     templates: tuple[str, ...] = ("generic_63",)
     tuning_rounds: int = 2

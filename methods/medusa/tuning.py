@@ -1,56 +1,44 @@
 """Choosing Medusa's tree and draft size on the tune split, by measured decode time."""
 
+import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from harness.engine import EngineDecoder
-from harness.files import write_json
+import torch
+
+from harness.engine import EngineDecoder, Target
+from harness.measure.timing import synchronise
 from harness.method import Job, Setting
 from methods.medusa.drafter import MedusaDrafter
-from methods.medusa.heads import CONFIG, FusedHeads, Heads, load
+from methods.medusa.heads import CONFIG, FusedHeads, Heads, load_heads
 from methods.medusa.settings import MedusaSettings
 from methods.medusa.templates import template
 from methods.medusa.training import learner, predictor
-from methods.shared.accuracy import measure
-from methods.shared.choices import (
-    ACCURACY,
-    SETTING,
-    Traced,
-    TreeChoice,
-    read_values,
-    tree_choices,
-    write_accuracies,
-)
-from methods.shared.learnt import compare
-from methods.shared.trials import Trial, choose, foretell_tree
+from methods.shared.choices import read_values
+from methods.shared.tree_tuning import Learnt, TreeChoice, Trial
+
+REPEATS = 15  # runs of the heads by which their time is foretold
 
 
-def plain(settings: MedusaSettings, folder: Path | None) -> Setting:
+def plain(settings: MedusaSettings, folder: Path) -> Setting:
     """The setting without tuning: a best-first tree of as many drafts as ``folder`` has heads."""
-    assert folder is not None
     heads = int(read_values(folder, ("medusa_num_heads",), CONFIG)["medusa_num_heads"])
     return TreeChoice("best_first", heads, heads).as_setting()
 
 
 def tune(job: Job) -> None:
     """Trace ranks, grow trees, time and choose; writes rank accuracies, trials and the setting."""
-    settings: MedusaSettings = job.settings
-    heads, traced = _traced(job, max(settings.drafts))
-    write_accuracies(job.folder / ACCURACY, traced.ranks, heads.count)
-    trees = tree_choices(traced.ranks, settings.policies, settings.drafts, heads.count)
-    trials = [_trial(job, heads, traced, tree) for tree in trees]
-    for name in settings.templates:
-        trials.append(_trial(job, heads, traced, template(name, heads.count)))
-        trials[-1].default = name == settings.templates[0]
-    write_json(job.folder / SETTING, choose(job, "medusa", trials, settings.tuning_rounds).setting)
+    settings, heads = job.settings, _trained(job)
+    published = [template(name, heads.count) for name in settings.templates]
+    _learnt(job, heads).tune(job, settings.policies, published)
 
 
 def sized(job: Job, sizes: Sequence[int]) -> list[Trial]:
     """Static trees of the given sizes, grown from rank traces."""
-    heads, traced = _traced(job, 0)
-    trees = tree_choices(traced.ranks, ("static",), sizes, heads.count)
-    return [_trial(job, heads, traced, tree) for tree in trees]
+    return _learnt(job, _trained(job)).sized(job, sizes)
 
 
 def examine(job: Job) -> None:
@@ -59,27 +47,38 @@ def examine(job: Job) -> None:
     # As many and as deep as those that were trained: tries may have changed that.
     shape = {"heads": heads.count, "layers": heads.layers}
     start = learner(replace(job, settings=replace(job.settings, **shape))).module
-    trained, untrained = (predictor(job.target, h, job.settings.loss) for h in (heads, start))
-    compare(job, trained, untrained, heads.count)
+    _learnt(job, heads).examine(job, predictor(job.target, start, job.settings.loss))
 
 
 def _trained(job: Job) -> Heads:
-    target = job.target
-    heads = load(job.folder, target.model.lm_head.weight.detach(), target.weights_hash)
-    return heads.to(target.device)
+    return load_heads(job.target, job.folder).to(job.target.device)
 
 
-def _traced(job: Job, drafts: int) -> tuple[FusedHeads, Traced]:
-    """The trained heads, and the rank traces of their drafts on the tune answers."""
-    target, heads = job.target, _trained(job)
+def _learnt(job: Job, heads: Heads) -> Learnt:
+    target, fused = job.target, FusedHeads(heads, job.target)
+
+    def decoder(tree: TreeChoice) -> EngineDecoder:
+        return EngineDecoder(target, MedusaDrafter(target, fused, tree.build()))
+
+    # A tree needs as many heads as it is deep, and a head with a vocabulary matrix of its own may
+    # cost as much as several layers.
+    @cache
+    def drafting(depth: int) -> float:
+        return _milliseconds(target, fused.first(depth))
+
     predict = predictor(target, heads, job.settings.loss)
-    size = job.settings.evaluation_batch
-    measured = measure(predict, job.tune, heads.count, target.device, size, drafts)
-    return FusedHeads(heads, target), Traced(measured.traces, measured.places)
+    return Learnt("medusa", predict, heads.count, decoder, lambda tree: drafting(tree.depth))
 
 
-def _trial(job: Job, heads: FusedHeads, traced: Traced, tree: TreeChoice) -> Trial:
-    decoder = EngineDecoder(job.target, MedusaDrafter(job.target, heads, tree.build()))
-    trial = Trial(tree.as_setting(), decoder, traced.acceptance_length(tree))
-    foretell_tree(job, trial)
-    return trial
+def _milliseconds(target: Target, heads: FusedHeads) -> float:
+    """The median time of running ``heads`` on the state of one token."""
+    state = torch.zeros(1, target.hidden_size, dtype=target.dtype, device=target.device)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(REPEATS):
+            synchronise(target.device)
+            began = time.perf_counter()
+            heads(state)
+            synchronise(target.device)
+            seconds.append(time.perf_counter() - began)
+    return 1000 * statistics.median(seconds)

@@ -17,6 +17,7 @@ from methods.self_speculative.cost import Calibration, calibrate
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import (
+    AUTHORS,
     Found,
     Space,
     every_second_attention,
@@ -24,15 +25,14 @@ from methods.self_speculative.search import (
     seconds_per_token,
     write_search,
 )
-from methods.shared.choices import SETTING, check_options, read_values
-from methods.shared.trials import SKETCHED, Trial, choose
+from methods.shared.choices import check_options, read_values
+from methods.shared.trials import SKETCHED, Trial, settle
 
 CONFIG, CALIBRATION, SEARCH = "config.json", "calibration.json", "search.csv"
 JOURNALS = ("search-0.journal", "search-1.journal")  # one per search; each search has its own seed
 VALUES = ("skipped", "longest", "threshold", "carried")
 EXIT = re.compile(r"exit:([1-9]\d*)")
 KEPT = 8  # best points of the search, which tuning considers
-AUTHORS = (12, 0.6)  # most drafts and initial threshold in the authors' evaluation notebooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,10 @@ class Settings:
     from E on and so drafts with the target's first E layers and its head. ``longest`` (most drafts
     of a step) and ``thresholds`` (confidence below which drafting stops) are searched along with
     it. ``carried`` keeps the adapted threshold from prompt to prompt; the best candidate is timed
-    the other way too. Two searches with their own seeds share the job's seconds. Without a budget
-    each ends after ``search_trials`` points, or ``search_patience`` in a row without a better one.
-    A trial decodes ``search_tokens`` (the authors' 32) of each of ``search_requests`` requests.
+    the other way too. Two searches with their own seeds and starts share the job's seconds. Without
+    a budget each ends after ``search_trials`` points, or ``search_patience`` in a row without a
+    better one. A trial decodes ``search_tokens`` (the authors' 32) of each of ``search_requests``
+    requests.
     """
 
     skip_set: str = "search"
@@ -73,10 +74,8 @@ def _decoder(target: Target, setting: Setting) -> EngineDecoder:
     return EngineDecoder(target, SkipDrafter(target, kept(len(target.layers), skipped), rule))
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """Decode with the skip set and the exit rule that search and tuning chose."""
-    if folder is None:
-        raise HarnessError("self_speculative: not tuned; expected the folder of its tuning")
     return _decoder(target, read_values(folder, VALUES))
 
 
@@ -158,8 +157,7 @@ def tune(job: Job) -> None:
     default = Found(default_set, *AUTHORS)
     trials.append(_trial(job, calibration, space, default, carried=True))
     trials[-1].default = True
-    chosen = choose(job, "self_speculative", trials, settings.tuning_rounds)
-    write_json(job.folder / SETTING, chosen.setting)
+    settle(job, "self_speculative", trials)
 
 
 def _trial(
@@ -217,9 +215,8 @@ def _candidates(job: Job) -> list[Found]:
     return list({(p.skipped, p.longest, p.threshold): p for p in points}.values())
 
 
-def plain(settings: Settings, folder: Path | None) -> Setting:
+def plain(settings: Settings, folder: Path) -> Setting:
     """The setting without tuning: the best point of the search, its threshold not carried over."""
-    assert folder is not None
     best = read_values(folder, ("skip_sets",), CONFIG)["skip_sets"][0]
     return {**best, "carried": False}
 

@@ -1,4 +1,4 @@
-"""The residual block that Hydra's heads and Chimera's trigram encoder are made of."""
+"""The residual block of Medusa's and Hydra's heads and of Chimera's trigram encoder."""
 
 from torch import Tensor, nn
 from torch.nn.functional import silu

@@ -38,10 +38,12 @@ class TreeChoice:
     paths: tuple[tuple[Annotated[int, Field(ge=0, le=1024)], ...], ...] = ()
 
     def build(self) -> TreePolicy:
-        """The policy that drafts this tree."""
+        """The policy that drafts this tree, all of it at once; a dynamic tree has none."""
         if self.policy == "static":
             return StaticTree(self.paths)
-        return BestFirstTree(self.drafts, self.depth)
+        if self.policy == "best_first":
+            return BestFirstTree(self.drafts, self.depth)
+        raise ValueError("a dynamic tree is drafted level by level, by ConfidentTree")
 
     def as_setting(self) -> dict[str, Any]:
         """Plain values for ``setting.json``."""
@@ -112,8 +114,14 @@ def check_tree_settings(
 ) -> None:
     """Refuse settings without a tree size or a policy, and policies that are not ``allowed``."""
     check_options(name, "policies", policies, allowed)
-    if not drafts or min(drafts) < 1:
-        raise HarnessError(f"methods.{name}.drafts: {list(drafts)}, expected sizes >= 1")
+    check_sizes(name, "drafts", drafts)
+
+
+def check_sizes(name: str, key: str, values: Sequence[int], most: int | None = None) -> None:
+    """Refuse an empty list of numbers, and numbers below 1 or above ``most``."""
+    if not values or min(values) < 1 or (most is not None and max(values) > most):
+        upper = "" if most is None else f" and <= {most}"
+        raise HarnessError(f"methods.{name}.{key}: {list(values)}, expected numbers >= 1{upper}")
 
 
 def check_options(name: str, key: str, values: Sequence[str], allowed: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from harness.engine import (
     Target,
     Tree,
     Verified,
+    additive,
     kv_shape,
 )
 from methods.shared.sequences import Sequences, gather_rows
@@ -85,7 +86,7 @@ class Chains:
         cos, sin = self._target.model.model.rotary_emb(states, position_ids=positions)
         outputs: Tensor = self._layer(
             states,
-            attention_mask=_additive(visible, states.dtype)[:, None],
+            attention_mask=additive(visible, states.dtype)[:, None],
             position_embeddings=(cos.to(states.device), sin.to(states.device)),
             past_key_values=self,
         )
@@ -152,7 +153,7 @@ class LayerDecoder:
         cos, sin = self._tables
         rotary = cos.index_select(1, positions), sin.index_select(1, positions)
         mask = states.new_zeros(1, 1, rows, context + total)
-        mask[..., context:] = _additive(visible, states.dtype)
+        mask[..., context:] = additive(visible, states.dtype)
         return self._layer(states, mask, rotary, self.arena)
 
     def prompt(self, states: Tensor) -> None:
@@ -171,8 +172,3 @@ class LayerDecoder:
     def commit(self, rows: int) -> None:
         """Keep the first ``rows`` rows in flight and drop the others."""
         self.arena.commit(list(range(rows)))
-
-
-def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    zero = torch.zeros((), dtype=dtype, device=visible.device)
-    return torch.where(visible, zero, zero - torch.inf)

@@ -5,11 +5,11 @@ it has a number of steps, and may stop early once the rate is low and the tune l
 The parameters with the lowest tune loss are kept. A killed training is resumed from its checkpoint.
 """
 
-import csv
 import math
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.errors import HarnessError
-from harness.files import replacing, sha256_json
+from harness.files import sha256_json, write_csv
 from harness.measure.machine import source_hash
 from harness.method import Answer, Job
 from methods.shared.accuracy import Measured, Predict, measure
@@ -125,10 +125,26 @@ def train(job: Job, learner: Learner[Any], before: float = 0.0) -> Provenance:
     updates = Updates(job, learner, job.settings.learning_rate)
     key = _job_key(job)  # before training: it hashes the sources, which may be edited meanwhile
     progress = _resume(job, learner, updates, key)
-    _run(job, learner, updates, progress, key)
+    with tensor_cores(job.target.device):
+        _run(job, learner, updates, progress, key)
     learner.module.load_state_dict(progress.best_state)
-    _write_curves(job, progress)
+    rows = [list(row.values()) for row in progress.curves]
+    write_csv(job.folder / CURVES, list(progress.curves[0]), rows)
     return _provenance(job, learner, progress, before)
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """On CUDA multiply float32 matrices in TF32: what is trained is float32 beside a target that
+    may be float16, so that without it methods with large heads would learn in slower arithmetic.
+    """
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def finish(job: Job) -> None:
@@ -154,7 +170,11 @@ def _run(job: Job, learner: Learner[Any], updates: Updates, progress: Progress, 
             progress.step += 1
             clock.show(bar)
             ended = clock.ended()
-            if progress.step % settings.evaluate_every == 0 or ended:
+            # The first evaluation computes what later ones find kept. One at half-time tells how
+            # long they take, so that the clock does not set too much aside for the last.
+            first = job.seconds is not None and len(progress.curves) == 1
+            half = first and clock.done() >= 0.5
+            if progress.step % settings.evaluate_every == 0 or ended or half:
                 row = _evaluate(job, learner, progress, loss, clock)
                 progress.worse = 0 if rate > LOW_RATE else progress.worse
                 ended = clock.ended()
@@ -289,13 +309,6 @@ def _resume(job: Job, learner: Learner[Any], updates: Updates, key: str) -> Prog
     learner.module.load_state_dict(state["module"])
     updates.resume(state)
     return Progress(**state["progress"])
-
-
-def _write_curves(job: Job, progress: Progress) -> None:
-    with replacing(job.folder / CURVES) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(progress.curves[0]))
-        writer.writeheader()
-        writer.writerows(progress.curves)
 
 
 def _provenance(job: Job, learner: Learner[Any], progress: Progress, before: float) -> Provenance:

@@ -17,10 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 from harness.engine import Decoder, Drafter, EngineDecoder, Request, collect
-from harness.files import write_csv
+from harness.files import write_csv, write_json
 from harness.measure.step_cost import StepCost
 from harness.measure.timing import TimedRun, run_timed
 from harness.method import Job, Setting
+from methods.shared.choices import SETTING
 
 TRIALS = "trials.csv"
 MEASURED = (
@@ -81,15 +82,17 @@ class Trial:
         self.rows += sum(record.rows for record in run.records[1:])
 
 
-def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] = ()) -> None:
+def foretell_tree(
+    job: Job, trial: Trial, way: str = "", entries: Sequence[int] = (), drafting: float = 0.0
+) -> None:
     """Foretell a tree's speedup from its ``predicted`` acceptance length and its forwards' cost.
 
     ``way`` and ``entries`` are those of :class:`StepCost`: how pseudo rows run, and the layers at
-    which they enter. The time of drafting outside forwards is not counted.
+    which they enter. ``drafting``: milliseconds of a step outside its forwards.
     """
     if job.forwards is None or trial.predicted is None:
         return
-    cost = StepCost(job.forwards, job.context, 0.0, list(entries))
+    cost = StepCost(job.forwards, job.context, drafting, list(entries))
     plain = StepCost(job.forwards, job.context, 0.0, [])
     drafts, depth = (np.array([trial.setting[key]]) for key in ("drafts", "depth"))
     none = np.zeros(1, dtype=int)
@@ -126,6 +129,12 @@ def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
             plain += float(counts[1:] @ job.forwards(np.ones(len(rows), dtype=int), context))
         trial.predicted = tokens / max(1, steps)
         trial.foretold = plain / cost if cost else 1.0
+
+
+def settle(job: Job, name: str, trials: list[Trial]) -> None:
+    """Choose among ``trials`` by ``tuning_rounds`` of the job's settings; write the setting."""
+    best = choose(job, name, trials, job.settings.tuning_rounds)
+    write_json(job.folder / SETTING, best.setting)
 
 
 def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:

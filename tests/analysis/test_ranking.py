@@ -8,7 +8,7 @@ import pytest
 
 from harness.analysis.again import again
 from harness.analysis.ranking import Rank, order, pairs, ranks, with_ranks
-from harness.analysis.ranking_study import SETTINGS, study
+from harness.analysis.ranking_study import WORLDS, study
 from harness.analysis.statistics import LogRatio, per_question
 from harness.experiment.records import AGAIN, BASELINE
 from tests.analysis.test_statistics import rows
@@ -65,7 +65,7 @@ def _experiment(sessions: int, favoured: float = 0.0) -> tuple[pd.DataFrame, pd.
 def test_an_experiment_is_ranked_on_every_set() -> None:
     summary, table = _experiment(sessions=5)
     found = order(summary, table, ["x", "y"])
-    assert found.again["m"].passes
+    assert found.again["m"]["passes"]
     assert found.unranked == {}
     ranked = with_ranks(summary, found).set_index(["dataset", "method"])
     for dataset in ("gsm8k", "xsum"):
@@ -79,7 +79,7 @@ def test_an_experiment_is_ranked_on_every_set() -> None:
 def test_a_favoured_place_leaves_all_unranked() -> None:
     summary, table = _experiment(sessions=5, favoured=0.03)
     found = order(summary, table, ["x", "y"])
-    assert found.again["m"].passes is False
+    assert found.again["m"]["passes"] is False
     assert set(found.unranked) == {"m/gsm8k", "m/xsum"}
     assert "A/A fails" in found.unranked["m/gsm8k"]
     assert with_ranks(summary, found)["rank_best"].isna().all()
@@ -103,22 +103,23 @@ def test_the_a_a_test_by_hand() -> None:
         return {arm: np.stack([s, np.full_like(s, 10.0)]) for arm, s in whole.items()}
 
     found = again({"one": cell([0.01, 0.03]), "two": cell([-0.02, 0.04, 0.01])})
-    assert found.ratio == pytest.approx(math.exp((0.02 + 0.01) / 2))
+    assert found["ratio"] == pytest.approx(math.exp((0.02 + 0.01) / 2))
     # variance about the means: (2 * .01^2 + .03^2 + .03^2) / 3; of the mean, times (1/2 + 1/3) / 4
     error = math.sqrt(0.002 / 3 * (1 / 2 + 1 / 3) / 4)
     assert 0.015 / error == pytest.approx(1.2728, rel=1e-3)
-    assert found.p_value == pytest.approx(0.2928, abs=2e-4)  # two-sided, t with 3 degrees
-    assert (found.passes, found.sessions) == (True, 5)
+    assert found["p_value"] == pytest.approx(0.2928, abs=2e-4)  # two-sided, t with 3 degrees
+    assert (found["passes"], found["sessions"]) == (True, 5)
     alone = again({"one": cell([0.01])})
-    assert (alone.passes, alone.p_value) == (None, None)
-    assert again({"none": {BASELINE: np.ones((2, 1, 1))}}).reason == "no data set has such a pair"
+    assert (alone["passes"], alone["p_value"]) == (None, None)
+    none = again({"none": {BASELINE: np.ones((2, 1, 1))}})
+    assert none["reason"] == "no data set has such a pair"
 
 
 COMMITTED = pd.read_csv("workflows/resources/ranking.csv")
 
 
 def test_ranks_mean_what_they_say_wherever_it_was_tried() -> None:
-    assert len(COMMITTED) == len(SETTINGS)
+    assert len(COMMITTED) == len(WORLDS)
     assert (COMMITTED["repeats"] >= 1000).all()
     ranked = COMMITTED[COMMITTED["sessions"] >= 5]
     # 5 %, and what 1000 draws may show of 5 % by chance
@@ -135,8 +136,8 @@ def test_a_pooled_spread_would_not_and_three_sessions_do_not() -> None:
 
 @pytest.mark.parametrize("place", [0, -1])
 def test_the_committed_study_is_what_the_simulation_gives(place: int) -> None:
-    setting, kept = SETTINGS[place], COMMITTED.iloc[place]
-    found = study(setting, 60)
+    kept = COMMITTED.iloc[place]
+    found = study(WORLDS[place], 60)
     error = 4 * math.sqrt(0.25 / 60)  # four standard errors of a share
     for name in ("apart_in_order", "coverage_unequal"):
         assert found[name] == pytest.approx(kept[name], abs=error)

@@ -520,7 +520,7 @@ def test_the_fewest_drafts_that_accept_as_much():
     assert found.loc[("a", 4), "times_smaller"] == pytest.approx(4 / 3)
     assert list(found.loc["b"]["draft_size"].isna()) == [False, False, True]
     assert found.loc[("b", 1), "draft_size"] == 2
-    assert reach(pd.DataFrame(), [1]).empty
+    assert reach(curve[:0], [1]).empty
 
 
 def _twin_rows(root, drafts):

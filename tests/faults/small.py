@@ -16,7 +16,7 @@ from harness.data.answers import write_answers
 from harness.data.prompts import read_prompts
 from harness.experiment.steps import Source, Split
 from harness.models import ModelSpec
-from tests.faults.stages import ROOT
+from tests import ROOT
 
 TARGET = str(ROOT / "workflows/resources/mini-target")
 PROMPTS, CAP = 3, 6
@@ -24,21 +24,23 @@ ARMS: dict[str, dict[str, Any]] = {"autoregressive": {}, "autoregressive_again":
 TRAINING = {"training_steps": 6, "batch": 2, "evaluate_every": 2, "entry_layers": [3, 3]}
 
 
-def prompts(folder: Path) -> Path:
+def prompts(folder: Path, count: int = PROMPTS) -> Path:
     """Freeze prompts of a stand-in."""
     file = folder / "prompts.jsonl"
     if not file.exists():
-        make_stand_in("gsm8k", "test", PROMPTS, 0, folder / "questions.jsonl")
+        make_stand_in("gsm8k", "test", count, 0, folder / "questions.jsonl")
         split = Split("gsm8k", Source(str(folder / "questions.jsonl")), 300)
         freeze_prompts(ModelSpec(path=TARGET), split, {}, file)
     return file
 
 
-def session(folder: Path, arms: dict[str, dict[str, Any]] = ARMS) -> list[str]:
-    """Arguments of a session of three prompts."""
+def session(
+    folder: Path, arms: dict[str, dict[str, Any]] = ARMS, count: int = PROMPTS, cap: int = CAP
+) -> list[str]:
+    """Arguments of a session of ``count`` prompts."""
     labels = {"experiment": "x", "model": "mini", "dataset": "gsm8k", "session": 1}
-    options = {"labels": labels, "seed": 1, "max_new_tokens": CAP, "warmup": 1}
-    asked = str(prompts(folder))
+    options = {"labels": labels, "seed": 1, "max_new_tokens": cap, "warmup": 1}
+    asked = str(prompts(folder, count))
     return [
         *("--threads", "1", "session", "--model", json.dumps({"path": TARGET})),
         *("--methods", json.dumps(arms), "--options", json.dumps(options)),

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from harness.commands.stand_in import make_stand_in
+from tests import ROOT
 from tests.faults.kills import Stage, lay_out
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "results/smoke"
 SMOKE = ("all", "--configfile", "workflows/config/smoke.yaml")
 ENVIRONMENT = {

@@ -21,6 +21,7 @@ from harness.__main__ import main
 from harness.errors import HarnessError
 from harness.files import replacing, replacing_files, write_text
 from harness.measure.journal import Journal
+from tests import ROOT
 from tests.faults.small import (
     ARMS,
     PROMPTS,
@@ -34,7 +35,6 @@ from tests.faults.small import (
 from tests.models import tiny_model
 
 REFUSED = "File too large"
-ROOT = Path(__file__).parents[2]
 
 
 def test_a_session_keeps_its_rows_and_goes_on(

@@ -12,8 +12,8 @@ from harness.data.prompts import hash_ids
 from harness.engine.target import Target
 from harness.measure import cost
 from harness.measure.cost import ROWS, VerifyForward, time_forwards
+from tests import ROOT
 from tests.models import tiny_model
-from tests.workflow.test_smoke import ROOT
 
 IDS = list(range(1, 41))
 

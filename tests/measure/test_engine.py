@@ -20,7 +20,8 @@ from harness.engine.weights import WEIGHTS
 from harness.enginebench import arms, bandwidth, command
 from harness.enginebench.bandwidth import COPIES, SAMPLES, copy_rates, weight_bytes
 from harness.enginebench.command import Subject, measure
-from harness.enginebench.rounds import Grid, Round, as_round, time_rounds
+from harness.enginebench.record import Round
+from harness.enginebench.rounds import Grid, as_round, time_rounds
 from harness.enginebench.shapes import SHAPES, random_target
 from harness.errors import HarnessError
 from harness.experiment.keys import Engine, Model

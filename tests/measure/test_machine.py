@@ -9,8 +9,8 @@ import torch
 from harness.engine.target import Target
 from harness.measure import machine
 from harness.measure.machine import Disturbance
+from tests import ROOT
 from tests.models import tiny_model
-from tests.workflow.test_smoke import ROOT
 
 TICK = 100  # a second, on every Linux that there is
 

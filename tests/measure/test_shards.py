@@ -25,8 +25,8 @@ from harness.measure.setup import SessionFiles, measure_session
 from harness.method import Method
 from harness.models import ModelSpec
 from methods import load_method
+from tests import ROOT
 from tests.models import tiny_model
-from tests.workflow.test_smoke import ROOT
 
 ARMS = ("autoregressive", "autoregressive_again", "third", "fourth")
 

@@ -8,6 +8,7 @@ from random import Random as Rng
 from typing import Any
 
 import pytest
+import torch
 
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
@@ -65,6 +66,36 @@ def test_a_training_lasts_its_seconds(
     assert facts["training_steps"] > work.settings.training_steps, "which is not looked at"
     without = dataclasses.replace(work, folder=tmp_path / "without", seconds=None)
     assert _facts(without)["training_steps"] == work.settings.training_steps, "control"
+
+
+def test_what_only_the_first_evaluation_costs_is_not_set_aside_for_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = job(Target(tiny_model("llama")), tmp_path)
+    settings = dataclasses.replace(work.settings, evaluate_every=1000)
+    work = dataclasses.replace(work, settings=settings, seconds=60.0)
+    clock = SteppedClock(monkeypatch, step=1.0, evaluation=0.0)
+    warm, cold = training.measure, [15.0]
+
+    def measure(*given: Any) -> Any:
+        clock.now += cold.pop() if cold else 1.0
+        return warm(*given)
+
+    monkeypatch.setattr(training, "measure", measure)
+    facts = _facts(work)
+    assert 57 <= facts["training_seconds"] <= 61  # 46 with the first one's 15 seconds set aside
+    with (work.folder / training.CURVES).open() as stream:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(stream)]
+    assert len(seconds) == 3 and 20 < seconds[1] < 45, "at the start, halfway, at the end"
+
+
+def test_float32_is_multiplied_in_tf32_while_training_on_cuda() -> None:
+    seen = []
+    for device in ("cuda", "cpu"):
+        with training.tensor_cores(torch.device(device)):
+            seen.append(torch.get_float32_matmul_precision())
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert seen == ["high", "highest"]
 
 
 def test_a_rising_tune_loss_ends_no_training_that_has_seconds_left(

@@ -12,6 +12,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import Tree
 from harness.experiment.arms import parse_arm
+from methods import draft_model
 from methods.draft_model import ModelDrafter
 from tests.methods.drafters import noisy_copy
 from tests.models import VOCAB, tiny_model
@@ -32,9 +33,9 @@ class Watched(ModelDrafter):
         return tree
 
 
-def watched(name: str) -> Watched:
-    target = Target(tiny_model(name))
-    drafter = Watched(noisy_copy(target), 4)
+def watched(name: str, execution: str = "eager") -> Watched:
+    target = Target(tiny_model(name), execution=execution)
+    drafter = Watched(Target(noisy_copy(target).model, execution=execution), 4)
     _, records = collect(EngineDecoder(target, drafter), Request(PROMPT, 60, frozenset()))
     lengths = {len(record.path) for record in records[1:-1]}
     assert len(lengths) > 2, "drafts are accepted in part"
@@ -59,6 +60,16 @@ def test_drafts_are_the_model_s_own_greedy_text(name: str) -> None:
     drafter = watched(name)
     assert len(drafter.seen) > 10
     assert wrong(drafter) == 0
+
+
+def test_it_runs_as_its_target_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    drafter = watched("llama", "static")
+    assert len(drafter.seen) > 10
+    assert wrong(drafter) == 0
+    monkeypatch.setattr(draft_model, "load_assistant", lambda target, folder: target.model)
+    for execution in ("eager", "static"):
+        target = Target(tiny_model("llama"), execution=execution)
+        assert draft_model._draft_model(target, Path()).execution == execution
 
 
 def test_control_a_cache_of_another_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,12 @@ from harness.engine.target import Target
 from harness.measure.step_cost import ForwardCost
 from harness.method import Job
 from methods.firp.tuning import _traced, _trials, decoder
+from methods.medusa import tuning
+from methods.medusa.heads import Heads
+from methods.medusa.settings import MedusaSettings
 from methods.prompt_lookup import Lookup, PromptLookup
-from methods.shared.choices import TreeChoice, tree_choices
+from methods.shared.choices import Traced, TreeChoice, tree_choices
+from methods.shared.tree_tuning import fixed
 from methods.shared.trees import best_first, places
 from methods.shared.trials import SKETCHED, Trial, foretell_by_decoding, foretell_tree
 from tests.methods.test_firp_training import job as firp_job
@@ -77,6 +81,9 @@ def test_a_tree_is_as_fast_as_its_rows_allow(tmp_path: Path) -> None:
     # Or once, behind the tree: 0, 1, 2 and 2 rows in the layers beside its 4.
     foretell_tree(job, trial, "two_pass", (1, 2))
     assert trial.foretold == pytest.approx(2.0 / (4 + 5 / 4))
+    # And what drafting takes outside: a forward of one row costs a millisecond here.
+    foretell_tree(job, trial, drafting=1.5)
+    assert trial.foretold == pytest.approx(2.0 / 5.5)
     unknown = Trial(setting, trial.decoder, predicted=2.0)
     foretell_tree(replace(job, forwards=None), unknown)
     assert unknown.foretold is None, "without costs it has to be timed"
@@ -116,3 +123,22 @@ def test_foretelling_by_decoding_takes_a_part_of_the_seconds(tmp_path: Path) -> 
 
     assert reached(1e-6) == 1, "one at least"
     assert reached(None) == reached(1e6) == 5, "control"
+
+
+def test_medusas_candidates_are_foretold_with_the_heads_that_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target(tiny_model("llama"))
+    job = replace(firp_job(target, tmp_path), settings=MedusaSettings(), forwards=_forwards())
+    heads = Heads(3, 1, target.model.lm_head.weight.detach())
+    monkeypatch.setattr(tuning, "_milliseconds", lambda target, heads: 10.0 * heads.count)
+    learnt, traced = tuning._learnt(job, heads), Traced([[(0, 0), (1, 0), (0, 1), (0, 0)]], [])
+    deep, flat = (fixed(paths) for paths in ([(0,), (0, 0)], [(0,), (1,)]))
+    times = []
+    for tree in (deep, flat):
+        trial = learnt._trial(job, traced, tree)
+        assert trial.foretold is not None and trial.predicted is not None
+        times.append(trial.predicted / trial.foretold)
+    assert times == pytest.approx([3 + 20, 3 + 10])
+    blind = replace(learnt, drafting=None)
+    assert blind._trial(job, traced, deep).foretold is None, "control: then all are timed"

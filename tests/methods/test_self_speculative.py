@@ -351,7 +351,7 @@ def test_a_point_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         module, "seconds_per_token", lambda *given: decoded.append(given[2:4]) or len(decoded)
     )
-    starts = module._starts(4, Space((2,), (0.4,), 2, 99, 99))[:2]
+    starts = module._starts(4, Space((2,), (0.4,), 2, 99, 99), 0)[:2]
     monkeypatch.setattr(module, "_starts", lambda *_: starts)
 
     class Stubborn(optuna.samplers.BaseSampler):
@@ -402,8 +402,8 @@ def _scaled(forward):
 def test_a_target_of_forty_layers_begins_with_the_authors_sets() -> None:
     module = importlib.import_module("methods.self_speculative.search")
     space = Space((2,), (0.4,), 2, 9, 9)
-    starts = module._starts(40, space)
-    assert len(starts) == len(module._starts(39, space)) + len(PUBLISHED)
+    starts = module._starts(40, space, 0)
+    assert len(starts) == len(module._starts(39, space, 0)) + len(PUBLISHED)
     skipped = {
         (layer, kind)
         for layer in range(40)
@@ -411,6 +411,16 @@ def test_a_target_of_forty_layers_begins_with_the_authors_sets() -> None:
         if starts[-1][f"skip {kind} {layer}"]
     }
     assert skipped == list(PUBLISHED.values())[-1]
+
+
+def test_two_searches_begin_with_other_sets_and_the_authors_way_of_drafting() -> None:
+    module = importlib.import_module("methods.self_speculative.search")
+    space = Space((2, 8, 12, 16), (0.4, 0.6, 0.9), 2, 9, 9)
+    first, second = module._starts(30, space, 0), module._starts(30, space, 1)
+    assert all(start not in second for start in first)
+    assert {(s["longest"], s["threshold"]) for s in (*first, *second)} == {(12, 0.6)}
+    few = module._starts(30, Space((2, 5), (0.1, 0.9), 2, 9, 9), 0)
+    assert {(s["longest"], s["threshold"]) for s in few} == {(5, 0.9)}, "the nearest there is"
 
 
 def _trial(number: int, point: int) -> optuna.trial.FrozenTrial:

@@ -17,7 +17,7 @@ from harness.method import Answer
 from harness.models import ModelSpec, load_target
 from methods.firp.projections import load as load_maps
 from methods.firp.streams import Streams
-from methods.medusa import load_heads
+from methods.medusa.heads import load_heads
 from methods.medusa.training import predictor
 from methods.shared.accuracy import Predict, measure
 from tests.workflow.test_config import _config

@@ -73,6 +73,10 @@ def test_every_rule_has_words() -> None:
     gathering = {"all", "engine", "sweep", "parts"}  # targets that run nothing
     texts = [file.read_text() for file in sorted((ROOT / "workflows/rules").glob("*.smk"))]
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", "\n".join(texts), re.M))
+    rules |= {
+        "freeze_prompts",
+        *(f"freeze_{split}_prompts" for split in ("train", "tune", "uncut")),
+    }
     assert len(rules) > 20
     assert rules - gathering == set(WORDS)
 

@@ -20,9 +20,9 @@ from harness.experiment.folder import Folder
 from harness.presentation.used import used
 from harness.presentation.wording import name_of
 from methods import METHODS
+from tests import ROOT
 from tests.workflow.killing import kill_once_measured, whole_prompts
 
-ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 

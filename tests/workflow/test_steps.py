@@ -17,7 +17,7 @@ from harness.experiment.plan.sessions import Sessions
 from harness.experiment.plan.targets import Targets
 from harness.experiment.steps import Freeze
 from harness.files import parsed
-from tests.workflow.test_smoke import ROOT
+from tests import ROOT
 
 LIMITS = {"max_new_tokens": 8, "longest_prompt": 99}
 SMOKE = yaml.safe_load((ROOT / "workflows/config/smoke.yaml").read_text())

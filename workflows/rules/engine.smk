@@ -44,12 +44,7 @@ rule predict_speedups:
         acceptance=ENGINE.acceptance,
         code=expand(
             "harness/{part}.py",
-            part=[
-                "enginebench/predicted",
-                "enginebench/show",
-                "analysis/cost",
-                "analysis/best_size",
-            ],
+            part=["enginebench/predicted", "enginebench/show", "measure/step_cost"],
         ),
     output:
         table=FOLDER.engine("{bench}", "predicted.csv"),

@@ -1,73 +1,34 @@
 # Frozen prompts, and the target's own answers to the train and tune splits.
-
+from harness.experiment.config import SPLITS
 
 # One process a model and split, for all data sets that have it: loading takes longer than freezing.
-rule freeze_prompts:
-    input:
-        data=QUESTIONS.frozen_from("test"),
-        model=lambda wc: TARGETS.files(wc.model),
-    output:
-        QUESTIONS.frozen("{model}", "test"),
-    log:
-        FOLDER.log("freeze", "{model}-test"),
-    conda:
-        "../../environment.yml"
-    threads: workflow.cores
-    resources:
-        gpu=GPUS if QUESTIONS.several_turns else 0,
-    params:
-        torch_threads=EXPERIMENT.threads,
-        model=lambda wc: TARGETS.load_json(wc.model),
-        splits=lambda wc: QUESTIONS.freeze_json(wc.model, "test"),
-    shell:
-        "python -m harness --threads {params.torch_threads} freeze --model {params.model:q}"
-        " --splits {params.splits:q} 2>&1 | (tee {log} || true)"
+for split in filter(QUESTIONS.having, SPLITS):
 
-
-use rule freeze_prompts as freeze_tune_prompts with:
-    input:
-        data=QUESTIONS.frozen_from("tune"),
-        model=lambda wc: TARGETS.files(wc.model),
-    output:
-        QUESTIONS.frozen("{model}", "tune"),
-    log:
-        FOLDER.log("freeze", "{model}-tune"),
-    params:
-        torch_threads=EXPERIMENT.threads,
-        model=lambda wc: TARGETS.load_json(wc.model),
-        splits=lambda wc: QUESTIONS.freeze_json(wc.model, "tune"),
-
-
-if QUESTIONS.having("train"):
-
-    use rule freeze_prompts as freeze_train_prompts with:
+    rule:
+        name:
+            "freeze_prompts" if split == "test" else f"freeze_{split}_prompts"
         input:
-            data=QUESTIONS.frozen_from("train"),
+            data=QUESTIONS.frozen_from(split),
             model=lambda wc: TARGETS.files(wc.model),
         output:
-            QUESTIONS.frozen("{model}", "train"),
+            QUESTIONS.frozen("{model}", split),
         log:
-            FOLDER.log("freeze", "{model}-train"),
+            FOLDER.log("freeze", "{model}-" + split),
+        conda:
+            "../../environment.yml"
+        threads: workflow.cores
+        resources:
+            gpu=GPUS if QUESTIONS.several_turns else 0,
         params:
             torch_threads=EXPERIMENT.threads,
             model=lambda wc: TARGETS.load_json(wc.model),
-            splits=lambda wc: QUESTIONS.freeze_json(wc.model, "train"),
+            splits=lambda wc, split=split: QUESTIONS.freeze_json(wc.model, split),
+        shell:
+            "python -m harness --threads {params.torch_threads} freeze --model {params.model:q}"
+            " --splits {params.splits:q} 2>&1 | (tee {log} || true)"
 
 
 if QUESTIONS.having("uncut"):
-
-    use rule freeze_prompts as freeze_uncut_prompts with:
-        input:
-            data=QUESTIONS.frozen_from("uncut"),
-            model=lambda wc: TARGETS.files(wc.model),
-        output:
-            QUESTIONS.frozen("{model}", "uncut"),
-        log:
-            FOLDER.log("freeze", "{model}-uncut"),
-        params:
-            torch_threads=EXPERIMENT.threads,
-            model=lambda wc: TARGETS.load_json(wc.model),
-            splits=lambda wc: QUESTIONS.freeze_json(wc.model, "uncut"),
 
     # No clock runs: all answers in batches, as long as they would be by themselves.
     rule answer_uncut:

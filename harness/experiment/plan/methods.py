@@ -69,19 +69,18 @@ class Arms:
         return self.experiment.sweeps[arm][int(str(variant))]
 
     def sweep_seed(self, arm: str, variant: object) -> int:
-        """Of a variant's training and tuning: its own, or the experiment's."""
+        """Of a variant's training: its own, or the experiment's, with which all are tuned."""
         return int(self._swept(arm, variant).get("seed", self.experiment.seed))
 
     def sweep_seconds(self, arm: str, variant: object) -> str:
-        """The option that says how long a variant trains; empty where its steps say so."""
+        """The option that says how long a variant trains; empty where its number of steps does."""
         seconds = self._swept(arm, variant).get("seconds")
         return "" if seconds is None else f"--seconds {seconds:g}"
 
     def training_json(self, model: str, arm: str, variant: object = None) -> str:
         """The settings of a training, without what only the tuning reads."""
-        unread = self.experiment.arm(model, arm).entry.tuning
         settings = self.settings(model, arm, variant)
-        return as_json({key: settings[key] for key in settings if key not in unread})
+        return as_json(self.experiment.arm(model, arm).training_settings(settings))
 
     def tuning_json(self, model: str, arm: str, variant: object = None) -> str:
         """The settings of a tuning."""

@@ -13,6 +13,10 @@ TABLES = (
     *("categories", "divergences", "question_speedup", "acceptance_by_depth", "acceptance_by_node"),
     *("definitions", "phases", "detectable", "cost", "cost_model", "lossy"),
 )
+# What tables and reports are told as the config has it.
+_AS_GIVEN = set(
+    "experiment title stand_in sessions warmup seed threads dtype device draft_sizes".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +67,12 @@ class Sessions:
         """What tables and reports know of the experiment."""
         given, models = self.experiment, self.experiment.models
         packed = {name: spec.weights for name, spec in models.items() if spec.weights}
-        outline: Outline = {
-            "experiment": given.experiment,
-            "title": given.title,
-            "stand_in": given.stand_in,
-            "sessions": given.sessions,
-            "warmup": given.warmup,
-            "seed": given.seed,
-            "threads": given.threads,
-            "dtype": given.dtype,
-            "device": given.device,
-            "models": list(models),
-            "datasets": {
-                name: {"max_new_tokens": spec.max_new_tokens}
-                for name, spec in given.datasets.items()
-            },
-            "methods": given.arm_names,
-            "draft_sizes": {
-                "methods": given.draft_sizes.methods,
-                "sizes": given.draft_sizes.sizes,
-                "timed": given.draft_sizes.timed,
-            },
+        outline = cast(Outline, given.model_dump(include=_AS_GIVEN))
+        outline["models"] = list(models)
+        outline["datasets"] = {
+            name: {"max_new_tokens": spec.max_new_tokens} for name, spec in given.datasets.items()
         }
+        outline["methods"] = given.arm_names
         if given.shards > 1:
             outline["shards"] = given.shards
         if packed:

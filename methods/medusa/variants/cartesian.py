@@ -4,12 +4,12 @@ from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.method import Method
-from methods.medusa import fused_heads
 from methods.medusa.drafter import MedusaDrafter
+from methods.medusa.heads import fused_heads
 from methods.medusa.templates import CartesianSettings, cartesian
 
 
-def build(target: Target, settings: CartesianSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: CartesianSettings, folder: Path) -> Decoder:
     """Decode with the heads that ``medusa`` trained, as many as there are widths."""
     heads = fused_heads(target, folder)
     tree = cartesian(settings.widths)

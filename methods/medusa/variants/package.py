@@ -20,8 +20,7 @@ from harness.decoder import Decoder, Emit, EmittingDecoder, Request, StepRecord
 from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.method import Method
-from methods.medusa import load_heads
-from methods.medusa.heads import Heads
+from methods.medusa.heads import Heads, load_heads
 from methods.medusa.templates import CartesianSettings, cartesian
 
 
@@ -165,7 +164,7 @@ class MedusaLlm(EmittingDecoder):
             self._emit_prefill = None
 
 
-def build(target: Target, settings: CartesianSettings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: CartesianSettings, folder: Path) -> Decoder:
     """Decode with the package's model and the heads that ``medusa`` trained."""
     return MedusaLlm(target, load_heads(target, folder), settings.widths)
 

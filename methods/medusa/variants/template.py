@@ -5,8 +5,8 @@ from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.method import Method
-from methods.medusa import fused_heads
 from methods.medusa.drafter import MedusaDrafter
+from methods.medusa.heads import fused_heads
 from methods.medusa.templates import TEMPLATES, template
 from methods.shared.choices import check_options
 
@@ -21,7 +21,7 @@ class Settings:
         check_options("medusa_template", "template", (self.template,), tuple(TEMPLATES))
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """Decode with the heads that ``medusa`` trained; nodes that they do not reach are left out."""
     heads = fused_heads(target, folder)
     tree = template(settings.template, heads.count)

@@ -10,9 +10,11 @@ from pathlib import Path
 from harness.engine import Decoder, EngineDecoder, Target
 from harness.errors import HarnessError
 from harness.method import Job, Method
-from methods.medusa import FusedHeads, fused_heads, load_heads, plain, predictor, train
 from methods.medusa.drafter import MedusaDrafter
+from methods.medusa.heads import FusedHeads, fused_heads, load_heads
 from methods.medusa.templates import TEMPLATES, template
+from methods.medusa.training import predictor, train
+from methods.medusa.tuning import plain
 from methods.medusa.typical import TypicalAcceptance
 from methods.shared.accuracy import measure
 from methods.shared.choices import (
@@ -22,7 +24,7 @@ from methods.shared.choices import (
     read_setting,
     tree_choices,
 )
-from methods.shared.conditioned_tuning import TreeChoice, Trial, settle
+from methods.shared.tree_tuning import TreeChoice, Trial, settle
 from methods.shared.trials import foretell_by_decoding
 
 
@@ -49,7 +51,7 @@ class Settings:
             check_options("medusa_typical", "templates", self.templates, tuple(TEMPLATES))
         if min(self.temperature, self.threshold, self.alpha) <= 0:
             raise HarnessError(
-                f"methods.medusa.variants.typical: temperature {self.temperature}, threshold "
+                f"methods.medusa_typical: temperature {self.temperature}, threshold "
                 f"{self.threshold}, alpha {self.alpha}; expected numbers above 0"
             )
 
@@ -59,10 +61,9 @@ def _decoder(target: Target, heads: FusedHeads, settings: Settings, tree: TreeCh
     return EngineDecoder(target, MedusaDrafter(target, heads, tree.build()), accept)
 
 
-def build(target: Target, settings: Settings, folder: Path | None) -> Decoder:
+def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """Decode with Medusa's heads and the tree that tuning chose."""
     heads = fused_heads(target, folder)
-    assert folder is not None
     return _decoder(target, heads, settings, read_setting(folder)[0])
 
 

@@ -1,4 +1,4 @@
-"""Choosing among trees whose drafts depend on each other, by timing: drafting takes long there."""
+"""Choosing the tree of a method that was trained, by rank traces and by timing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from harness.decoder import Decoder
-from harness.files import write_json
 from harness.method import Job
 from methods.shared.accuracy import Predict, measure
 from methods.shared.choices import (
     ACCURACY,
-    SETTING,
     Traced,
     TreeChoice,
     tree_choices,
@@ -20,7 +18,7 @@ from methods.shared.choices import (
 from methods.shared.conditioned import ConfidentTree, DraftTree, FixedTree
 from methods.shared.learnt import compare
 from methods.shared.trees import RankPath
-from methods.shared.trials import Trial, choose
+from methods.shared.trials import Trial, foretell_tree, settle
 
 __all__ = ["Learnt", "TreeChoice", "Trial", "draft_tree", "eagle_tree", "fixed", "settle"]
 
@@ -32,32 +30,34 @@ EAGLE = "0 1 2 3 00 01 02 10 11 20 21 30 000 001 002 010 011 020 021 100 0000 00
 @dataclass(frozen=True, slots=True)
 class Learnt:
     """A trained method ``name``. ``predict``: its ``steps``, each after the true tokens before it;
-    ``decoder_of``: its decoder with a tree.
+    ``decoder_of``: its decoder with a tree; ``drafting``: milliseconds of drafting a tree, by which
+    speeds are foretold. Without it every tree is timed, since drafting takes long where a draft
+    depends on the one before it.
     """
 
     name: str
     predict: Predict
     steps: int
     decoder_of: Callable[[TreeChoice], Decoder]
+    drafting: Callable[[TreeChoice], float] | None = None
 
-    def tune(self, job: Job, policies: Sequence[str], published: TreeChoice | None = None) -> None:
+    def tune(self, job: Job, policies: Sequence[str], published: Sequence[TreeChoice] = ()) -> None:
         """Grow trees from rank traces, time them, choose; write accuracies, trials and the setting.
-        ``published``: the authors' tree, which is tried beside the others.
+        ``published``: trees that are tried beside them, the authors' default one first.
         """
-        traced = self._traced(job)
+        traced = self._traced(job, max(job.settings.drafts) if "best_first" in policies else 0)
         write_accuracies(job.folder / ACCURACY, traced.ranks, self.steps)
         trees = tree_choices(traced.ranks, policies, job.settings.drafts, self.steps)
-        trials = [self._trial(traced, tree) for tree in trees]
-        if published is not None:
-            trials.append(self._trial(traced, published))
-            trials[-1].default = True
+        trials = [self._trial(job, traced, tree) for tree in (*trees, *published)]
+        if published:
+            trials[len(trees)].default = True
         settle(job, self.name, trials)
 
     def sized(self, job: Job, sizes: Sequence[int]) -> list[Trial]:
         """Trials of fixed trees of the given sizes, grown from rank traces."""
         traced = self._traced(job)
         trees = tree_choices(traced.ranks, ("static",), sizes, self.steps)
-        return [self._trial(traced, tree) for tree in trees]
+        return [self._trial(job, traced, tree) for tree in trees]
 
     def examine(self, job: Job, untrained: Predict) -> None:
         """Write learnt.csv; ``untrained`` predicts as the method does before any training, with
@@ -65,20 +65,18 @@ class Learnt:
         """
         compare(job, self.predict, untrained, self.steps)
 
-    def _traced(self, job: Job) -> Traced:
-        """Rank traces of the tune answers."""
+    def _traced(self, job: Job, drafts: int = 0) -> Traced:
+        """Rank traces of the tune answers, and of best-first trees of up to ``drafts`` nodes."""
         size, device = job.settings.evaluation_batch, job.target.device
-        return Traced(measure(self.predict, job.tune, self.steps, device, size).traces, [])
+        measured = measure(self.predict, job.tune, self.steps, device, size, drafts)
+        return Traced(measured.traces, measured.places)
 
-    def _trial(self, traced: Traced, tree: TreeChoice) -> Trial:
+    def _trial(self, job: Job, traced: Traced, tree: TreeChoice) -> Trial:
         setting, decoder = tree.as_setting(), self.decoder_of(tree)
-        return Trial(setting, decoder, traced.acceptance_length(tree))
-
-
-def settle(job: Job, name: str, trials: list[Trial]) -> None:
-    """Time the trials and write the setting of the fastest."""
-    best = choose(job, name, trials, job.settings.tuning_rounds)
-    write_json(job.folder / SETTING, best.setting)
+        trial = Trial(setting, decoder, traced.acceptance_length(tree))
+        if self.drafting is not None:
+            foretell_tree(job, trial, drafting=self.drafting(tree))
+        return trial
 
 
 def draft_tree(choice: TreeChoice, device: torch.device) -> DraftTree:
