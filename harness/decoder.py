@@ -51,7 +51,7 @@ class Request:
     stop_ids: frozenset[int]
     sampling: Sampling = GREEDY
 
-    def keep(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
+    def cut(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
         """Apply the stop rule and the cap rule, which are the same for all methods.
 
         Cuts ``tokens`` after the first stop id and at the cap, of which ``emitted`` earlier tokens

@@ -125,9 +125,10 @@ def _measure(lab: Lab, root: Path) -> None:
             lab.change(row)
     out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     same = dict.fromkeys(("commit", "sources", "machine", "packages"), "x")
-    arms = {"lossless": True, "reference": False, "extra_bytes": 0}
+    arms: dict[str, Any] = {"lossless": True, "reference": False, "extra_bytes": 0}
+    arms |= {"trained": False, "tuned": False}
     by_arm = {key: dict.fromkeys(plan.arms, value) for key, value in arms.items()}
-    facts = {**same, "dtype": "float32", "parameters": 1, **by_arm}
+    facts = {**same, "dtype": "float32", "parameters": 1, "uses": {}, **by_arm}
     write_json(out.with_suffix(".provenance.json"), facts)
 
 

@@ -83,14 +83,14 @@ class OtherRequest(EngineDecoder):
 class Dropping(Request):
     """The first of several tokens is lost; decoding goes on to the cap."""
 
-    def keep(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
-        return super().keep(emitted, tokens[len(tokens) > 1 :])
+    def cut(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
+        return super().cut(emitted, tokens[len(tokens) > 1 :])
 
 
 class KeepsTheRest(Request):
     """The step with the stop token is the last, but what follows the token is kept."""
 
-    def keep(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
+    def cut(self, emitted: int, tokens: list[int]) -> tuple[list[int], bool]:
         kept = tokens[: self.max_new_tokens - emitted]
         finished = not self.stop_ids.isdisjoint(kept)
         return kept, finished or emitted + len(kept) >= self.max_new_tokens

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from harness.analysis.cost import ModelCost, decode_steps, entry_layers
+from harness.analysis.cost_model import ModelCost, decode_steps, entry_layers
 from harness.analysis.preparation import Prepared
 from harness.analysis.summary import Run
 from harness.experiment.folder import SETTING

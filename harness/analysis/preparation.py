@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from harness.experiment.folder import CONFIG, SPENT, TRIALS, Folder
-from harness.experiment.records import Provenance
 from harness.experiment.steps import Outline
 
 COLUMNS = (
@@ -21,14 +20,6 @@ Written: TypeAlias = dict[str, Any]  # a JSON file of a method's training or tun
 _MEASURED = (
     "role requests speedup acceptance_length predicted_acceptance_length predicted_speedup"
 ).split()
-
-
-# What older provenance does not record about arms; kept runs are analysed as they were made.
-_USED = {"width_matched": "firp"} | dict.fromkeys(
-    ("medusa_template", "medusa_cartesian", "medusa_llm", "medusa_typical"), "medusa"
-)
-_UNTUNED = ("autoregressive", "autoregressive_again", "hf_prompt_lookup")
-_UNTRAINED = (*_UNTUNED, "hf_generate", "lookahead", "prompt_lookup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +45,6 @@ class Prepared:
         """That file, parsed; empty where there is none."""
         file = self.file(model, arm, name)
         return self.folder.read_json(file) if file.is_file() else {}
-
-
-def prepared_arms(folder: Folder, provenance: Provenance) -> Prepared:
-    """The preparation of a run's arms by its provenance, or by defaults where that is older."""
-    uses = provenance.get("uses", _USED)
-    older = dict.fromkeys(provenance["lossless"], True)
-    trained = older | dict.fromkeys(_UNTRAINED, False)
-    tuned = older | dict.fromkeys(_UNTUNED, False)
-    return Prepared(
-        folder, uses, provenance.get("trained", trained), provenance.get("tuned", tuned)
-    )
-
-
-def prepared_as_told(folder: Folder, uses: Mapping[str, str] | None) -> Prepared:
-    """The preparation of arms by ``uses`` from a run's facts; older facts have none."""
-    return Prepared(folder, _USED if uses is None else uses)
 
 
 def preparation(prepared: Prepared, outline: Outline) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from harness.analysis.facts import Prompts, Provenances
-from harness.analysis.preparation import Prepared, arm_costs, break_even, prepared_arms
+from harness.analysis.preparation import Prepared, arm_costs, break_even
 from harness.analysis.quality import LOOP_LIMIT, equivalence, loops, scores
 from harness.analysis.statistics import Timed, log_ratio, per_question, question_ratio, rate
 from harness.datasets import find_dataset
@@ -41,7 +41,8 @@ class Run:
     @property
     def prepared(self) -> Prepared:
         """The training and tuning behind the arms."""
-        return prepared_arms(self.folder, self.provenance)
+        told = self.provenance
+        return Prepared(self.folder, told["uses"], told["trained"], told["tuned"])
 
     @property
     def ranked(self) -> list[str]:

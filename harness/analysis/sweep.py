@@ -50,7 +50,9 @@ def _line(variant: dict[str, object], setting: Path) -> dict[str, object]:
 
 
 def _plain(value: object) -> str:
-    """A value as the text of a cell; a list of strings is joined by spaces."""
+    """A value as the text of a cell; a list of strings is joined by spaces, null is empty."""
+    if value is None:
+        return ""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return " ".join(value)
     return str(value)

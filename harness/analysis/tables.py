@@ -9,7 +9,7 @@ import pandas as pd
 from harness.analysis.acceptance import by_depth, by_node
 from harness.analysis.best_size import best_sizes
 from harness.analysis.categories import categories
-from harness.analysis.cost import copy_shares, cost_model, costs, forwards
+from harness.analysis.cost_model import copy_shares, cost_model, costs, forwards
 from harness.analysis.definitions import definitions
 from harness.analysis.detectable import detectable
 from harness.analysis.divergences import divergences
@@ -150,6 +150,7 @@ def _facts(
         "machine": run.provenance["machine"],
         "packages": run.provenance["packages"],
         "commit": run.provenances.commit,
+        "uses": run.provenance["uses"],
         "parameters": run.provenances.parameters,
         "rows": len(run.rows),
         "failures": run.failures.to_dict("records"),
@@ -168,8 +169,6 @@ def _facts(
         ],
         "divergences": differing["cause"].value_counts().to_dict(),
     }
-    if "uses" in run.provenance:
-        facts["uses"] = run.provenance["uses"]
     if shares := copy_shares(run.folder, outline["models"]):
         facts["copy_shares"] = shares
     return cast(Facts, facts)

@@ -80,6 +80,8 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
         where, part = parts / name, records[name]
         if part["target_hash"] != target_hash:
             raise HarnessError(f"{where}: of target {part['target_hash']}, expected {target_hash}")
+        if arm.seed is not None and part["seed"] != arm.seed:
+            raise HarnessError(f"{where}: trained with seed {part['seed']}, expected {arm.seed}")
         # A setting that the record lacks was added later: the part was trained with its default.
         trained = _trained_with(replace(arm, settings={})) | part["settings"]
         _require_settings(where, trained, _trained_with(arm))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.engine.masks import recall, remember
+from harness.engine.masks import get_recent, put_recent
 
 _WARM_UPS = 2  # libraries set up workspaces at first use, which must not be captured
 _GRAPHS = 1024  # kept at the most
@@ -49,10 +49,10 @@ class Graphs:
         """As :meth:`harness.engine.stack.Stack.run`, for static shapes."""
         tensors = [hidden, *rotary, *(mask for mask in masks.values() if mask is not None)]
         key = (first, end, keep, *(tensor.shape for tensor in tensors))
-        graph = recall(self._graphs, key)
+        graph = get_recent(self._graphs, key)
         if graph is None:
             graph = self._capture(first, end, tensors, list(masks), keep)
-            remember(self._graphs, key, graph, _GRAPHS)
+            put_recent(self._graphs, key, graph, _GRAPHS)
         torch._foreach_copy_(graph.inputs, tensors)
         graph.graph.replay()
         return graph.output.clone()  # the next replay overwrites it

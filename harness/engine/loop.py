@@ -15,7 +15,7 @@ from harness.engine.block import Block, RowGroup
 from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome, Verified
 from harness.engine.host import to_host
-from harness.engine.masks import BlockLayout, recall, remember
+from harness.engine.masks import BlockLayout, get_recent, put_recent
 from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Accept, Tree, exact
 
@@ -64,7 +64,7 @@ class EngineDecoder(Decoder):
             wanted = drafter.wanted(tree, Verified(hidden, logits, chosen, last))
             after, path, read = self.read(tree, chosen, last, wanted)
             reached = [tree.tokens[node] for node in path[1:]] + [after[path[-1]]]
-            tokens, finished = request.keep(emitted, reached)
+            tokens, finished = request.cut(emitted, reached)
             path = path[: len(tokens)]
             self.commit(path)
             emitted += len(tokens)
@@ -126,10 +126,10 @@ class EngineDecoder(Decoder):
         ids = tree.ids(target.device)
         group = RowGroup(0, len(shape), lambda _: target.embed_batch(ids[None]))
         key = (shape.parents, None if extra is None else extra.key)
-        layout = recall(self._layouts, key)
+        layout = get_recent(self._layouts, key)
         if layout is None:
             layout = _layout(tree, extra, target.device)
-            remember(self._layouts, key, layout)
+            put_recent(self._layouts, key, layout)
         if extra is None:
             return Block((group,), layout)
         return Block((group, *extra.groups), layout, between=extra.between)

@@ -128,7 +128,7 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(~visible, -math.inf)
 
 
-def recall(cache: dict[Any, Any], key: Any) -> Any:
+def get_recent(cache: dict[Any, Any], key: Any) -> Any:
     """The value stored under ``key``, now marked as the last used, or None."""
     value = cache.pop(key, None)
     if value is not None:
@@ -136,7 +136,7 @@ def recall(cache: dict[Any, Any], key: Any) -> Any:
     return value
 
 
-def remember(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:
+def put_recent(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:
     """Store a value. At ``limit`` entries the longest unused one is dropped, since trees that are
     built anew at each step vary endlessly.
     """

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 KNOWN = tuple(METHODS)
 GREEDY_ONLY = frozenset(name for name, entry in METHODS.items() if entry.greedy)
-# As in a config, checked by the method's own class; a variant's also hold ``of`` and ``uses``.
+# As in a config, checked by the method's own class; a variant's also hold what ``OF_VARIANTS`` has.
+OF_VARIANTS = ("of", "uses", "seed")
 Settings: TypeAlias = dict[str, Any]
 Arms: TypeAlias = "dict[str, Arm]"
 
@@ -25,13 +26,15 @@ Arms: TypeAlias = "dict[str, Arm]"
 @dataclass(frozen=True, slots=True)
 class Arm:
     """A method of the table (``of``) with settings; ``uses`` names the arm whose training it takes,
-    if not its own. Raises HarnessError for a method that is not in the table.
+    if not its own; ``seed`` is that of its training, if not the experiment's. Raises HarnessError
+    for a method that is not in the table.
     """
 
     name: str
     of: str
     settings: Settings
     uses: str = ""
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.of not in METHODS:
@@ -77,16 +80,20 @@ class Arm:
         return {key: settings[key] for key in settings if key not in self.entry.tuning}
 
     def given(self) -> Settings:
-        """The arm as a config has it: its settings, with ``of`` and ``uses`` of a variant."""
-        variant = {"of": self.of} if self.of != self.name else {}
-        return variant | ({"uses": self.uses} if self.uses else {}) | self.settings
+        """The arm as a config has it: its settings, with those keys that only variants have."""
+        variant: Settings = {"of": self.of} if self.of != self.name else {}
+        variant |= {"uses": self.uses} if self.uses else {}
+        variant |= {} if self.seed is None else {"seed": self.seed}
+        return variant | self.settings
 
 
 def parse_arm(name: str, mapping: Settings | None) -> Arm:
-    """Parse an arm's mapping in a config: its settings, and ``of`` and ``uses`` of a variant."""
+    """Parse an arm's mapping in a config: its settings, and the keys that only variants have."""
     settings = dict(mapping or {})
+    seed = settings.pop("seed", None)
+    seed = None if seed is None else checked(int, seed, f"methods.{name}.seed")
     origin = {key: settings.pop(key, default) for key, default in (("of", name), ("uses", ""))}
     of, uses = checked(dict[str, str], origin, f"methods.{name}").values()
     if not uses and of in METHODS:
         uses = METHODS[of].parts_of
-    return Arm(name, of, settings, uses)
+    return Arm(name, of, settings, uses, seed)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from harness.datasets import DATASETS
 from harness.errors import HarnessError
-from harness.experiment.arms import GREEDY_ONLY, KNOWN, Arm, Arms, Settings, parse_arm
+from harness.experiment.arms import GREEDY_ONLY, KNOWN, OF_VARIANTS, Arm, Arms, Settings, parse_arm
 from harness.experiment.keys import Count, Dataset, Engine, Model, Part, Sampling, Sizes
 from harness.experiment.records import AGAIN, BASELINE
 from harness.files import Name, parsed
@@ -88,8 +88,8 @@ class Experiment(Part):
     """arms of every session; settings are checked by each method's own class"""
     variants: dict[Name, Settings] = Field(default_factory=dict)
     """further arms: a method of the table under another name (`of`), its settings laid over those
-    under methods; trained and tuned by itself, or with the parts of another arm (`uses`), which it
-    then only tunes"""
+    under methods; trained and tuned by itself, with a `seed` of its own if it names one, or with
+    the parts of another arm (`uses`), which it then only tunes"""
     budget: Annotated[float, Field(gt=0)] | None = None
     """wall seconds that each method may spend on training and tuning together, three quarters of
     them on training; all of them on tuning where parts are shipped"""
@@ -128,12 +128,12 @@ class Experiment(Part):
         return self
 
     def _variants_fit(self) -> None:
-        """Only variants have ``of`` and ``uses``; each is of a known method and has a new name."""
+        """Only variants have ``OF_VARIANTS``; each is of a known method and has a new name."""
         plain = {f"methods.{name}": settings or {} for name, settings in self.methods.items()}
         for model, spec in self.models.items():
             plain |= {f"models.{model}.methods.{n}": own for n, own in spec.methods.items()}
         for where, settings in plain.items():
-            for key in ("of", "uses"):
+            for key in OF_VARIANTS:
                 if key in settings:
                     raise ValueError(f"{where}: '{key}', expected it under variants only")
         for name, variant in self.variants.items():
@@ -213,12 +213,25 @@ def parse_experiment(config: Mapping[str, Any]) -> Experiment:
     for model in experiment.models:
         for name in experiment.variants:
             _require_same_training(experiment, model, experiment.arm(model, name))
+            _require_other_seed(experiment, experiment.arm(model, name))
         experiment.prepared(model)  # raises where a name is no method's
         for name in experiment.sweeps:
             arm = experiment.arm(model, name)
             if not (arm.trained and arm.entry.examined):
                 raise HarnessError(f"sweeps: '{name}', expected an arm that learns maps or heads")
     return experiment
+
+
+def _require_other_seed(experiment: Experiment, arm: Arm) -> None:
+    """Refuse the seed of a variant that has no training of its own, or a seed that changes none."""
+    if arm.seed is not None and not arm.trained:
+        raise HarnessError(
+            f"variants.{arm.name}.seed: {arm.seed}, expected none: it has no training of its own"
+        )
+    if arm.seed == experiment.seed:
+        raise HarnessError(
+            f"variants.{arm.name}.seed: {arm.seed}, expected another one than the experiment's"
+        )
 
 
 def _require_same_training(experiment: Experiment, model: str, arm: Arm) -> None:

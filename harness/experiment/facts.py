@@ -87,5 +87,5 @@ class Facts(PageOne):
     detectable: dict[str, float]
     checklist: list[Check]
     divergences: dict[str, int]
-    uses: NotRequired[dict[str, str]]
+    uses: dict[str, str]
     copy_shares: NotRequired[dict[str, float]]

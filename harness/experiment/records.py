@@ -162,7 +162,7 @@ class Provenance(Header):
     By arm: whether it is lossless, whether it is a yardstick (``reference``), and the most bytes
     that it held beside the weights.
     ``uses``: the arm or method whose training and tuning each arm decodes with; ``trained`` and
-    ``tuned``: whether it decodes with a training or a tuning. Older files lack these three.
+    ``tuned``: whether it decodes with a training or a tuning.
     ``sampling``: temperature (0: greedy), top-p, seed and, if any, block temperature of all draws.
     """
 
@@ -172,7 +172,7 @@ class Provenance(Header):
     reference: dict[str, bool]
     parameters: int
     extra_bytes: dict[str, int]
-    uses: NotRequired[dict[str, str]]
-    trained: NotRequired[dict[str, bool]]
-    tuned: NotRequired[dict[str, bool]]
-    sampling: NotRequired[dict[str, float]]
+    uses: dict[str, str]
+    trained: dict[str, bool]
+    tuned: dict[str, bool]
+    sampling: dict[str, float]

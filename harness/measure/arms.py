@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.decoder import Decoder, Request, StepRecord
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
-from harness.errors import first_line, out_of_memory
+from harness.errors import HarnessError, first_line, out_of_memory
 from harness.experiment.arms import Arms
 from harness.method import parse_settings
 
@@ -19,6 +19,8 @@ def build_decoders(target: Target, arms: Arms, folders: Path) -> dict[str, Decod
     decoders: dict[str, Decoder] = {}
     for name, arm in arms.items():
         folder, method = folders / arm.folder, arm.method
+        if (arm.prepared.trained or arm.prepared.tuned) and not folder.is_dir():
+            raise HarnessError(f"{name}: no folder {folder}, expected what prepared it")
         settings = parse_settings(name, method, arm.settings)
         try:
             decoders[name] = method.build(target, settings, folder)

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.experiment.folder import Folder
+from harness.experiment.folder import COSINE, Folder
 from harness.presentation.style import (
     FULL,
     NEUTRAL,
@@ -19,7 +19,7 @@ from harness.presentation.style import (
     ordered,
     panels,
 )
-from harness.presentation.trained import cosines, of_firp, studies, top1
+from harness.presentation.trained import of_firp, studies, top1
 from harness.presentation.wording import name_of
 
 _POWERS = (1, 2, 4, 8, 16, 32, 64)
@@ -97,7 +97,7 @@ def cosine(folder: Folder) -> Figure | None:
     """Similarity of pseudo and real hidden states after each layer, tune split: one panel compares
     the trained maps with two controls, the other right drafts with wrong ones.
     """
-    table = cosines(folder)
+    table = of_firp(folder, COSINE)
     if table.empty:
         return None
     models = list(dict.fromkeys(table["model"]))

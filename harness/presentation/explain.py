@@ -10,6 +10,7 @@ from harness.experiment.folder import Folder
 from harness.presentation.wording import interval, joined, name_of, number, shown_names
 
 BY_CATEGORY = ("firp", "medusa")
+SEEDED = {"of", "seed"}  # keys of a variant that is its method trained once more
 # Headers of a report's table, and for each the column of the data, its digits and its unit.
 Columns: TypeAlias = Mapping[str, tuple[str, int, str]]
 SPEED: Columns = {
@@ -170,6 +171,25 @@ def _shipped_line(methods: pd.DataFrame) -> list[str]:
         f"What these methods learn was not trained in this run but shipped with the target, after "
         f"a training of {joined(by_method)} on one machine: their settings alone were chosen here."
     ]
+
+
+def spread_lines(arms: pd.DataFrame, variants: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """How far preparations of a method are apart that differ by the seed of training alone."""
+    again = {name: str(config["of"]) for name, config in variants.items() if set(config) == SEEDED}
+    prepared = arms.assign(of=arms["method"].replace(again)).dropna(subset=["speedup"])
+    lines = []
+    for (model, method), group in prepared.groupby(["model", "of"], sort=False):
+        if len(group) > 1:
+            ranges = [
+                interval(group[column].min(), group[column].max())
+                for column in ("speedup", "acceptance_length")
+            ]
+            lines.append(
+                f"{model}: {len(group)} trainings of {name_of(method)} with different seeds are "
+                f"{ranges[0]} times as fast as autoregressive decoding, with {ranges[1]} tokens a "
+                "step. The intervals of one arm leave this spread out."
+            )
+    return lines
 
 
 def prepared_rows(folder: Folder, arms: pd.DataFrame) -> list[list[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from harness.analysis.preparation import prepared_as_told
+from harness.analysis.preparation import Prepared
 from harness.datasets import shown_name
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
@@ -53,7 +53,7 @@ def write_page(root: Path, out: Path) -> None:
 
 
 def _set(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
-    prepared = prepared_as_told(folder, facts.get("uses"))
+    prepared = Prepared(folder, facts["uses"])
     return {
         "name": name,
         "shown": shown_name(name),

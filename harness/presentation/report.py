@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import typst
 
-from harness.analysis.preparation import prepared_as_told
-from harness.datasets import shown_name
+from harness.analysis.preparation import Prepared
+from harness.datasets import DATASETS, find_dataset, shown_name
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
 from harness.experiment.folder import LEARNT, SETTING, TRIALS, Folder
@@ -29,6 +29,7 @@ from harness.presentation.explain import (
     size_rows,
     slower_lines,
     speed_rows,
+    spread_lines,
     uncut_lines,
 )
 from harness.presentation.findings import findings
@@ -188,6 +189,7 @@ def _target(experiment: Outline, model: str, parameters: int) -> str:
 
 def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
     arms = summary[summary["dataset"] == name]
+    score = find_dataset(name).score if name in DATASETS else None
     return {
         "kind": "dataset",
         "name": shown_name(name),
@@ -195,14 +197,16 @@ def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> 
         "questions": _each_model(facts["questions"], name),
         "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
-        "main": main_rows(prepared_as_told(folder, facts.get("uses")), name, arms),
+        "main": main_rows(Prepared(folder, facts["uses"]), name, arms),
         "guards": guard_rows(arms),
+        "as_good": f"{score.margin:g} {score.shown}" if score else "",
         "answers": [*uncut_lines(folder, name), *lossy_lines(folder, name)],
         "categories": category_rows(folder, name),
         "speed": speed_rows(arms),
         "slower": slower_lines(arms),
         "cost": cost_rows(folder, name),
         "prepared": prepared_rows(folder, arms),
+        "spread": spread_lines(arms, facts["experiment"].get("variants", {})),
         "definitions": definition_rows(folder, name),
     }
 
@@ -221,7 +225,7 @@ def _each_model(counts: dict[str, int], dataset: str) -> str:
 
 def _prepared(folder: Folder, facts: Facts, name: str) -> dict[tuple[str, str], Path]:
     """(method, model) -> file ``name`` of its training or tuning, for those that have one."""
-    outline, prepared = facts["experiment"], prepared_as_told(folder, facts.get("uses"))
+    outline, prepared = facts["experiment"], Prepared(folder, facts["uses"])
     files = {
         (method, model): prepared.file(model, method, name)
         for method in dict.fromkeys(map(prepared.by, outline["methods"]))

@@ -31,9 +31,8 @@ TREES = {
     "corner_bytes": "mask written",
     "kv_bytes": "keys, values",
 }
-# Drafters of learnt.csv, and their names in older runs.
+# Drafters of learnt.csv.
 LEARNT_BY = ("trained", "untrained", "bigram")
-OLDER = {"firp": "trained", "identity": "untrained"}
 # Tables of the studies. Header -> column and digits of figures; column -> header of all others.
 ENTRY = {
     "tokens a step": ("predicted_acceptance_length", 2),
@@ -56,15 +55,9 @@ def of_firp(folder: Folder, file: str) -> pd.DataFrame:
     return folder.of_models(lambda model: folder.method(model, "firp", file), models)
 
 
-def cosines(folder: Folder) -> pd.DataFrame:
-    """Similarities of FIRP's states for all models; older runs hold those of trained maps alone."""
-    table = of_firp(folder, COSINE)
-    return table if "states" in table else table.assign(states=MAPS, drafts="all")
-
-
 def cosine_rows(folder: Folder) -> list[list[str]]:
     """Similarities by step, where the first states enter and after the last layer, or empty."""
-    table = cosines(folder)
+    table = of_firp(folder, COSINE)
     if table.empty:
         return []
     several = table["model"].nunique() > 1
@@ -88,7 +81,7 @@ def learnt_rows(files: Mapping[tuple[str, str], Path]) -> list[list[str]]:
     several = len({model for _, model in files}) > 1
     rows = [[*(["model"] if several else []), "method", "drafts", *LEARNT_BY, "over untrained"]]
     for (method, model), file in files.items():
-        table = pd.read_csv(file).replace({"drafter": OLDER}).set_index("drafter")
+        table = pd.read_csv(file).set_index("drafter")
         lengths = table["acceptance_length"].reindex(list(LEARNT_BY))
         figures = [number(length, 2) for length in lengths]
         ratio = number(lengths["trained"] / lengths["untrained"], 2)
@@ -176,14 +169,14 @@ def _cell(column: str, value: object) -> str:
 def mechanism(folder: Folder, facts: Facts) -> list[str]:
     """The findings on how FIRP works, as far as there are data for them."""
     return [
-        *_cosine_lines(cosines(folder)),
+        *_cosine_lines(of_firp(folder, COSINE)),
         *_tree_lines(tree_rows(folder, facts)),
         *_draft_lines(folder),
     ]
 
 
 def _cosine_lines(table: pd.DataFrame) -> list[str]:
-    if TODAY not in set(table["states"]):
+    if table.empty or TODAY not in set(table["states"]):
         return []
     sentences = []
     for model, group in table.groupby("model", sort=False):
@@ -223,17 +216,14 @@ def _draft_lines(folder: Folder) -> list[str]:
     reaches = table[(table["method"] == MAPS) & (table["other"] == "medusa")]
     sentences = []
     for model, lines in reaches.groupby("model", sort=False):
-        line = lines.sort_values("other_draft_size").iloc[-1]
-        size = f"{line['other_draft_size']:.0f}"
-        if pd.isna(line["draft_size"]):
-            sentences.append(
-                f"{model}: FIRP accepts less with any number of drafts here than Medusa with {size}"
-                "; the paper says as much with a seventh."
-            )
-            continue
+        lines = lines.sort_values("other_draft_size")
+        sizes, needed = (
+            ", ".join(number(size, 0) for size in lines[column])
+            for column in ("other_draft_size", "draft_size")
+        )
+        more = "; –: more than in any tree here" if lines["draft_size"].isna().any() else ""
         sentences.append(
-            f"{model}: for as many accepted as Medusa has with {size} drafts, FIRP takes "
-            f"{line['draft_size']:.0f}, {line['times_smaller']:.1f} times fewer; the paper says "
-            "seven times."
+            f"{model}: for as many accepted as Medusa has with {sizes} drafts, FIRP takes {needed}"
+            f"{more}. The paper says a seventh."
         )
     return sentences

@@ -1,6 +1,6 @@
 """The setting that each arm decoded with, in a few words: above all, its draft tree."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from harness.analysis.preparation import Prepared, Written
 from harness.experiment.folder import CONFIG, SETTING
@@ -26,14 +26,20 @@ def used(prepared: Prepared, model: str, arm: str) -> str:
     setting = prepared.read(model, arm, SETTING)
     for key, words in _WORDS.items():
         if key in setting:
-            return words(setting) + _head(prepared.read(model, arm, CONFIG))
+            return ", ".join([words(setting), *_trained(prepared.read(model, arm, CONFIG))])
     return ""
 
 
-def _head(trained: Written) -> str:
-    """A remark if the heads use the target's vocabulary matrix instead of one of their own."""
-    shared = trained.get("medusa_head", trained.get("head")) == "shared"
-    return ", the target's own head" if shared else ""
+def _trained(trained: Written) -> Iterator[str]:
+    """Remarks on what a training wrote: heads that use the target's vocabulary matrix, not one of
+    their own, and how much the training did.
+    """
+    if trained.get("medusa_head", trained.get("head")) == "shared":
+        yield "the target's own head"
+    if trained.get("training_steps"):
+        yield f"{trained['training_steps']} updates in training"
+    if "points" in trained:
+        yield f"the best of {trained['points']} points searched"
 
 
 def _tree(setting: Written) -> str:

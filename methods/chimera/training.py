@@ -16,9 +16,9 @@ from methods.shared.real import RealStreams, Sequences, gather_rows, room
 from methods.shared.tries import Learner, finish, trained
 
 
-def predictor(target: Target, net: Net, settings: ChimeraSettings, keep: int = 0) -> Predict:
-    """Logits and losses of a batch; ``keep``: bytes of real streams that stay in memory."""
-    real, depth = RealStreams(target, keep=keep), len(target.layers)
+def predictor(target: Target, net: Net, settings: ChimeraSettings, room: int = 0) -> Predict:
+    """Logits and losses of a batch; ``room``: bytes of real streams that stay in memory."""
+    real, depth = RealStreams(target, room=room), len(target.layers)
 
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
         final = real(batch).states[depth]

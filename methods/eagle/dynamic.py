@@ -11,7 +11,8 @@ from harness.method import Job, Method, Setting
 from methods.eagle.training import train
 from methods.eagle.tuning import decoder, trained_net
 from methods.shared.choices import check_sizes, check_tree_settings, read_setting
-from methods.shared.tree_tuning import TreeChoice, Trial, settle
+from methods.shared.tree_tuning import TreeChoice
+from methods.shared.trials import Trial, settle
 
 AUTHORS = TreeChoice("dynamic", 59, 8)  # 60 nodes, 7 forwards
 

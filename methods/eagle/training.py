@@ -23,12 +23,12 @@ from methods.shared.tries import Learner, finish, trained
 
 class Predictor:
     """Logits and losses of all steps of a batch; later steps read the features that the net itself
-    predicted, and the answer's tokens. ``keep``: bytes of real streams that stay in memory.
+    predicted, and the answer's tokens. ``room``: bytes of real streams that stay in memory.
     """
 
-    def __init__(self, target: Target, net: Net, settings: EagleSettings, keep: int = 0) -> None:
+    def __init__(self, target: Target, net: Net, settings: EagleSettings, room: int = 0) -> None:
         self._target, self._net, self._settings = target, net, settings
-        self._real = RealStreams(target, keep=keep)
+        self._real = RealStreams(target, room=room)
 
     def __call__(self, batch: Sequences) -> tuple[Tensor, Tensor]:
         """Logits [B, K, R, V] and losses [B, K, R]."""

@@ -29,7 +29,7 @@ from harness.engine import (
     Tree,
     Verified,
 )
-from harness.engine.masks import remember
+from harness.engine.masks import put_recent
 from harness.errors import HarnessError
 from methods.firp.adapters import Weights, adapted
 from methods.firp.projections import Projections
@@ -140,7 +140,7 @@ class PseudoRows(Drafter):
         extra = self._extra.get(key)
         if extra is None:
             extra = self._pseudo_rows(tree)
-            remember(self._extra, key, extra)
+            put_recent(self._extra, key, extra)
         return extra
 
     def _pseudo_rows(self, tree: Tree) -> ExtraRows:

@@ -20,15 +20,15 @@ from methods.shared.sequences import Sequences, gather_rows
 class Streams:
     """Runs both streams of one target with one set of projections.
 
-    ``keep``: bytes of real streams held in memory; those that do not fit are computed anew in
+    ``room``: bytes of real streams held in memory; those that do not fit are computed anew in
     every batch that needs them.
     """
 
-    def __init__(self, target: Target, projections: Projections, keep: int = 0) -> None:
+    def __init__(self, target: Target, projections: Projections, room: int = 0) -> None:
         entries = projections.layout.entry_layers
         projections.layout.check_depth(len(target.layers))
         self.target, self.projections = target, projections
-        self.real = RealStreams(target, entries, entries[0], keep)
+        self.real = RealStreams(target, entries, entries[0], room)
 
     def predict(self, batch: Sequences) -> tuple[Tensor, Tensor]:
         """What training and measuring call: pseudo logits, and KL to the target's distributions."""

@@ -57,7 +57,7 @@ class _Streamer(BaseStreamer):
         if self._emitted < 0:
             self._emitted = 0
             return
-        tokens, _ = self._request.keep(self._emitted, value.flatten().tolist())
+        tokens, _ = self._request.cut(self._emitted, value.flatten().tolist())
         # The first forward also carries the prompt, so the number of its draft rows is unknown.
         rows = self.rows if self._emitted else len(tokens)
         self._emit(StepRecord(tuple(tokens), rows - 1, rows, tuple(range(1, len(tokens)))))

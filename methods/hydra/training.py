@@ -35,9 +35,9 @@ def path_inputs(target: Target, heads: Heads, batch: Sequences, final: Tensor) -
     return torch.cat(parts, dim=-1)
 
 
-def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict:
-    """Head logits and losses of a batch; ``keep``: bytes of real streams that stay in memory."""
-    real, depth, size = RealStreams(target, keep=keep), len(target.layers), target.hidden_size
+def predictor(target: Target, heads: Heads, loss: str, room: int = 0) -> Predict:
+    """Head logits and losses of a batch; ``room``: bytes of real streams that stay in memory."""
+    real, depth, size = RealStreams(target, room=room), len(target.layers), target.hidden_size
 
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
         final = real(batch).states[depth]

@@ -12,11 +12,11 @@ from methods.shared.real import RealStreams, Sequences, gather_rows, room
 from methods.shared.tries import Learner, finish, trained
 
 
-def predictor(target: Target, heads: Heads, loss: str, keep: int = 0) -> Predict:
-    """A function that gives the head logits and losses of a batch; ``keep``: bytes of real streams
+def predictor(target: Target, heads: Heads, loss: str, room: int = 0) -> Predict:
+    """A function that gives the head logits and losses of a batch; ``room``: bytes of real streams
     held in memory.
     """
-    real, depth = RealStreams(target, keep=keep), len(target.layers)
+    real, depth = RealStreams(target, room=room), len(target.layers)
 
     def predict(batch: Sequences) -> tuple[Tensor, Tensor]:
         final = real(batch).states[depth]

@@ -1,7 +1,7 @@
 """Self-speculative decoding (Draft & Verify, Zhang et al., arXiv 2309.08168).
 
-``drafter`` is the method in the engine; ``search`` and ``cost`` find the skip set, which is this
-method's training; ``published`` holds the authors' sets.
+``drafter`` is the method in the engine; ``search`` and ``calibration`` find the skip set, which is
+this method's training; ``published`` holds the authors' sets.
 """
 
 import re
@@ -13,7 +13,7 @@ from harness.engine import Decoder, EngineDecoder, Sublayer, Target
 from harness.errors import HarnessError
 from harness.files import checked, read_object, write_json
 from harness.method import Job, Method, Setting
-from methods.self_speculative.cost import Calibration, calibrate
+from methods.self_speculative.calibration import Calibration, calibrate
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import (

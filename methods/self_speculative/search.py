@@ -27,7 +27,7 @@ from harness.engine import EngineDecoder
 from harness.engine.stack import Sublayer
 from harness.files import sha256_json, write_csv
 from harness.method import Job
-from methods.self_speculative.cost import Calibration
+from methods.self_speculative.calibration import Calibration
 from methods.self_speculative.drafter import KINDS, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import LAYERS as PUBLISHED_LAYERS
 from methods.self_speculative.published import PUBLISHED
@@ -241,7 +241,8 @@ def _starts(layers: int, space: Space, shift: int) -> list[dict[str, float]]:
             "longest": longest,
             "threshold": threshold,
         }
-        starts.append(start)
+        if start not in starts:  # in small targets two sets may be one
+            starts.append(start)
     return starts
 
 

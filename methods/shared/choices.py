@@ -43,7 +43,7 @@ class TreeChoice:
             return StaticTree(self.paths)
         if self.policy == "best_first":
             return BestFirstTree(self.drafts, self.depth)
-        raise ValueError("a dynamic tree is drafted level by level, by ConfidentTree")
+        raise HarnessError(f"policy '{self.policy}': expected {' or '.join(POLICIES)} here")
 
     def as_setting(self) -> dict[str, Any]:
         """Plain values for ``setting.json``."""

@@ -40,7 +40,7 @@ class RealStream:
 
 
 class RealStreams:
-    """Makes the real streams of batches; keeps those of single answers, up to ``keep`` bytes.
+    """Makes the real streams of batches; keeps those of single answers, up to ``room`` bytes.
 
     ``entries``: layers whose entering states are needed. ``keys_from``: the first layer whose keys
     and values are needed, None for none. States that leave the last layer are always included.
@@ -51,10 +51,10 @@ class RealStreams:
         target: Target,
         entries: Sequence[int] = (),
         keys_from: int | None = None,
-        keep: int = 0,
+        room: int = 0,
     ) -> None:
         depth = len(target.layers)
-        self._target, self._most = target, keep
+        self._target, self._most = target, room
         self._capture = sorted({*entries, depth})
         self._layers = range(depth if keys_from is None else keys_from, depth)
         self._kept: dict[Answer, RealStream] = {}

@@ -171,7 +171,8 @@ def _run(job: Job, learner: Learner[Any], updates: Updates, progress: Progress, 
             clock.show(bar)
             ended = clock.ended()
             # The first evaluation computes what later ones find kept. One at half-time tells how
-            # long they take, so that the clock does not set too much aside for the last.
+            # long they take; else the clock would set too much aside for the last, and the
+            # learning rate reach its end too early.
             first = job.seconds is not None and len(progress.curves) == 1
             half = first and clock.done() >= 0.5
             if progress.step % settings.evaluate_every == 0 or ended or half:

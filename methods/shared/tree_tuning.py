@@ -20,7 +20,7 @@ from methods.shared.learnt import compare
 from methods.shared.trees import RankPath
 from methods.shared.trials import Trial, foretell_tree, settle
 
-__all__ = ["Learnt", "TreeChoice", "Trial", "draft_tree", "eagle_tree", "fixed", "settle"]
+__all__ = ["Learnt", "TreeChoice", "Trial", "draft_tree", "eagle_tree", "fixed"]
 
 # EAGLE-1's tree of 25 drafts, Chimera's too (SafeAILab/EAGLE, eagle/model/choices.py, Apache-2.0):
 # the ranks of each path's tokens, 0 being the best.
@@ -74,7 +74,7 @@ class Learnt:
     def _trial(self, job: Job, traced: Traced, tree: TreeChoice) -> Trial:
         setting, decoder = tree.as_setting(), self.decoder_of(tree)
         trial = Trial(setting, decoder, traced.acceptance_length(tree))
-        if self.drafting is not None:
+        if self.drafting is not None and job.forwards is not None:
             foretell_tree(job, trial, drafting=self.drafting(tree))
         return trial
 

@@ -19,7 +19,7 @@ from methods.shared.accuracy import measure
 from methods.shared.training import Learner, M, Provenance, finish
 from methods.shared.trees import grow, replay
 
-__all__ = ["Learner", "finish", "settle", "trained"]
+__all__ = ["Learner", "best_of_tries", "finish", "trained"]
 
 TRIES = "tries.csv"
 SHARE = 0.05  # of the seconds, or of the steps, for each try
@@ -40,13 +40,13 @@ class Tried:
 
 def trained(job: Job, learner_of: Callable[[Job], Learner[M]]) -> tuple[M, Provenance]:
     """The module trained with the best of the tried settings, and its weights' provenance."""
-    job, spent = settle(job, learner_of)
+    job, spent = best_of_tries(job, learner_of)
     learner = learner_of(job)
     provenance = training.train(job, learner, spent)
     return learner.module, provenance
 
 
-def settle(job: Job, learner_of: Callable[[Job], Learner[Any]]) -> tuple[Job, float]:
+def best_of_tries(job: Job, learner_of: Callable[[Job], Learner[Any]]) -> tuple[Job, float]:
     """The job with the settings whose short training did best and with the seconds that are left,
     and the seconds that the tries took. Writes tries.csv; finished tries are not repeated.
 

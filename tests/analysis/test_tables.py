@@ -59,6 +59,7 @@ def _row(model: str, session: int, question: int, arm: str, seconds: float) -> d
         "text": "so #### 7",
         "prefill_seconds": 0.1,
         "decode_seconds": seconds,
+        "distance": None,
         "fingerprint": "one machine",
         "stop_reason": "cap",
         "order": (ARMS.index(arm) + question + session) % len(ARMS),
@@ -88,6 +89,9 @@ def _write_experiment(root: Path, models: dict[str, float], change=None) -> dict
                 "dtype": "float32",
                 "parameters": 1,
                 "lossless": dict.fromkeys((*ARMS, "width_matched"), True),
+                "uses": {},
+                "trained": dict.fromkeys((*ARMS, "width_matched"), True),
+                "tuned": dict.fromkeys((*ARMS, "width_matched"), True),
                 "reference": {arm: arm != "fast" for arm in (*ARMS, "width_matched")},
                 "extra_bytes": dict.fromkeys((*ARMS, "width_matched"), 0),
             }

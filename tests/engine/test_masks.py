@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.engine import masks
-from harness.engine.masks import BlockLayout, BlockMask, recall, remember
+from harness.engine.masks import BlockLayout, BlockMask, get_recent, put_recent
 
 CPU = torch.device("cpu")
 
@@ -16,11 +16,11 @@ CPU = torch.device("cpu")
 def test_what_was_longest_unused_goes_first() -> None:
     cache: dict[Any, Any] = {}
     for key in "ab":
-        remember(cache, key, key.upper(), limit=2)
-    assert recall(cache, "a") == "A"
-    remember(cache, "c", "C", limit=2)
-    assert recall(cache, "b") is None, "control: the older of two goes, though stored later"
-    assert [recall(cache, key) for key in "ac"] == ["A", "C"]
+        put_recent(cache, key, key.upper(), limit=2)
+    assert get_recent(cache, "a") == "A"
+    put_recent(cache, "c", "C", limit=2)
+    assert get_recent(cache, "b") is None, "control: the older of two goes, though stored later"
+    assert [get_recent(cache, key) for key in "ac"] == ["A", "C"]
 
 
 def layout(rng: random.Random, rows: int) -> BlockLayout:

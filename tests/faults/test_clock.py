@@ -11,7 +11,7 @@ import pytest
 from optuna.storages.journal import _storage
 
 from harness.__main__ import main
-from methods.self_speculative.cost import Calibration
+from methods.self_speculative.calibration import Calibration
 from methods.self_speculative.search import Space, search
 from tests.faults.small import ARMS, PROMPTS, rows, session
 from tests.methods.test_self_speculative import _job

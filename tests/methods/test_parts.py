@@ -11,6 +11,7 @@ from harness.commands.parts import RECORD, collect_parts, share_parts, take_part
 from harness.errors import HarnessError
 from harness.experiment.arms import Arms, parse_arm
 from harness.files import write_json
+from harness.measure.arms import build_decoders
 from harness.models import ModelSpec, load_target
 from methods import load_method
 from methods.firp.projections import load
@@ -96,6 +97,8 @@ def test_parts_that_do_not_fit_are_refused(
     )
     other = {"firp": parse_arm("firp", {**GIVEN, "entry_layers": [1, 1]})}
     assert "trained with entry_layers [1, 2], the config asks for [1, 1]" in refused(parts, other)
+    seeded = {"firp": parse_arm("firp", {**GIVEN, "seed": 5})}
+    assert "firp: trained with seed " in refused(parts, seeded)
     foreign = _copy(parts, tmp_path / "foreign")
     _change(foreign / RECORD, "parts", "firp", "target_hash", value="x")
     assert "of target x, expected" in refused(foreign)
@@ -107,6 +110,14 @@ def test_settings_that_only_the_tuning_reads_may_differ(
     spec, _, parts = shipped
     take_parts(spec, {"firp": parse_arm("firp", {**GIVEN, "drafts": [9]})}, parts, tmp_path)
     assert SETTINGS.entry_layers == (1, 2), "control: what the part was trained with"
+
+
+def test_an_arm_without_the_folder_of_its_training_is_named(
+    shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
+) -> None:
+    spec, arms, _ = shipped
+    with pytest.raises(HarnessError, match=f"firp: no folder {tmp_path}/firp, expected what"):
+        build_decoders(load_target(spec), arms, tmp_path)
 
 
 def test_a_variant_gets_the_parts_and_nothing_of_the_tuning(

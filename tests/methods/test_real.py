@@ -38,14 +38,14 @@ def test_it_is_the_model_s_own_forward(name: str) -> None:
 
 def test_what_has_room_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target(tiny_model("llama"))
-    first = RealStreams(target, keep=1 << 20)
+    first = RealStreams(target, room=1 << 20)
     one = first(_batch(ANSWERS[:1]))
     runs = []
     prefill = target.prefill
     monkeypatch.setattr(
         target, "prefill", lambda ids, **more: runs.append(ids) or prefill(ids, **more)
     )
-    streams = RealStreams(target, keep=one.bytes)
+    streams = RealStreams(target, room=one.bytes)
     for _ in range(3):
         streams(_batch())
     assert streams.kept == 1 and streams.bytes == one.bytes

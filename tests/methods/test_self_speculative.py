@@ -23,7 +23,7 @@ from harness.errors import HarnessError
 from harness.measure.audit import own_gap
 from harness.method import Job
 from methods.self_speculative import METHOD, Settings
-from methods.self_speculative.cost import Calibration, calibrate
+from methods.self_speculative.calibration import Calibration, calibrate
 from methods.self_speculative.drafter import AdaptiveThreshold, ExitRule, SkipDrafter, kept
 from methods.self_speculative.published import PUBLISHED
 from methods.self_speculative.search import Found, Space, search
@@ -316,7 +316,7 @@ def test_skip_sets_of_another_target_are_refused(tmp_path: Path) -> None:
 def test_a_calibration_off_the_decodes_own_step_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("methods.self_speculative.cost")
+    module = importlib.import_module("methods.self_speculative.calibration")
     steps = iter([2.0, 1.3, 1.05, 9.0])
     monkeypatch.setattr(module, "_autoregressive_step", lambda _: next(steps))
     monkeypatch.setattr(module, "_measured", lambda *_: Calibration(0.1, 0.1, 0.1, (1.0, 1.1)))
@@ -419,6 +419,8 @@ def test_two_searches_begin_with_other_sets_and_the_authors_way_of_drafting() ->
     first, second = module._starts(30, space, 0), module._starts(30, space, 1)
     assert all(start not in second for start in first)
     assert {(s["longest"], s["threshold"]) for s in (*first, *second)} == {(12, 0.6)}
+    small = module._starts(6, space, 1)
+    assert all(small.count(start) == 1 for start in small) and len(small) == 3
     few = module._starts(30, Space((2, 5), (0.1, 0.9), 2, 9, 9), 0)
     assert {(s["longest"], s["threshold"]) for s in few} == {(5, 0.9)}, "the nearest there is"
 

@@ -68,15 +68,15 @@ def test_a_try_that_was_finished_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = job(tmp_path, tries=TRIES, training_steps=20)
-    first = tries.settle(work, _learner)
+    first = tries.best_of_tries(work, _learner)
     trained = []
     real = tries.training.train
     monkeypatch.setattr(tries.training, "train", lambda *a: trained.append(a) or real(*a))
-    again = tries.settle(work, _learner)
+    again = tries.best_of_tries(work, _learner)
     assert (again[0].settings, again[1]) == (first[0].settings, first[1])
     assert not trained
     (tmp_path / ".try-1" / "tried.json").unlink()
-    tries.settle(work, _learner)
+    tries.best_of_tries(work, _learner)
     assert len(trained) == 1, "control"
 
 

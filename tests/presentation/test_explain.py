@@ -17,6 +17,7 @@ from harness.presentation.explain import (
     size_rows,
     slower_lines,
     speed_rows,
+    spread_lines,
 )
 from harness.presentation.report import _trials, write_report
 
@@ -45,6 +46,22 @@ def test_a_slower_method_is_explained() -> None:
         assert part in said
     (foreign,) = slower_lines(_summary(method="hf_assisted", draft_share=math.nan))
     assert "%" not in foreign
+
+
+def test_trainings_with_different_seeds_are_told_apart_from_other_variants() -> None:
+    lines = [
+        {**LINE, "method": "firp", "speedup": 2.0, "acceptance_length": 3.0},
+        {**LINE, "method": "firp_second", "speedup": 1.8, "acceptance_length": 3.25},
+        {**LINE, "method": "firp_blind", "speedup": 1.0, "acceptance_length": 2.0},
+    ]
+    variants = {
+        "firp_second": {"of": "firp", "seed": 1},
+        "firp_blind": {"of": "firp", "seed": 2, "steps_see_earlier": False},
+    }
+    (said,) = spread_lines(pd.DataFrame(lines), variants)
+    assert said.startswith("m: 2 trainings of FIRP with different seeds are 1.80 to 2.00 times")
+    assert "with 3.00 to 3.25 tokens a step" in said
+    assert spread_lines(pd.DataFrame(lines[::2]), variants) == [], "control: one training alone"
 
 
 @pytest.mark.parametrize("high", [1.01, math.nan])
@@ -137,7 +154,7 @@ def test_finalists_stand_before_what_a_first_look_flattered(tmp_path: Path) -> N
     folder.mkdir(parents=True)
     trials = ["role,drafts,requests,speedup", ",3,10,1.3", ",5,96,1.1", "chosen,4,96,1.2"]
     (folder / "trials.csv").write_text("\n".join(trials))
-    facts = {"experiment": {"methods": ["firp"], "models": ["m"]}}
+    facts = {"uses": {}, "experiment": {"methods": ["firp"], "models": ["m"]}}
     (shown,) = _trials(Folder(tmp_path), facts)
     assert [row[2] for row in shown["rows"]] == ["drafts", "4", "5", "3"]
 

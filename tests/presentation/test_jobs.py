@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.experiment.config import SPLITS
 from harness.presentation import jobs
 from harness.presentation.jobs import HANDLER, WORDS, held_by_another, speak_in_words
 from harness.presentation.terminal import aligned
@@ -73,10 +74,10 @@ def test_every_rule_has_words() -> None:
     gathering = {"all", "engine", "sweep", "parts"}  # targets that run nothing
     texts = [file.read_text() for file in sorted((ROOT / "workflows/rules").glob("*.smk"))]
     rules = set(re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", "\n".join(texts), re.M))
-    rules |= {
-        "freeze_prompts",
-        *(f"freeze_{split}_prompts" for split in ("train", "tune", "uncut")),
-    }
+    # one rule for each split, in a loop
+    name = '"freeze_prompts" if split == "test" else f"freeze_{split}_prompts"'
+    assert name in "".join(texts)
+    rules |= {eval(name, {"split": split}) for split in SPLITS}
     assert len(rules) > 20
     assert rules - gathering == set(WORDS)
 

@@ -54,15 +54,10 @@ def test_similarities_are_told_at_the_entry_and_after_the_last_layer(tmp_path: P
     assert "0.450 to the real state, 0.500 where its draft is right and 0.300" in line
 
 
-def test_older_runs_have_the_maps_alone(tmp_path: Path) -> None:
+def test_nothing_is_said_without_data(tmp_path: Path) -> None:
     made = folder(tmp_path)
-    file = made.method("mini", "firp", COSINE)
-    file.parent.mkdir(parents=True)
-    pd.DataFrame({"step": [1], "layer": [3], "cosine": [0.4]}).to_csv(file, index=False)
-    _, row = cosine_rows(made)
-    assert row == ["1", "3", "0.400", "–", "–", "–", "–"]
-    assert mechanism(made, FACTS) == [], "nothing to hold it against"
-    assert cosine_rows(folder(tmp_path / "none")) == []
+    assert cosine_rows(made) == []
+    assert mechanism(made, FACTS) == []
 
 
 def test_trees_are_told_with_their_control_and_sizes(tmp_path: Path) -> None:
@@ -85,11 +80,8 @@ def test_trees_are_told_with_their_control_and_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("needed", "said"),
     [
-        (
-            9,
-            "for as many accepted as Medusa has with 63 drafts, FIRP takes 9, 7.0 times fewer; the",
-        ),
-        (None, "FIRP accepts less with any number of drafts here than Medusa with 63; the paper"),
+        (9, "as Medusa has with 4, 63 drafts, FIRP takes 2, 9. The paper says a seventh."),
+        (None, "drafts, FIRP takes 2, –; –: more than in any tree here. The paper says"),
     ],
 )
 def test_the_paper_s_claim_stands_beside_what_was_found(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.preparation import prepared_as_told
+from harness.analysis.preparation import Prepared
 from harness.experiment.folder import Folder
 from harness.files import write_json
 from harness.presentation.used import used
@@ -29,12 +29,20 @@ def test_in_a_few_words(
     tmp_path: Path, arm: str, method: str, setting: dict[str, Any], said: str
 ) -> None:
     write_json(tmp_path / "methods/m" / method / "setting.json", setting)
-    assert used(prepared_as_told(Folder(tmp_path), None), "m", arm) == said
+    assert used(Prepared(Folder(tmp_path), {arm: method}), "m", arm) == said
 
 
-def test_heads_that_read_the_target_s_matrix_say_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"medusa_head": "shared"}, "the target's own head"),
+        ({"training_steps": 66}, "66 updates in training"),
+        ({"points": 10}, "the best of 10 points searched"),
+    ],
+)
+def test_what_a_training_wrote_is_told(tmp_path: Path, config: dict[str, Any], said: str) -> None:
     folder = tmp_path / "methods/m/medusa"
     write_json(folder / "setting.json", TREE)
-    write_json(folder / "config.json", {"medusa_head": "shared"})
-    said = used(prepared_as_told(Folder(tmp_path), None), "m", "medusa")
-    assert said == "best-first tree, 5 drafts, the target's own head"
+    write_json(folder / "config.json", config)
+    words = used(Prepared(Folder(tmp_path), {}), "m", "medusa")
+    assert words == f"best-first tree, 5 drafts, {said}"

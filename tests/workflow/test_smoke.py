@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pypdf import PdfReader
 
-from harness.analysis.preparation import prepared_as_told
+from harness.analysis.preparation import Prepared
 from harness.experiment.folder import Folder
 from harness.presentation.used import used
 from harness.presentation.wording import name_of
@@ -92,7 +92,7 @@ def test_every_arm_is_in_the_summary_with_identical_answers(finished: Path) -> N
 def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) -> None:
     folder = Folder(finished / "results/smoke")
     summary = folder.read_csv(folder.table("summary"))
-    prepared = prepared_as_told(folder, folder.read_json(folder.facts)["uses"])
+    prepared = Prepared(folder, folder.read_json(folder.facts)["uses"])
     pages = PdfReader(finished / "reports" / f"{dataset}.pdf").pages
     text = re.sub(r"\s+", " ", pages[0].extract_text())  # the first page holds the result
     for _, line in summary[summary["dataset"] == dataset].iterrows():

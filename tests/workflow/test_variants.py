@@ -12,7 +12,10 @@ import yaml
 from pypdf import PdfReader
 
 from harness.errors import HarnessError
+from harness.experiment.arms import parse_arm
 from harness.experiment.config import parse_experiment
+from harness.experiment.folder import Folder
+from harness.experiment.plan.methods import Arms
 from tests.workflow.test_smoke import ROOT, copy_project, snakemake
 
 SMOKE = yaml.safe_load((ROOT / "workflows/config/smoke.yaml").read_text())
@@ -64,6 +67,15 @@ def test_each_variant_is_prepared_as_it_says() -> None:
     assert tuned == {"hf_generate", "firp", "firp_blind", "hidden_transfer", "medusa"}
 
 
+def test_a_variant_may_be_trained_with_a_seed_of_its_own(tmp_path: Path) -> None:
+    given = config({"firp_second": {"of": "firp", "seed": 7}}) | {"draft_sizes": {"methods": []}}
+    planned = Arms(parse_experiment(given), Folder(tmp_path))
+    assert [planned.seed(name) for name in ("firp", "firp_second")] == [given["seed"], 7]
+    own, other = (planned.settings("mini", name) for name in ("firp", "firp_second"))
+    assert other == {"of": "firp", "seed": 7, **own}
+    assert parse_arm("firp_second", other) == planned.experiment.arm("mini", "firp_second")
+
+
 def test_a_variant_of_another_s_parts_follows_them() -> None:
     given = config(
         {
@@ -82,6 +94,10 @@ def test_a_variant_of_another_s_parts_follows_them() -> None:
     [
         ({}, "variants.new.of: 'None', expected one of autoregressive"),
         ({"of": "firpp"}, "variants.new.of: 'firpp', expected one of autoregressive"),
+        ({"of": "firp", "seed": "x"}, "methods.new.seed: "),
+        ({"of": "firp", "seed": 0}, "variants.new.seed: 0, expected another one than the"),
+        ({"of": "eagle2", "seed": 1}, "variants.new.seed: 1, expected none: it has no training"),
+        ({"of": "firp", "uses": "firp", "seed": 1}, "variants.new.seed: 1, expected none"),
         (
             {"of": "firp", "uses": "medusa"},
             "variants.new.uses: 'medusa', expected an arm of",

@@ -44,7 +44,12 @@ rule predict_speedups:
         acceptance=ENGINE.acceptance,
         code=expand(
             "harness/{part}.py",
-            part=["enginebench/predicted", "enginebench/show", "measure/step_cost"],
+            part=[
+                "commands/predict",
+                "enginebench/predicted",
+                "enginebench/show",
+                "measure/step_cost",
+            ],
         ),
     output:
         table=FOLDER.engine("{bench}", "predicted.csv"),

@@ -41,7 +41,7 @@ rule train_method:
         settings=lambda wc: ARMS.training_json(wc.model, wc.method),
         budget=BUDGET,
         caps=QUESTIONS.caps_json,
-        seed=EXPERIMENT.seed,
+        seed=lambda wc: ARMS.seed(wc.method),
     shell:
         "python -m harness --threads {params.torch_threads} train --method {wildcards.method} --settings {params.settings:q}"
         " --model {params.model:q} --train-answers {input.train} --tune-answers {input.tune}"
@@ -105,10 +105,11 @@ rule collect_parts:
     conda:
         "../../environment.yml"
     params:
+        torch_threads=EXPERIMENT.threads,
         methods=lambda wc: ARMS.json(wc.model, TRAINED),
         folders=lambda wc, input: Path(input.trained[0]).parents[1],
     shell:
-        "python -m harness collect-parts --methods {params.methods:q} --folders {params.folders:q}"
+        "python -m harness --threads {params.torch_threads} collect-parts --methods {params.methods:q} --folders {params.folders:q}"
         " --out $(dirname {output}) > {log} 2>&1"
 
 

@@ -2,6 +2,7 @@
 
 # Modules of the analysis and the data sets: a change of one makes the tables anew.
 ANALYSIS = sorted([*Path("harness/analysis").glob("*.py"), *Path("harness/datasets").glob("*.py")])
+ANALYSIS.append(Path("harness/experiment/folder.py"))
 PRESENTATION = sorted(Path("harness/presentation").glob("*.py"))
 STUDIES = sorted(Path("workflows/resources/studies").glob("*.csv"))
 TABLES = [FOLDER.table(name) for name in SESSIONS.tables]

@@ -68,9 +68,14 @@ class Arms:
     def _swept(self, arm: str, variant: object) -> Settings:
         return self.experiment.sweeps[arm][int(str(variant))]
 
+    def seed(self, arm: str) -> int:
+        """Of an arm's training; all are tuned with the experiment's."""
+        own = self._arm(arm).seed
+        return self.experiment.seed if own is None else own
+
     def sweep_seed(self, arm: str, variant: object) -> int:
-        """Of a variant's training: its own, or the experiment's, with which all are tuned."""
-        return int(self._swept(arm, variant).get("seed", self.experiment.seed))
+        """Of the training of a sweep's variant."""
+        return int(self._swept(arm, variant).get("seed", self.seed(arm)))
 
     def sweep_seconds(self, arm: str, variant: object) -> str:
         """The option that says how long a variant trains; empty where its number of steps does."""

@@ -145,9 +145,9 @@ class MedusaLlm(EmittingDecoder):
             state = steps.gi_frame.f_locals
             committed = state["input_ids"][0, prompt:].tolist()
             committed.append(int(state["logits"][0, -1].argmax()))
-            if request.keep(0, committed[:1])[1]:
+            if request.cut(0, committed[:1])[1]:
                 break
-            tokens, finished = request.keep(emitted, committed[emitted:])
+            tokens, finished = request.cut(emitted, committed[emitted:])
             accepted = int(state["accept_length"])
             row = state["medusa_buffers"]["retrieve_indices"][state["best_candidate"]]
             path = row[1 : accepted + 1].tolist()[: len(tokens) - 1]

@@ -24,8 +24,8 @@ from methods.shared.choices import (
     read_setting,
     tree_choices,
 )
-from methods.shared.tree_tuning import TreeChoice, Trial, settle
-from methods.shared.trials import foretell_by_decoding
+from methods.shared.tree_tuning import TreeChoice
+from methods.shared.trials import Trial, foretell_by_decoding, settle
 
 
 @dataclass(frozen=True, slots=True)

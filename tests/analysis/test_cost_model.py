@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis.cost import copy_shares
+from harness.analysis.cost_model import copy_shares
 from harness.analysis.tables import write_tables
 from harness.experiment.folder import Folder
 from harness.files import write_json
