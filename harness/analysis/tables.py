@@ -150,7 +150,6 @@ def _facts(
         "machine": run.provenance["machine"],
         "packages": run.provenance["packages"],
         "commit": run.provenances.commit,
-        "uses": run.provenance["uses"],
         "parameters": run.provenances.parameters,
         "rows": len(run.rows),
         "failures": run.failures.to_dict("records"),
@@ -168,6 +167,7 @@ def _facts(
             *as_published(run.prepared, outline["models"]),
         ],
         "divergences": differing["cause"].value_counts().to_dict(),
+        "uses": run.provenance["uses"],
     }
     if shares := copy_shares(run.folder, outline["models"]):
         facts["copy_shares"] = shares
