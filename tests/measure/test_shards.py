@@ -136,6 +136,7 @@ def test_slots_for_the_widest_arm_are_there_before_the_first_turn(
     if not reserved:
         monkeypatch.setattr(setup, "most_rows", lambda _: 0)  # control
     options = {"labels": {"session": 1}, "seed": 0, "max_new_tokens": 2, "warmup": 1}
+    (tmp_path / "none" / "lookahead").mkdir(parents=True)
     files = SessionFiles(prompts, prompts, tmp_path / "none", tmp_path / "session-1.jsonl")
     measure_session(spec, arms, files, options)
     # The first is the target's check of itself, the second the session's.
