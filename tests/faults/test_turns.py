@@ -224,9 +224,10 @@ def experiment(root: Path, at: int | None) -> dict[str, Any]:
         out = root / f"runs/tiny/gsm8k/session-{session}.jsonl"
         run_session(plan(running, lab.target(), session), out, {}, lambda rows: None)
         same = dict.fromkeys(("commit", "sources", "machine", "packages"), "x")
-        kinds = {"lossless": True, "reference": False, "extra_bytes": 0}
+        kinds: dict[str, Any] = {"lossless": True, "reference": False, "extra_bytes": 0}
+        kinds |= {"trained": False, "tuned": False}
         by_arm = {key: dict.fromkeys(names, value) for key, value in kinds.items()}
-        facts = {**same, "dtype": "float32", "parameters": 1, **by_arm}
+        facts = {**same, "dtype": "float32", "parameters": 1, "uses": {}, **by_arm}
         write_json(out.with_suffix(".provenance.json"), facts)
     return {
         "experiment": "lab",
