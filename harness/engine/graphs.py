@@ -4,12 +4,13 @@ queueing a kernel takes the host longer than running it takes the device.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.engine.masks import get_recent, put_recent
+from harness.engine.masks import recent
 
 _WARM_UPS = 2  # libraries set up workspaces at first use, which must not be captured
 _GRAPHS = 1024  # kept at the most
@@ -49,10 +50,8 @@ class Graphs:
         """As :meth:`harness.engine.stack.Stack.run`, for static shapes."""
         tensors = [hidden, *rotary, *(mask for mask in masks.values() if mask is not None)]
         key = (first, end, keep, *(tensor.shape for tensor in tensors))
-        graph = get_recent(self._graphs, key)
-        if graph is None:
-            graph = self._capture(first, end, tensors, list(masks), keep)
-            put_recent(self._graphs, key, graph, _GRAPHS)
+        capture = partial(self._capture, first, end, tensors, list(masks), keep)
+        graph = recent(self._graphs, key, capture, _GRAPHS)
         torch._foreach_copy_(graph.inputs, tensors)
         graph.graph.replay()
         return graph.output.clone()  # the next replay overwrites it

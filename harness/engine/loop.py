@@ -15,7 +15,7 @@ from harness.engine.block import Block, RowGroup
 from harness.engine.choice import TokenChoice
 from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome, Verified
 from harness.engine.host import to_host
-from harness.engine.masks import BlockLayout, get_recent, put_recent
+from harness.engine.masks import BlockLayout, recent
 from harness.engine.target import Target
 from harness.engine.tree import ROOT_ONLY, Accept, Tree, exact
 
@@ -126,10 +126,7 @@ class EngineDecoder(Decoder):
         ids = tree.ids(target.device)
         group = RowGroup(0, len(shape), lambda _: target.embed_batch(ids[None]))
         key = (shape.parents, None if extra is None else extra.key)
-        layout = get_recent(self._layouts, key)
-        if layout is None:
-            layout = _layout(tree, extra, target.device)
-            put_recent(self._layouts, key, layout)
+        layout = recent(self._layouts, key, lambda: _layout(tree, extra, target.device))
         if extra is None:
             return Block((group,), layout)
         return Block((group, *extra.groups), layout, between=extra.between)

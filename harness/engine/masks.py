@@ -9,12 +9,16 @@ to the block, so it is right-aligned as well.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 # CUDA's attention kernels need each row of a mask to begin at a multiple of this many elements.
 _ALIGNED = 8
@@ -128,21 +132,17 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(~visible, -math.inf)
 
 
-def get_recent(cache: dict[Any, Any], key: Any) -> Any:
-    """The value stored under ``key``, now marked as the last used, or None."""
-    value = cache.pop(key, None)
-    if value is not None:
-        cache[key] = value
-    return value
+def recent(cache: dict[K, V], key: K, make: Callable[[], V], limit: int = 512) -> V:
+    """The value under ``key``, made and kept where there is none, and now the last used.
 
-
-def put_recent(cache: dict[Any, Any], key: Any, value: Any, limit: int = 512) -> None:
-    """Store a value. At ``limit`` entries the longest unused one is dropped, since trees that are
-    built anew at each step vary endlessly.
+    At ``limit`` entries the longest unused one is dropped, since trees that are built anew at each
+    step vary endlessly.
     """
+    value = cache.pop(key) if key in cache else make()
     if len(cache) >= limit:
         del cache[next(iter(cache))]
     cache[key] = value
+    return value
 
 
 @lru_cache(maxsize=64)

@@ -29,7 +29,7 @@ from harness.engine import (
     Tree,
     Verified,
 )
-from harness.engine.masks import put_recent
+from harness.engine.masks import recent
 from harness.errors import HarnessError
 from methods.firp.adapters import Weights, adapted
 from methods.firp.projections import Projections
@@ -136,12 +136,7 @@ class PseudoRows(Drafter):
         """K pseudo rows for each of the N nodes, k-major: row k * N + n is pseudo k of node n."""
         if not self._combined:
             return None
-        key = tree.shape.parents
-        extra = self._extra.get(key)
-        if extra is None:
-            extra = self._pseudo_rows(tree)
-            put_recent(self._extra, key, extra)
-        return extra
+        return recent(self._extra, tree.shape.parents, lambda: self._pseudo_rows(tree))
 
     def _pseudo_rows(self, tree: Tree) -> ExtraRows:
         nodes = len(tree.shape)

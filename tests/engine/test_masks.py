@@ -1,26 +1,31 @@
 """One buffer holds the masks of all blocks, and layouts in use are not built again."""
 
 import random
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from harness.engine import masks
-from harness.engine.masks import BlockLayout, BlockMask, get_recent, put_recent
+from harness.engine.masks import BlockLayout, BlockMask, recent
 
 CPU = torch.device("cpu")
 
 
 def test_what_was_longest_unused_goes_first() -> None:
-    cache: dict[Any, Any] = {}
-    for key in "ab":
-        put_recent(cache, key, key.upper(), limit=2)
-    assert get_recent(cache, "a") == "A"
-    put_recent(cache, "c", "C", limit=2)
-    assert get_recent(cache, "b") is None, "control: the older of two goes, though stored later"
-    assert [get_recent(cache, key) for key in "ac"] == ["A", "C"]
+    cache: dict[str, str] = {}
+    made: list[str] = []
+
+    def get(key: str) -> str:
+        def make() -> str:
+            made.append(key)
+            return key.upper()
+
+        return recent(cache, key, make, limit=2)
+
+    assert [get(key) for key in "abac"] == ["A", "B", "A", "C"]
+    assert made == ["a", "b", "c"], "control: a kept value is not made again"
+    assert list(cache) == ["a", "c"], "the older of two goes, though stored later"
 
 
 def layout(rng: random.Random, rows: int) -> BlockLayout:
