@@ -28,6 +28,14 @@ def named(source: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def pinned(source: str) -> str:
+    """``hub:ID`` and ``hub:ID@REVISION`` as ``hub:ID@COMMIT``; a folder as it is."""
+    if not source.startswith(HUB):
+        return source
+    hub, revision = named(source)
+    return f"{HUB}{hub}@{commit_of(hub, revision)}"
+
+
 def folder_of(source: str) -> Path:
     """``source`` as a folder; ``hub:ID@REVISION`` is downloaded: configs and weights, no code."""
     if not source.startswith(HUB):

@@ -16,6 +16,7 @@ SCRIPT = """
 import json, sys
 from harness.errors import HarnessError
 from harness.files import sha256_bytes
+from harness.hub import pinned
 from harness.models import ModelSpec, load_target, load_tokenizer
 for spec in map(json.loads, sys.argv[1:]):
     spec = ModelSpec(**spec)
@@ -23,7 +24,7 @@ for spec in map(json.loads, sys.argv[1:]):
         tokenizer = load_tokenizer(spec)
         target = load_target(spec)
         same = target.weights_hash == sha256_bytes(f"{spec.hub}@{spec.pinned().revision}".encode())
-        print("loaded", spec.pinned().revision, len(tokenizer), same)
+        print("loaded", spec.pinned().revision, len(tokenizer), same, pinned(f"hub:{spec.hub}"))
     except HarnessError as error:
         print(error)
 """
@@ -66,7 +67,7 @@ def test_a_hub_s_models(tmp_path: Path) -> None:
             {"hub": "org/nobody-s"},
             {"hub": "../etc/passwd"},
         )
-    assert found[:2] == [f"loaded {COMMIT} 61 True"] * 2
+    assert found[:2] == [f"loaded {COMMIT} 61 True hub:{MODEL}@{COMMIT}"] * 2
     assert found[2].startswith(f"hub model '{MODEL}' (revision v9): no such revision")
     assert found[3].startswith(f"hub model '{GATED}' (revision main): gated, and your login has no")
     assert found[4].startswith("hub model 'org/nobody-s' (revision main): no such model")

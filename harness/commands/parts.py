@@ -29,13 +29,17 @@ _NOT_PARTS = (SETTING, SPENT, TRIALS, LEARNT, COSINE, "rank_accuracy.csv", "cali
 
 
 class Part(TypedDict):
-    """The record of one method's part: training in seconds, loss in nats."""
+    """The record of one method's part: training in seconds, loss in nats.
+
+    None is what does not apply: published weights were not trained here, a draft model of others'
+    may go with any target, and a given skip set takes no seconds.
+    """
 
     settings: Settings
-    target_hash: str
-    data_hash: str
-    seed: int
-    training_seconds: float
+    target_hash: str | None
+    data_hash: str | None
+    seed: int | None
+    training_seconds: float | None
     training_steps: int | None
     tune_loss: float | None
     files: dict[str, str]  # path inside the method's folder -> SHA-256
@@ -51,10 +55,10 @@ def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
             _copy(folders / name / file, out / name / file)
         parts[name] = Part(
             settings=_trained_with(arm),
-            target_hash=facts["target_hash"],
-            data_hash=facts["data_hash"],
-            seed=facts["seed"],
-            training_seconds=facts["training_seconds"],
+            target_hash=facts.get("target_hash"),
+            data_hash=facts.get("data_hash"),
+            seed=facts.get("seed"),
+            training_seconds=facts.get("training_seconds"),
             training_steps=facts.get("training_steps"),
             tune_loss=facts.get("tune_loss"),
             files={file: sha256_file(out / name / file) for file in files},
@@ -78,9 +82,9 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
             names = ", ".join(records) or "none"
             raise HarnessError(f"{parts}: no part of '{name}', expected one; it holds {names}")
         where, part = parts / name, records[name]
-        if part["target_hash"] != target_hash:
+        if part["target_hash"] not in (None, target_hash):
             raise HarnessError(f"{where}: of target {part['target_hash']}, expected {target_hash}")
-        if arm.seed is not None and part["seed"] != arm.seed:
+        if arm.seed is not None and part["seed"] not in (None, arm.seed):
             raise HarnessError(f"{where}: trained with seed {part['seed']}, expected {arm.seed}")
         # A setting that the record lacks was added later: the part was trained with its default.
         trained = _trained_with(replace(arm, settings={})) | part["settings"]

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from harness.engine.target import Target
-from harness.hub import folder_of
+from harness.hub import folder_of, pinned
 from harness.method import Job
 from methods.medusa.heads import Heads, load, save
 from methods.medusa.settings import MedusaSettings
@@ -32,13 +32,10 @@ def train(job: Job) -> None:
     projection: Tensor = job.target.model.lm_head.weight.detach()
     name = str(getattr(job.target.config, "_name_or_path", ""))
     if settings.pretrained:
-        heads = load(folder_of(settings.pretrained), projection, count=settings.heads)
-        save(
-            heads,
-            job.folder,
-            name,
-            {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash},
-        )
+        source = pinned(settings.pretrained)
+        heads = load(folder_of(source), projection, count=settings.heads)
+        facts = {"pretrained": source, "target_hash": job.target.weights_hash}
+        save(heads, job.folder, name, facts)
         return
     heads, provenance = trained(job, learner)
     save(heads, job.folder, name, provenance)

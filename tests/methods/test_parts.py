@@ -104,6 +104,22 @@ def test_parts_that_do_not_fit_are_refused(
     assert "of target x, expected" in refused(foreign)
 
 
+def test_parts_that_others_trained_have_no_seconds_and_no_target(
+    shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
+) -> None:
+    spec, given = shipped[0], {"pretrained": "hub:somebody/small"}
+    arms: Arms = {"hf_assisted": parse_arm("hf_assisted", given)}
+    config = tmp_path / "methods" / "hf_assisted" / "config.json"
+    write_json(config, {"pretrained": "hub:somebody/small", "weights": "w"})
+    collect_parts(arms, tmp_path / "methods", tmp_path / "parts")
+    take_parts(spec, arms, tmp_path / "parts", tmp_path / "taken")
+    taken = json.loads((tmp_path / "taken" / "hf_assisted" / "config.json").read_text())
+    assert taken == {"pretrained": "hub:somebody/small", "weights": "w", "shipped": True}
+    trained = {"hf_assisted": parse_arm("hf_assisted", {})}
+    with pytest.raises(HarnessError, match="hf_assisted: trained with pretrained 'hub:some"):
+        take_parts(spec, trained, tmp_path / "parts", tmp_path / "taken")
+
+
 def test_settings_that_only_the_tuning_reads_may_differ(
     shipped: tuple[ModelSpec, Arms, Path], tmp_path: Path
 ) -> None:

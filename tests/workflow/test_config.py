@@ -98,6 +98,27 @@ def test_the_paper_s_experiment_is_planned_whole_and_names_nothing_of_mini() -> 
     assert llama["firp"] == vicuna["firp"]
 
 
+def test_the_paper_s_experiment_with_drawn_tokens_takes_the_parts_of_the_greedy_one(
+    tmp_path: Path,
+) -> None:
+    told = ("all", "-n", "--forceall", "--configfile", "workflows/config/paper-sampling.yaml")
+    done = snakemake(ROOT, *told)
+    assert done.returncode != 0, "control: nothing is planned before they are collected"
+    assert "results/paper/parts/llama-2-chat-13b/record.json" in done.stdout + done.stderr
+    (tmp_path / "record.json").write_text("{}")
+    own = tmp_path / "own.yaml"
+    models = {name: {"parts": str(tmp_path)} for name in ("llama-2-chat-13b", "vicuna-13b")}
+    own.write_text(yaml.safe_dump({"models": models}))
+    done = snakemake(ROOT, *told, str(own), "--printshellcmds")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    jobs = Counter(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.M))
+    assert jobs["session"] == 30
+    assert "train_method" not in jobs
+    tunings = re.findall(r"harness \S+ \S+ tune (.+)", done.stdout)
+    assert len(tunings) > 20
+    assert all('--sampling \'{"seed": 0, "temperature": 0.7' in command for command in tunings)
+
+
 @pytest.mark.parametrize("name", ["paper", "paper-7b"])
 def test_the_settings_of_real_targets_are_their_methods(name: str) -> None:
     """And FIRP's last pseudo state passes half of the layers, which only the target knows."""
