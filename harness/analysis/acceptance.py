@@ -42,7 +42,9 @@ def _per_arm(
     rows: pd.DataFrame, column: str, lines: Callable[[pd.DataFrame], list[Line]]
 ) -> pd.DataFrame:
     table = []
-    for keys, arm_rows in rows[rows["draft_total"] > 0].groupby(list(KEYS)):
+    for keys, arm_rows in rows.groupby(list(KEYS)):
+        if not arm_rows["draft_total"].any():
+            continue
         labels = dict(zip(KEYS, keys, strict=True))
         table += [{**labels, **line} for line in lines(arm_rows)]
     return pd.DataFrame(table, columns=[*KEYS, column, *_SHARES, "steps"])

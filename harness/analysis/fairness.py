@@ -192,31 +192,44 @@ def _lossless(summary: pd.DataFrame) -> Check:
 
 def _budget(prepared: pd.DataFrame) -> Check:
     """Training uses its share of the budget, no less and no more, and tuning the rest; ready-made
-    parts were all trained for the same number of seconds.
+    parts of a model were all trained for the same number of seconds. What others trained is named.
     """
-    lines = prepared.dropna(subset=["budget_seconds"]).copy()
-    seconds = [name for name in lines if name.endswith("_seconds")]
-    lines[seconds] = lines[seconds].apply(pd.to_numeric)
     what = f"one budget of training and tuning for all, kept within {100 * (MARGIN - 1):.0f} %"
-    if lines.empty:
+    if prepared["budget_seconds"].isna().all():
         return _check(what, None, "none is set")
-    shipped = lines["parts"] == "shipped"
-    here = lines["training_seconds"].where(~shipped, 0.0).fillna(0)
-    over = lines[here + lines["tuning_seconds"].fillna(0) > MARGIN * lines["budget_seconds"]]
-    under = lines[lines["training_seconds"] < LEAST_TRAINING * lines["training_budget_seconds"]]
-    made = lines["training_seconds"][shipped]
+    seconds = [name for name in prepared if name.endswith("_seconds")]
+    numbers = prepared.assign(**prepared[seconds].apply(pd.to_numeric))
+    several = numbers["model"].nunique() > 1
+    kept, details = numbers["budget_seconds"].nunique() == 1, []
+    for model, lines in numbers.groupby("model", sort=False):
+        good, words = _budget_of(lines)
+        kept = kept and good
+        details += [f"{model}: {word}" if several else word for word in words]
+    return _check(what, kept, "; ".join(details))
+
+
+def _budget_of(lines: pd.DataFrame) -> tuple[bool, list[str]]:
+    """Whether one model's methods kept to their budget, and what is to be said of them."""
+    bound = lines.dropna(subset=["budget_seconds"])
+    shipped = bound["parts"] == "shipped"
+    here = bound["training_seconds"].where(~shipped, 0.0).fillna(0)
+    over = bound[here + bound["tuning_seconds"].fillna(0) > MARGIN * bound["budget_seconds"]]
+    under = bound[bound["training_seconds"] < LEAST_TRAINING * bound["training_budget_seconds"]]
+    made = bound["training_seconds"][shipped]
     unequal = len(made) > 0 and made.max() > MARGIN * made.min()
-    details = [
+    words = [
         f"{name} took {word}"
         for frame, word in ((over, "more"), (under, "less"))
         for name in frame["method"]
     ]
     if len(made):
-        details.append(f"ready-made parts learnt for {made.min():.0f} to {made.max():.0f} s")
-    free = prepared[prepared["budget_seconds"].isna()]["method"]
-    details += [f"outside it: {', '.join(free)}"] if len(free) else []
-    holds = lines["budget_seconds"].nunique() == 1 and over.empty and under.empty and not unequal
-    return _check(what, holds, "; ".join(details))
+        words.append(f"ready-made parts learnt for {made.min():.0f} to {made.max():.0f} s")
+    outside = {
+        "trained by others": bound["method"][bound["parts"] == "published"],
+        "outside it": lines["method"][lines["budget_seconds"].isna()],
+    }
+    words += [f"{word}: {', '.join(names)}" for word, names in outside.items() if len(names)]
+    return over.empty and under.empty and not unequal, words
 
 
 def _loops(summary: pd.DataFrame) -> Check:

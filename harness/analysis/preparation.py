@@ -94,11 +94,10 @@ def break_even(
 
 def _line(prepared: Prepared, model: str, method: str) -> dict[str, object]:
     config, spent = (prepared.read(model, method, name) for name in (CONFIG, SPENT))
-    made = "shipped" if config.get("shipped") else "trained"
     line: dict[str, object] = {
         "model": model,
         "method": method,
-        "parts": made if "training_seconds" in config else None,
+        "parts": _made(config),
         "training_seconds": config.get("training_seconds"),
         "training_budget_seconds": spent.get("training_budget_seconds"),
         "tuning_seconds": spent.get("tuning_seconds"),
@@ -111,6 +110,15 @@ def _line(prepared: Prepared, model: str, method: str) -> dict[str, object]:
         for role in ("default", "chosen"):
             line |= _trial(trials, role)
     return line
+
+
+def _made(config: Written) -> str | None:
+    """Where an arm's parts come from; None for one that learns nothing."""
+    if "pretrained" in config:
+        return "published"
+    if "training_seconds" not in config:
+        return None
+    return "shipped" if config.get("shipped") else "trained"
 
 
 def _trial(trials: pd.DataFrame, role: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The quality of the target's whole answers, and so that of every lossless method."""
+"""The quality of the target's whole greedy answers, which every lossless greedy method gives."""
 
 from collections.abc import Sequence
 

@@ -70,9 +70,8 @@ class PageOne(TypedDict):
 class Facts(PageOne):
     """What reports say in words: the content of ``facts.json``.
 
-    ``uses``: whose training and tuning each arm decodes with; absent in runs from before it was
-    recorded. ``copy_shares``: by model, the share of copy bandwidth at which autoregressive
-    decoding reads.
+    ``uses``: whose training and tuning each arm decodes with. ``copy_shares``: by model, the share
+    of copy bandwidth at which autoregressive decoding reads.
     """
 
     machine: Machine

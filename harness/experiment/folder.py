@@ -34,7 +34,7 @@ KEPT = (
     "prompts/*/*.dropped.json",
 )
 ROWS = ("runs/*/*/session-*.jsonl", "runs/*/*/session-*/shard-*.jsonl")
-PROMPTS = ("prompts/*/*.jsonl",)
+PROMPTS = ("prompts/*/*.jsonl", "uncut/*.jsonl")
 
 T = TypeVar("T")
 Cell: TypeAlias = tuple[str, str]  # model, data set

@@ -60,20 +60,21 @@ def draft_sizes(folder: Folder) -> Figure | None:
     style = "model" if table["model"].nunique() > 1 else None
     shared = {"x": "draft_size", "hue": "method", "palette": palette, "style": style}
     panels_wide = 1 if measured.empty else 2
-    figure, axes = plt.subplots(1, panels_wide, figsize=(FULL, 2.4), squeeze=False)
+    figure, axes = plt.subplots(1, panels_wide, figsize=(FULL, 2.7), squeeze=False)
     left, *right = axes[0]
     sns.lineplot(table, y="predicted_acceptance_length", ax=left, **shared)
     left.set(xlabel="draft tokens a step", ylabel="acceptance length")
     for axis in right:
         sns.scatterplot(measured, y="acceptance_length", ax=left, legend=False, **shared)
         sns.lineplot(measured, y="speedup", marker="o", ax=axis, **shared)
-        axis.set(xlabel="draft tokens a step", ylabel="times as fast as autoregressive")
+        axis.set(xlabel="draft tokens a step", ylabel="speedup")
         axis.axhline(1.0, color="black", linewidth=0.8)
     sizes = [size for size in _POWERS if size <= table["draft_size"].max()]
     for axis in axes[0]:
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, sizes)
-        axis.legend(title=None)
+        axis.get_legend().remove()
+    legend_beside({"": left}, columns=3)
     return figure
 
 

@@ -22,7 +22,8 @@ SPEED: Columns = {
     "draft size": ("draft_size", 1, ""),
 }
 PREPARED = (
-    "method,trained parameters,training s,search s,budget s,timed,default,tuned,break-even tokens"
+    "method,trained parameters,training s,search s,budget s,candidates,default,tuned,"
+    "break-even tokens"
 ).split(",")
 DEFINITIONS = (
     "method,accepted,with prefill,mean of answers,mean with prefill,1 + accepted/drafts,"
@@ -82,25 +83,25 @@ def cost_rows(folder: Folder, dataset: str) -> list[list[str]]:
     return [] if arms.empty else _rows(arms, COST)
 
 
-def uncut_lines(folder: Folder, dataset: str) -> list[str]:
-    """One sentence per model on the quality of whole answers; none if there are no such answers."""
-    return [_uncut(line) for _, line in _of_set(folder, "uncut", dataset).iterrows()]
+def uncut_lines(folder: Folder, dataset: str, drawn: bool = False) -> list[str]:
+    """One sentence per model on the quality of whole answers, which are greedy; none if there are
+    no such answers. ``drawn``: whether sessions draw their tokens.
+    """
+    return [_uncut(line, drawn) for _, line in _of_set(folder, "uncut", dataset).iterrows()]
 
 
-def _uncut(line: pd.Series) -> str:
+def _uncut(line: pd.Series, drawn: bool) -> str:
     score = find_dataset(line["dataset"]).score
     ends = (
         f"{line['questions']} test questions asked once more without that cap, untimed: "
-        f"{line['model']}'s own answers are {line['tokens']:.0f} tokens long on average, "
+        f"{line['model']}'s own greedy answers are {line['tokens']:.0f} tokens long on average, "
         f"{100 * line['ended_rate']:.0f} % end by themselves, {100 * line['loop_rate']:.0f} % loop"
     )
     if score is None or pd.isna(line["quality"]):
         return f"{ends}. Their quality is not measured."
     span = interval(line["quality_low"], line["quality_high"], 3)
-    return (
-        f"{ends}; {score.shown} {line['quality']:.3f} (95 % interval {span}). Every lossless "
-        "method gives these very answers."
-    )
+    same = "" if drawn else " Every lossless method gives these very answers."
+    return f"{ends}; {score.shown} {line['quality']:.3f} (95 % interval {span}).{same}"
 
 
 def lossy_lines(folder: Folder, dataset: str) -> list[str]:

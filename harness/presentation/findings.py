@@ -1,6 +1,7 @@
 """The findings of a comparison as sentences made from its numbers: what a reader sees first."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import pandas as pd
 
@@ -12,9 +13,13 @@ SUBJECT, YARDSTICK = "firp", "hf_generate"
 
 
 def findings(
-    dataset: str, summary: pd.DataFrame, pairs: pd.DataFrame, unranked: Mapping[str, str]
+    dataset: str,
+    summary: pd.DataFrame,
+    pairs: pd.DataFrame,
+    unranked: Mapping[str, str],
+    most: int | None = None,
 ) -> list[str]:
-    """The sentences on one data set, model after model.
+    """The sentences on one data set, model after model: what failed, then ``most`` others, or all.
 
     ``summary`` and ``pairs`` are the whole tables; ``unranked`` gives the reason for each
     model/data set that is not ranked. They are about FIRP, or another method: see _subject.
@@ -23,12 +28,14 @@ def findings(
     models = list(dict.fromkeys(arms["model"]))
     sentences = []
     for model in models:
-        lines = _model_findings(
+        own = arms[arms["model"] == model].set_index("method")
+        others = _model_findings(
             shown_name(dataset),
-            arms[arms["model"] == model].set_index("method"),
+            own,
             pairs[(pairs["model"] == model) & (pairs["dataset"] == dataset)],
             unranked.get(f"{model}/{dataset}"),
         )
+        lines = [*_failures(own), *islice(others, most)]
         sentences += [f"{model}: {line}" if len(models) > 1 else line for line in lines]
     return sentences
 
@@ -36,7 +43,6 @@ def findings(
 def _model_findings(
     name: str, arms: pd.DataFrame, pairs: pd.DataFrame, unranked: str | None
 ) -> Iterator[str]:
-    yield from _failures(arms)
     subject = _subject(arms)
     if subject is None:
         yield f"No speedup is shown on {name}: autoregressive decoding's answers loop."
@@ -69,7 +75,7 @@ def _against_baseline(name: str, subject: str, line: pd.Series) -> str:
     times = f"{line['speedup']:.2f} times as fast as autoregressive decoding in the same engine"
     step = f"It commits {line['acceptance_length']:.2f} tokens a step"
     if pd.isna(line["speedup_ci_low"]):
-        return f"{name_of(subject)} decodes {name} {times}; one session gives no interval. {step}."
+        return f"{name_of(subject)} decodes {name} {times}; too little for an interval. {step}."
     span = f"95 % interval {interval(line['speedup_ci_low'], line['speedup_ci_high'])}"
     if line["speedup_ci_low"] > 1:
         return f"{name_of(subject)} decodes {name} {times} ({span}). {step}."

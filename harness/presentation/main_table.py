@@ -4,6 +4,8 @@ import pandas as pd
 
 from harness.analysis.preparation import Prepared
 from harness.datasets import find_dataset
+from harness.experiment.facts import Facts
+from harness.experiment.folder import Folder
 from harness.presentation.explain import named
 from harness.presentation.used import used
 from harness.presentation.wording import number, rank_text
@@ -14,12 +16,15 @@ GUARDS = ("method,tokens,extra MB,Rouge-2 vs AR,length vs AR,as good as AR,loopi
 Cell = str | list[str]
 
 
-def main_rows(prepared: Prepared, dataset: str, arms: pd.DataFrame) -> list[list[Cell]]:
+def main_rows(folder: Folder, facts: Facts, dataset: str, arms: pd.DataFrame) -> list[list[Cell]]:
     """The main table, header first; ``arms`` are a data set's lines of the summary."""
-    body: list[list[Cell]] = [
-        [[name, used(prepared, line["model"], line["method"])], *figures(dataset, line)]
-        for name, line in named(arms)
-    ]
+    prepared, variants = Prepared(folder, facts["uses"]), facts["experiment"].get("variants", {})
+    of = {arm: str(variant["of"]) for arm, variant in variants.items()}
+    body: list[list[Cell]] = []
+    for name, line in named(arms):
+        arm = line["method"]
+        setting = used(prepared, line["model"], arm, of.get(arm, arm))
+        body.append([[name, setting], *figures(dataset, line)])
     score = find_dataset(dataset).score
     header: list[Cell] = [*HEADER, *([score.shown] if score else []), "as AR"]
     return [header, *body]

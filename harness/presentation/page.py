@@ -7,21 +7,21 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from harness.analysis.preparation import Prepared
 from harness.datasets import shown_name
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
 from harness.experiment.folder import ROWS, Folder
 from harness.files import write_text
 from harness.presentation.main_table import main_rows
-from harness.presentation.report import checklist_rows, found_lines
+from harness.presentation.report import found_lines
+from harness.presentation.setup import checklist_rows
 
 TEMPLATE = Path("workflows/page.html.jinja")
 # The figures on the page, which need no text but a caption.
 CAPTIONS = {
     "speedup": "Speedup over autoregressive decoding, 95 % intervals.",
     "phases": "Where a decode step goes, from a pass of its own with a clock around each phase.",
-    "draft_sizes": "Acceptance length and speedup by the number of draft tokens, tune split.",
+    "draft_sizes": "Acceptance length, and speedup if timed, by draft tokens a step; tune split.",
 }
 
 
@@ -53,12 +53,11 @@ def write_page(root: Path, out: Path) -> None:
 
 
 def _set(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
-    prepared = Prepared(folder, facts["uses"])
     return {
         "name": name,
         "shown": shown_name(name),
         "findings": found_lines(folder, name, facts, summary),
-        "rows": main_rows(prepared, name, summary[summary["dataset"] == name]),
+        "rows": main_rows(folder, facts, name, summary[summary["dataset"] == name]),
     }
 
 

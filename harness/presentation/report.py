@@ -15,7 +15,6 @@ from harness.datasets import DATASETS, find_dataset, shown_name
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
 from harness.experiment.folder import LEARNT, SETTING, TRIALS, Folder
-from harness.experiment.steps import Outline
 from harness.files import replacing
 from harness.presentation.explain import (
     best_size_lines,
@@ -34,6 +33,7 @@ from harness.presentation.explain import (
 )
 from harness.presentation.findings import findings
 from harness.presentation.main_table import guard_rows, main_rows
+from harness.presentation.setup import run_data
 from harness.presentation.style import TEXT_SIZE
 from harness.presentation.trained import (
     ENTRY,
@@ -46,13 +46,12 @@ from harness.presentation.trained import (
     study_rows,
     tree_rows,
 )
-from harness.presentation.verdicts import remarks, verdicts
-from harness.presentation.wording import joined, name_of, number
+from harness.presentation.verdicts import remarks
+from harness.presentation.wording import name_of, number
 
 TEMPLATE = Path("workflows/report.typ")
 PUBLISHED = Path("workflows/resources/published.csv")
 RANKING = Path("workflows/resources/ranking.csv")
-_MARK = {True: "yes", False: "NO", None: "not known"}
 _TABLES = {
     "speedup": ("Speedup over autoregressive decoding, decode phase", 2),
     "acceptance_length": ("Acceptance length: tokens committed per decode-phase step", 2),
@@ -100,6 +99,7 @@ def _data(folder: Folder, name: str, facts: Facts) -> dict[str, object]:
     return {
         **own,
         "key": name,
+        "with_firp": "firp" in facts["experiment"]["methods"],
         "text_size": TEXT_SIZE,
         "best_first_medusa": any(
             folder.read_json(file).get("policy") == "best_first"
@@ -107,84 +107,16 @@ def _data(folder: Folder, name: str, facts: Facts) -> dict[str, object]:
             if method == "medusa"
         ),
         "remarks": [*remarks(facts), *budget_lines(folder)],
-        **_common(facts),
+        **run_data(facts),
     }
 
 
-def found_lines(folder: Folder, dataset: str, facts: Facts, summary: pd.DataFrame) -> list[str]:
-    """The findings on a data set."""
-    return findings(dataset, summary, folder.read_csv(folder.table("pairs")), facts["unranked"])
-
-
-def _common(facts: Facts) -> dict[str, object]:
-    experiment, machine = facts["experiment"], facts["machine"]
-    packages = facts["packages"]
-    shards = experiment.get("shards", 1)
-    sessions = f"{experiment['sessions']}" + (f", each in {shards} shards" if shards > 1 else "")
-    where = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} threads"
-    return {
-        "experiment": experiment["experiment"],
-        "title": experiment["title"],
-        "stand_in": experiment["stand_in"],
-        "models": len(experiment["models"]),
-        "setup": [
-            [
-                "Target",
-                ", ".join(_target(experiment, of, n) for of, n in facts["parameters"].items()),
-            ],
-            ["Hardware", f"{where}; {experiment['dtype']}"],
-            ["Software", ", ".join(f"{k} {v}" for k, v in packages.items())],
-            [
-                "Sessions",
-                f"{sessions}; all arms in each, random balanced order",
-            ],
-            [
-                "Token choice",
-                f"{_sampling(experiment)}, batch size 1, one cap and one stop rule; arms marked "
-                "lossy accept more",
-            ],
-            *_baseline(facts),
-            ["Commit", ", ".join(map(_short, facts["commit"].split(", ")))],
-        ],
-        "verdicts": verdicts(facts),
-        "checklist": checklist_rows(facts),
-    }
-
-
-def _baseline(facts: Facts) -> list[list[str]]:
-    """How near the baseline comes to the copy bandwidth; empty where that was not measured."""
-    shares = facts.get("copy_shares", {})
-    rates = [
-        f"{100 * share:.0f} %" + (f" ({model})" if len(shares) > 1 else "")
-        for model, share in shares.items()
-    ]
-    if not rates:
-        return []
-    rest = "of the device's copy bandwidth is the rate at which a forward of one row reads weights"
-    return [["Baseline", f"{joined(rates)} {rest} and cache"]]
-
-
-def _sampling(experiment: Outline) -> str:
-    """How tokens are chosen, in words."""
-    sampling = experiment.get("sampling")
-    if sampling is None:
-        return "greedy"
-    nucleus = "" if sampling["top_p"] == 1 else f", top-p {sampling['top_p']:g}"
-    block = sampling.get("block_temperature")
-    adapted = "" if block is None else f" ({block:g} where a line of a block of code begins, AdapT)"
-    drawn = f"drawn at temperature {sampling['temperature']:g}{adapted}{nucleus}"
-    return f"{drawn}, with the same noise for all arms, so that lossless ones give the same tokens"
-
-
-def checklist_rows(facts: Facts) -> list[list[str]]:
-    """What was checked, whether it holds, and a detail."""
-    return [[check["what"], _MARK[check["holds"]], check["detail"]] for check in facts["checklist"]]
-
-
-def _target(experiment: Outline, model: str, parameters: int) -> str:
-    packed = experiment.get("weights", {}).get(model, "full")
-    suffix = "" if packed == "full" else f" in {packed}"
-    return f"{model}: {parameters:,} parameters{suffix}"
+def found_lines(
+    folder: Folder, dataset: str, facts: Facts, summary: pd.DataFrame, most: int | None = None
+) -> list[str]:
+    """The findings on a data set: of each model ``most``, or all."""
+    pairs = folder.read_csv(folder.table("pairs"))
+    return findings(dataset, summary, pairs, facts["unranked"], most)
 
 
 def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
@@ -197,10 +129,13 @@ def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> 
         "questions": _each_model(facts["questions"], name),
         "dropped": _each_model(facts["dropped_questions"], name),
         "cap": facts["experiment"]["datasets"][name]["max_new_tokens"],
-        "main": main_rows(Prepared(folder, facts["uses"]), name, arms),
+        "main": main_rows(folder, facts, name, arms),
         "guards": guard_rows(arms),
         "as_good": f"{score.margin:g} {score.shown}" if score else "",
-        "answers": [*uncut_lines(folder, name), *lossy_lines(folder, name)],
+        "answers": [
+            *uncut_lines(folder, name, drawn="sampling" in facts["experiment"]),
+            *lossy_lines(folder, name),
+        ],
         "categories": category_rows(folder, name),
         "speed": speed_rows(arms),
         "slower": slower_lines(arms),
@@ -209,10 +144,6 @@ def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> 
         "spread": spread_lines(arms, facts["experiment"].get("variants", {})),
         "definitions": definition_rows(folder, name),
     }
-
-
-def _short(commit: str) -> str:
-    return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
 
 
 def _each_model(counts: dict[str, int], dataset: str) -> str:
@@ -249,7 +180,7 @@ def _method_csv(folder: Folder, facts: Facts, name: str, method: str) -> list[li
 
 
 def _trials(folder: Folder, facts: Facts) -> list[dict[str, object]]:
-    """Per tuned method, the best trials over all models. Finalists, timed on most requests, come
+    """Per tuned method, the best trials of each model. Finalists, timed on most requests, come
     first: a screening on few requests flatters. A single method shows more trials.
     """
     methods = sorted({method for method, _ in _prepared(folder, facts, TRIALS)})
@@ -258,8 +189,13 @@ def _trials(folder: Folder, facts: Facts) -> list[dict[str, object]]:
     for method in methods:
         rows = _method_csv(folder, facts, TRIALS, method)
         keys = [rows[0].index(name) for name in ("requests", "speedup")]
-        best = sorted(rows[1:], key=lambda row: [_descending(row[key]) for key in keys])[:limit]
-        trials.append({"method": name_of(method), "rows": [rows[0], *best]})
+        best = sorted(rows[1:], key=lambda row: [_descending(row[key]) for key in keys])
+        shown = [
+            row
+            for model in facts["experiment"]["models"]
+            for row in [row for row in best if row[0] == model][:limit]
+        ]
+        trials.append({"method": name_of(method), "rows": [rows[0], *shown]})
     return trials
 
 
@@ -272,7 +208,7 @@ def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, obj
     tables = []
     for name, (caption, digits) in _TABLES.items():
         table = folder.read_csv(folder.table(name)).set_index("method")
-        cells = table.map(lambda value, digits=digits: number(value, digits))
+        cells = table.map(lambda cell, digits=digits: number(_figure(cell), digits))
         if name == "speedup":
             cells += _intervals(summary, cells)
         header = ["method", *(_set_name(cell, summary) for cell in cells)]
@@ -289,13 +225,21 @@ def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, obj
         "findings": [
             line
             for dataset in facts["experiment"]["datasets"]
-            for line in found_lines(folder, dataset, facts, summary)[:2]
+            for line in found_lines(folder, dataset, facts, summary, most=2)
         ],
         "tables": tables,
         "trials": _trials(folder, facts),
         "published": rows,
         "ranking": _ranking_rows(),
     }
+
+
+def _figure(cell: object) -> object:
+    """A cell's number: a column with the words of an arm that failed is read as text."""
+    try:
+        return float(str(cell))
+    except ValueError:
+        return cell
 
 
 def _analysis(folder: Folder, facts: Facts) -> dict[str, object]:

@@ -56,15 +56,15 @@ def of_firp(folder: Folder, file: str) -> pd.DataFrame:
 
 
 def cosine_rows(folder: Folder) -> list[list[str]]:
-    """Similarities by step, where the first states enter and after the last layer, or empty."""
+    """Similarities by step, where its states enter and after the last layer, or empty."""
     table = of_firp(folder, COSINE)
     if table.empty:
         return []
     several = table["model"].nunique() > 1
-    ends = table.groupby("model")["layer"].agg(["min", "max"])
+    ends = table[table["states"] == MAPS].groupby(["model", "step"])["layer"].agg(["min", "max"])
     rows = [[*(["model"] if several else []), "step", "after layer", *STATES.values()]]
     for (model, step, layer), group in table.groupby(["model", "step", "layer"], sort=False):
-        if layer not in set(ends.loc[model]):
+        if layer not in set(ends.loc[(model, step)]):
             continue
         similarity = group.set_index(["states", "drafts"])["cosine"]
         figures = [number(similarity.get(place), 3) for place in STATES]

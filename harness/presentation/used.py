@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from harness.analysis.preparation import Prepared, Written
 from harness.experiment.folder import CONFIG, SETTING
 
-# Arms that decode with another method's parts, but with a fixed tree of their own.
+# Methods that decode with another one's parts, but with a fixed tree of their own.
 _FIXED = {
-    "medusa_template": "Medusa's published tree of 63 nodes",
+    "medusa_template": "a published tree of Medusa's",
     "medusa_cartesian": "the package's kind of tree, all combinations",
     "medusa_llm": "the package's tree, all combinations",
 }
@@ -19,10 +19,10 @@ _POLICIES = {
 }
 
 
-def used(prepared: Prepared, model: str, arm: str) -> str:
-    """A few words on an arm's setting; empty where it has none."""
-    if arm in _FIXED:
-        return _FIXED[arm]
+def used(prepared: Prepared, model: str, arm: str, of: str) -> str:
+    """A few words on the setting of an arm of method ``of``; empty where it has none."""
+    if of in _FIXED:
+        return _FIXED[of]
     setting = prepared.read(model, arm, SETTING)
     for key, words in _WORDS.items():
         if key in setting:

@@ -55,6 +55,9 @@ def test_the_sentence_says_the_figures(tmp_path: Path) -> None:
     folder.tables.mkdir()
     uncut(folder, ["mini"]).to_csv(folder.table("uncut"), index=False)
     (told,) = uncut_lines(folder, "gsm8k")
+    (drawn,) = uncut_lines(folder, "gsm8k", drawn=True)
+    assert "Every lossless method gives these very answers." in told
+    assert drawn == told.removesuffix(" Every lossless method gives these very answers.")
     assert "75 % end by themselves, 25 % loop; accuracy 0.750" in told
     (other,) = uncut_lines(folder, "mtbench")
     assert other.endswith("Their quality is not measured.")

@@ -107,7 +107,7 @@ def test_what_methods_took_beside_what_they_may(tmp_path: Path) -> None:
     assert (found["training s"], found["search s"]) == ("–", "130")
     _, medusa = prepared_rows(Folder(root), _summary(method="medusa"))
     assert medusa[2] == "900, shipped"
-    assert (found["default"], found["tuned"], found["timed"]) == ("0.80", "1.20", "14")
+    assert (found["default"], found["tuned"], found["candidates"]) == ("0.80", "1.20", "14")
     assert prepared_rows(Folder(root), _summary(method="hf_generate")) == []
 
 

@@ -36,11 +36,15 @@ def pair(faster: str, slower: str, ratio: float, **change: Any) -> dict[str, Any
 
 
 def told(
-    arms: list[dict[str, Any]], pairs: list[dict[str, Any]], unranked: str | None = None
+    arms: list[dict[str, Any]],
+    pairs: list[dict[str, Any]],
+    unranked: str | None = None,
+    most: int | None = None,
 ) -> list[str]:
     reasons = {"m/gsm8k": unranked} if unranked else {}
     columns = list(pair("a", "b", 1.0))
-    return findings("gsm8k", pd.DataFrame(arms), pd.DataFrame(pairs, columns=columns), reasons)
+    table = pd.DataFrame(pairs, columns=columns)
+    return findings("gsm8k", pd.DataFrame(arms), table, reasons, most)
 
 
 FIRP, MEDUSA, LOOKAHEAD = arm("firp", 2.2), arm("medusa", 2.4), arm("lookahead", 1.2)
@@ -90,7 +94,7 @@ def test_a_speedup_is_called_what_its_interval_allows(speedup: float, said: str)
 
 def test_one_session_gives_no_interval() -> None:
     line = arm("firp", 2.0, speedup_ci_low=math.nan, speedup_ci_high=math.nan)
-    assert "one session gives no interval" in told([BASELINE, line], [])[0]
+    assert "too little for an interval" in told([BASELINE, line], [])[0]
 
 
 def test_where_nothing_is_ranked_nobody_is_called_faster() -> None:
@@ -122,3 +126,15 @@ def test_each_model_is_named_where_there_are_several() -> None:
     other = [{**line, "model": "n"} for line in (BASELINE, FIRP)]
     lines = told([BASELINE, FIRP, *other], [])
     assert [line[:3] for line in lines] == ["m: ", "m: ", "n: ", "n: "]
+
+
+def test_a_short_form_says_of_every_model_what_failed_and_the_first_findings() -> None:
+    failed = arm("medusa", math.nan, failure="out of memory", exact_match_rate=math.nan)
+    other = [{**line, "model": "n"} for line in (BASELINE, FIRP)]
+    lines = told([BASELINE, FIRP, failed, *other], [], most=1)
+    assert [line[:20] for line in lines] == [
+        "m: Medusa failed (ou",
+        "m: FIRP decodes GSM8",
+        "n: FIRP decodes GSM8",
+    ]
+    assert len(told([BASELINE, FIRP, failed, *other], [])) > 3, "control"

@@ -23,7 +23,7 @@ def folder(root: Path, **tables: pd.DataFrame) -> Folder:
     return made
 
 
-def cosine(root: Path) -> Folder:
+def cosine(root: Path, entries: tuple[int, int] = (2, 2)) -> Folder:
     made = folder(root)
     values = {
         ("firp", "all"): 0.45,
@@ -35,8 +35,9 @@ def cosine(root: Path) -> Folder:
     lines = [
         {"states": s, "drafts": d, "step": step, "layer": layer, "cosine": v, "positions": 9}
         for (s, d), v in values.items()
-        for step in (1, 2)
+        for step, entry in enumerate(entries, start=1)
         for layer in (2, 3, 5)
+        if layer >= entry or s == "today"
     ]
     file = made.method("mini", "firp", COSINE)
     file.parent.mkdir(parents=True)
@@ -52,6 +53,12 @@ def test_similarities_are_told_at_the_entry_and_after_the_last_layer(tmp_path: P
     assert rows[0][2:] == ["0.450", "0.240", "0.260", "0.500", "0.300"]
     (line,) = mechanism(made, FACTS)
     assert "0.450 to the real state, 0.500 where its draft is right and 0.300" in line
+
+
+def test_a_step_that_enters_later_is_told_from_there_on(tmp_path: Path) -> None:
+    _, *rows = cosine_rows(cosine(tmp_path, entries=(2, 3)))
+    assert [row[:2] for row in rows] == [["1", "2"], ["1", "5"], ["2", "3"], ["2", "5"]]
+    assert all(row[2] == "0.450" for row in rows)
 
 
 def test_nothing_is_said_without_data(tmp_path: Path) -> None:

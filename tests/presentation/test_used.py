@@ -29,7 +29,14 @@ def test_in_a_few_words(
     tmp_path: Path, arm: str, method: str, setting: dict[str, Any], said: str
 ) -> None:
     write_json(tmp_path / "methods/m" / method / "setting.json", setting)
-    assert used(Prepared(Folder(tmp_path), {arm: method}), "m", arm) == said
+    assert used(Prepared(Folder(tmp_path), {arm: method}), "m", arm, arm) == said
+
+
+def test_a_variant_is_worded_as_its_method(tmp_path: Path) -> None:
+    write_json(tmp_path / "methods/m/medusa/setting.json", TREE)
+    prepared = Prepared(Folder(tmp_path), {"mine": "medusa"})
+    assert used(prepared, "m", "mine", "medusa_template") == "a published tree of Medusa's"
+    assert used(prepared, "m", "mine", "medusa") == "best-first tree, 5 drafts", "control"
 
 
 @pytest.mark.parametrize(
@@ -44,5 +51,5 @@ def test_what_a_training_wrote_is_told(tmp_path: Path, config: dict[str, Any], s
     folder = tmp_path / "methods/m/medusa"
     write_json(folder / "setting.json", TREE)
     write_json(folder / "config.json", config)
-    words = used(Prepared(Folder(tmp_path), {}), "m", "medusa")
+    words = used(Prepared(Folder(tmp_path), {}), "m", "medusa", "medusa")
     assert words == f"best-first tree, 5 drafts, {said}"

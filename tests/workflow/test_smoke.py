@@ -104,7 +104,7 @@ def test_a_report_s_main_table_is_that_of_the_csv(finished: Path, dataset: str) 
             f"{line['acceptance_length']:.2f}",
             f"{line['draft_size']:.1f}",
         ]
-        setting = used(prepared, "mini", line["method"])
+        setting = used(prepared, "mini", line["method"], line["method"])
         name = f"{name_of(line['method'])} {setting}".strip()
         assert f"{name} {' '.join(row)}" in text
         # not 0.1, which rounding may take away

@@ -79,8 +79,9 @@ class Sessions:
             outline["weights"] = packed
         if self._sampled:
             outline["sampling"] = self._sampled
-        if given.variants:
-            outline["variants"] = given.variants
+        variants = {name: item for name, item in given.variants.items() if name in given.arm_names}
+        if variants:
+            outline["variants"] = variants
         return outline
 
     @property
