@@ -76,16 +76,15 @@ class Method:
     ``build`` makes the decoder from the target, the settings and the folder that training and
     tuning wrote to, which is missing where a method has neither. ``train`` writes what it learns to
     ``job.folder``. ``tune`` chooses a setting on the tune split alone and writes it to
-    ``setting.json`` there; if it resumed an interrupted tuning, it returns the seconds of that one.
-    ``examine`` writes tables about the trained parts, for readers only; its time counts for no
-    budget.
+    ``setting.json`` there. ``examine`` writes tables about the trained parts, for readers only; its
+    time counts for no budget.
     """
 
     build: Callable[[Target, Any, Path], Decoder]
     settings: type = NoSettings
     lossless: bool = True
     train: Callable[[Job], None] | None = None
-    tune: Callable[[Job], float | None] | None = None
+    tune: Callable[[Job], None] | None = None
     examine: Callable[[Job], None] | None = None
     # for each draft size a decoder with the best tree of that size, as methods.shared.trials.Trial
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
@@ -106,4 +105,7 @@ def parse_settings(name: str, method: Method, mapping: Mapping[str, Any] | None)
         if key not in names:
             expected = ", ".join(sorted(names)) or "none"
             raise HarnessError(f"{where}: unknown setting '{key}'; expected {expected}")
-    return parsed(method.settings, mapping, where)
+    settings: Any = parsed(method.settings, mapping, where)
+    if getattr(settings, "tuning_rounds", 1) < 1:
+        raise HarnessError(f"{where}.tuning_rounds: {settings.tuning_rounds}, expected >= 1")
+    return settings

@@ -159,6 +159,8 @@ def load_model(spec: ModelSpec) -> Any:
     """
     _require_folder(spec)
     require_device(spec.device)
+    if spec.device.startswith("cuda:"):  # streams and graphs are made on the current device
+        torch.cuda.set_device(spec.device)
     dtype = getattr(torch, spec.dtype)
     with _wrong_files(spec):
         model = read_model(

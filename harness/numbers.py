@@ -1,8 +1,11 @@
 """Numbers as people write them in YAML."""
 
 import re
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+Count: TypeAlias = Annotated[int, Field(ge=1)]
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 _NAMES = ("revision",)  # keys whose values are names even if they look like numbers
 

@@ -26,6 +26,7 @@ from harness.engine import (
     chain,
     to_device,
 )
+from harness.errors import HarnessError
 from harness.method import Job, Method, Setting
 from methods.hf.assisted import load_assistant
 from methods.hf.assisted import train as train_assistant
@@ -66,6 +67,12 @@ class ModelDrafter(Drafter):
     def begin(self, context: Context) -> None:
         """Run the prompt except its last token through the draft model."""
         slots = len(context.tokens) + context.cap + self._drafts
+        longest = getattr(self._model.config, "max_position_embeddings", slots)
+        if slots > longest:
+            raise HarnessError(
+                f"draft_model: {slots} tokens of prompt, answer and drafts, expected at most the "
+                f"draft model's context of {longest}; lower longest_prompt or max_new_tokens"
+            )
         self._slots = max(self._slots, slots)
         self._model.begin(slots)
         self._model.prefill(context.tokens[:-1])
@@ -96,7 +103,8 @@ class ModelDrafter(Drafter):
 
 def _draft_model(target: Target, folder: Path) -> Target:
     """The draft model as a second target, whose forwards run as the first one's do."""
-    return Target(load_assistant(target, folder), execution=target.execution)
+    layers = "stock" if target.why_stock == "asked for" else "fused"
+    return Target(load_assistant(target, folder), execution=target.execution, layers=layers)
 
 
 def _decoder(target: Target, model: Target, drafts: int) -> Decoder:

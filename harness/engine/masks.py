@@ -145,7 +145,7 @@ def recent(cache: dict[K, V], key: K, make: Callable[[], V], limit: int = 512) -
     return value
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # T x T of a long prompt takes megabytes
 def causal_layout(rows: int, device: torch.device) -> BlockLayout:
     """The layout of a prompt or a chain: each row sees itself and all rows before it."""
     visible = torch.ones(rows, rows, dtype=torch.bool).tril()

@@ -15,10 +15,10 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from harness.datasets import DATASETS
 from harness.errors import HarnessError
 from harness.experiment.arms import GREEDY_ONLY, KNOWN, OF_VARIANTS, Arm, Arms, Settings, parse_arm
-from harness.experiment.keys import Count, Dataset, Engine, Model, Part, Sampling, Sizes
+from harness.experiment.keys import Dataset, Engine, Model, Part, Sampling, Sizes
 from harness.experiment.records import AGAIN, BASELINE
 from harness.files import Name, parsed
-from harness.numbers import with_numbers
+from harness.numbers import Count, with_numbers
 
 T = TypeVar("T")
 SplitName: TypeAlias = Literal["train", "tune", "test", "uncut"]
@@ -114,7 +114,7 @@ class Experiment(Part):
                 raise ValueError(f"methods: no '{arm}', expected it in every experiment")
         for model, spec in self.models.items():
             for name in spec.methods:
-                _require_known(f"models.{model}.methods", name, self.arm_names)
+                _require_known(f"models.{model}.methods", name, [*self.methods, *self.variants])
             if self.parts == "shipped" and not spec.parts:
                 raise ValueError(
                     f"parts: shipped, but models.{model} names no folder of parts; expected "
@@ -214,12 +214,31 @@ def parse_experiment(config: Mapping[str, Any]) -> Experiment:
         for name in experiment.variants:
             _require_same_training(experiment, model, experiment.arm(model, name))
             _require_other_seed(experiment, experiment.arm(model, name))
-        experiment.prepared(model)  # raises where a name is no method's
+        _require_train_split(experiment, model)
         for name in experiment.sweeps:
-            arm = experiment.arm(model, name)
-            if not (arm.trained and arm.entry.examined):
-                raise HarnessError(f"sweeps: '{name}', expected an arm that learns maps or heads")
+            _require_learning("sweeps", experiment.arm(model, name))
+            if not experiment.arm(model, name).trained:
+                raise HarnessError(f"sweeps: '{name}', expected an arm with a training of its own")
+        for name in experiment.draft_sizes.methods:
+            _require_learning("draft_sizes.methods", experiment.arm(model, name))
     return experiment
+
+
+def _require_train_split(experiment: Experiment, model: str) -> None:
+    """Refuse methods that would have nothing to learn from."""
+    trained = [name for name, arm in experiment.prepared(model).items() if arm.trained]
+    given = any(dataset.has_train for dataset in experiment.datasets.values())
+    if trained and experiment.parts == "trained" and not given:
+        raise HarnessError(
+            f"datasets: no train split, from which {', '.join(trained)} learn; expected one, or "
+            "parts: shipped"
+        )
+
+
+def _require_learning(where: str, arm: Arm) -> None:
+    """Refuse an arm of a method without a training to be swept, and without trees of any size."""
+    if not arm.entry.examined:
+        raise HarnessError(f"{where}: '{arm.name}', expected an arm that learns maps or heads")
 
 
 def _require_other_seed(experiment: Experiment, arm: Arm) -> None:

@@ -4,15 +4,14 @@ The text below each key is its description in the schema.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from harness.experiment.arms import Settings
 from harness.experiment.steps import GgufSource, Source
 from harness.files import Name
-
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+from harness.numbers import Count
 
 
 class Part(BaseModel):
@@ -97,6 +96,11 @@ class Dataset(Part):
     """questions that are also answered once, in batches and untimed, to score the quality of
     answers that the timed cap does not cut short"""
 
+    @property
+    def has_train(self) -> bool:
+        """Whether there is a train split, which methods learn from."""
+        return any(given and given.train for given in (self.stand_in, self.splits))
+
 
 class Model(Part):
     """A target, and what the methods have for this target alone: parts and settings."""
@@ -172,3 +176,10 @@ class Sizes(Part):
     methods: list[Name] = []
     sizes: Annotated[list[Count], Field(min_length=1)] = [1]
     timed: list[Count] = []
+
+    @model_validator(mode="after")
+    def _timed_are_tried(self) -> "Sizes":
+        for size in self.timed:
+            if size > max(self.sizes):
+                raise ValueError(f"timed: {size}, expected at most {max(self.sizes)}, as in sizes")
+        return self

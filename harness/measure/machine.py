@@ -19,7 +19,7 @@ TAKEN = "gpu_taken_mb"
 # Parts of the harness that rows and timings come from; the others work before or after these.
 _MEASURED = (
     *("decoder.py", "method.py", "models.py", "model_files.py"),
-    *("engine", "measure", "pretrain", "experiment/arms.py"),
+    *("engine", "measure", "pretrain", "data/answers.py", "experiment/arms.py"),
 )
 _STAT = Path("/proc/stat")
 _CPUINFO = Path("/proc/cpuinfo")

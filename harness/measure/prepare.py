@@ -7,9 +7,10 @@ ready-made parts.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.data.answers import read_answers
 from harness.data.prompts import Prompt, read_prompts
@@ -77,22 +78,21 @@ def tune_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:
     before = 0.0 if shipped else trained
     seconds = None if step.budget is None else max(0.0, step.budget - before)
     job = replace(job, seconds=seconds, started=time.monotonic())
-    earlier = method.tune(job) or 0.0
+    method.tune(job)
     spent = {
         "training_seconds": trained,
-        "tuning_seconds": round(earlier + time.monotonic() - job.started, 1),
+        "tuning_seconds": round(time.monotonic() - job.started, 1),
         "budget_seconds": step.budget,
-        "training_budget_seconds": _training_budget(step, shipped=shipped),
+        "training_budget_seconds": _training_budget(step, config),
         "fingerprint": fingerprint(machine(job.target.devices, job.target.product_kind)),
     }
     write_json(step.folder / SPENT, spent)
 
 
-def _training_budget(step: MethodStep, *, shipped: bool) -> float | None:
+def _training_budget(step: MethodStep, config: Mapping[str, Any]) -> float | None:
     """Seconds that the training had; None for parts that were not trained within this budget."""
-    if step.budget is None or step.arm.method.train is None or shipped:
-        return None
-    return TRAINING_SHARE * step.budget
+    trained = "training_seconds" in config and not config.get("shipped")
+    return TRAINING_SHARE * step.budget if trained and step.budget is not None else None
 
 
 def examine_method(spec: ModelSpec, step: MethodStep, data: TuneData) -> None:

@@ -26,6 +26,10 @@ class Batch:
     positions: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(self.ids.to(device), self.positions.to(device), self.weights.to(device))
+
 
 def encode(turns: list[Turn], tokenizer: PreTrainedTokenizerBase, prompt_weight: float) -> Encoded:
     """Token ids through the chat template; the assistant's count 1, others ``prompt_weight``."""

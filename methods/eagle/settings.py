@@ -7,6 +7,7 @@ from methods.shared.choices import check_tree_settings
 from methods.shared.schedule import TrainingSettings
 
 STARTS = ("random", "target")
+DEPTH = 5  # of the authors' tree, by which tries are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class EagleSettings(TrainingSettings):
     token_weight: float = 0.1
     noise: float = 0.2
     pretrained: str = ""
-    depth: int = 5
+    depth: int = DEPTH
     drafts: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
     tuning_rounds: int = 2
 

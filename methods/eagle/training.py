@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from harness.engine.target import Target
-from harness.hub import folder_of
+from harness.hub import folder_of, pinned
 from harness.method import Job
 from methods.eagle.net import Net, load_published, save
-from methods.eagle.settings import EagleSettings
+from methods.eagle.settings import DEPTH, EagleSettings
 from methods.shared.accuracy import head_losses
 from methods.shared.own_layer import Chains
 from methods.shared.real import RealStreams, Sequences, gather_rows, room
@@ -77,8 +77,9 @@ def train(job: Job) -> None:
     """
     settings: EagleSettings = job.settings
     if settings.pretrained:
-        net = load_published(job.target, folder_of(settings.pretrained))
-        facts = {"pretrained": settings.pretrained, "target_hash": job.target.weights_hash}
+        source = pinned(settings.pretrained)
+        net = load_published(job.target, folder_of(source))
+        facts = {"pretrained": source, "target_hash": job.target.weights_hash}
         save(net, job.folder, facts)
         return
     net, provenance = trained(job, learner)
@@ -94,4 +95,4 @@ def learner(job: Job) -> Learner[Net]:
     if settings.start == "target":
         net.start_from(job.target)
     predict = Predictor(job.target, net, settings, room(job.target.device))
-    return Learner("eagle", net, predict, 1, judged=settings.depth)
+    return Learner("eagle", net, predict, 1, judged=DEPTH)

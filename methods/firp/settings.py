@@ -10,6 +10,7 @@ least; layer 3 is in between, and there a learning rate of 8e-3 ends at the lowe
 from dataclasses import dataclass
 
 from harness.errors import HarnessError
+from harness.numbers import Count
 from methods.firp.drafter import PASSES
 from methods.firp.projections import Layout
 from methods.shared.choices import POLICIES, check_options, check_tree_settings
@@ -21,7 +22,7 @@ class FirpSettings(TrainingSettings):
     """Layout, training and tuning of FIRP. Units: positions, steps, nodes; rates are absolute."""
 
     learning_rate: float = 8e-3
-    training_steps: int = 800
+    training_steps: Count = 800
     entry_layers: tuple[int, ...] = (3, 3, 3, 3)
     feed: str = "real"
     bias: bool = False

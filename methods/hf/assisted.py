@@ -7,6 +7,7 @@ of other methods, or is a pretrained one. Source: Leviathan et al. (arXiv 2211.1
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def tune(job: Job) -> None:
 
 
 def train(job: Job) -> None:
-    """Train the draft model on the target's answers to the train split, on the CPU."""
+    """Train the draft model on the target's answers to the train split, on the target's device."""
     settings: Settings = job.settings
     job.folder.mkdir(parents=True, exist_ok=True)
     if settings.pretrained:
@@ -169,13 +170,14 @@ def train(job: Job) -> None:
     )
     length = max(len(a.prompt) + len(a.answer) for a in (*job.train, *job.tune))
     recipe = Recipe(job.seed, settings.training_tokens, settings.rows, length, seconds=job.seconds)
-    model = new_target(shape, config.eos_token_id, config.pad_token_id, job.seed)
-    pad = config.pad_token_id or 0
-    held_out = list(pack(iter(_encode(job.tune)), 1, length, pad))[:32]
+    device, pad = job.target.device, config.pad_token_id or 0
+    model = new_target(shape, config.eos_token_id, config.pad_token_id, job.seed).to(device)
+    packed = pack(_endless(job), settings.rows, length, pad)
+    held_out = islice(pack(iter(_encode(job.tune)), 1, length, pad), 32)
     loss, seconds = train_target(
         model,
-        pack(_endless(job), settings.rows, length, pad),
-        held_out,
+        (batch.to(device) for batch in packed),
+        [batch.to(device) for batch in held_out],
         recipe,
         job.folder / LOG,
     )

@@ -4,6 +4,7 @@ It keeps its own cache. Tokens arrive through a streamer that calls back after e
 thread, so its records are time-stamped like those of every other decoder.
 """
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class Settings:
     tuning_requests: int = 6
 
     def __post_init__(self) -> None:
+        if self.tuning_requests < 1:
+            raise HarnessError(
+                f"methods.hf_generate.tuning_requests: {self.tuning_requests}, expected >= 1"
+            )
         if self.cache not in (*CACHES, "fastest"):
             raise HarnessError(
                 f"methods.hf_generate.cache: '{self.cache}', expected dynamic, static or fastest"
@@ -171,8 +176,9 @@ def build(target: Target, settings: Settings, folder: Path) -> Decoder:
 
 
 def tune(job: Job) -> None:
-    """Time both caches on the tune split, alternating, and keep the one with fewer decode seconds.
-    Nothing is timed where the settings name a cache.
+    """Time both caches on the tune split, in a random order on each request, as far as the job's
+    seconds reach, and keep the one with fewer decode seconds. Nothing is timed where the settings
+    name a cache.
     """
     settings: Settings = job.settings
     if settings.cache != "fastest":
@@ -185,9 +191,13 @@ def tune(job: Job) -> None:
     seconds = dict.fromkeys(CACHES, 0.0)
     for decoder in decoders.values():
         run_timed(decoder, requests[0], job.target.device)  # warm-up
-    for request in requests:
-        for cache, decoder in decoders.items():
-            seconds[cache] += run_timed(decoder, request, job.target.device).decode_seconds
+    rng = random.Random(job.seed)
+    for number, request in enumerate(requests):
+        if number and job.seconds_left <= 0:
+            break
+        for cache in rng.sample(CACHES, len(CACHES)):
+            run = run_timed(decoders[cache], request, job.target.device)
+            seconds[cache] += run.decode_seconds
     chosen = min(CACHES, key=lambda cache: seconds[cache])
     rounded = {cache: round(value, 4) for cache, value in seconds.items()}
     write_json(job.folder / SETTING, {"cache": chosen, "decode_seconds": rounded})

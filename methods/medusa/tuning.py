@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -60,14 +60,20 @@ def _learnt(job: Job, heads: Heads) -> Learnt:
     def decoder(tree: TreeChoice) -> EngineDecoder:
         return EngineDecoder(target, MedusaDrafter(target, fused, tree.build()))
 
-    # A tree needs as many heads as it is deep, and a head with a vocabulary matrix of its own may
-    # cost as much as several layers.
-    @cache
-    def drafting(depth: int) -> float:
-        return _milliseconds(target, fused.first(depth))
-
     predict = predictor(target, heads, job.settings.loss)
-    return Learnt("medusa", predict, heads.count, decoder, lambda tree: drafting(tree.depth))
+    return Learnt("medusa", predict, heads.count, decoder, drafting_of(target, fused))
+
+
+def drafting_of(target: Target, heads: FusedHeads) -> Callable[[TreeChoice], float]:
+    """A function that gives the milliseconds of drafting a tree: it needs as many heads as it is
+    deep, and one with a vocabulary matrix of its own may cost as much as several layers.
+    """
+
+    @cache
+    def of_depth(depth: int) -> float:
+        return _milliseconds(target, heads.first(depth))
+
+    return lambda tree: of_depth(tree.depth)
 
 
 def _milliseconds(target: Target, heads: FusedHeads) -> float:

@@ -61,6 +61,12 @@ class Settings:
         if not EXIT.fullmatch(self.skip_set):
             options = ("search", *sorted(PUBLISHED), "exit:E")
             check_options("self_speculative", "skip_set", (self.skip_set,), options)
+        counts = (self.search_trials, self.search_patience, self.search_requests)
+        if min(*counts, self.search_tokens) < 1:
+            raise HarnessError(
+                f"methods.self_speculative: search_trials, _patience, _requests {counts}, _tokens "
+                f"{self.search_tokens}; expected numbers >= 1"
+            )
         if not self.longest or min(self.longest) < 1 or not self.thresholds:
             raise HarnessError(
                 f"methods.self_speculative: longest {list(self.longest)}, thresholds "
@@ -174,7 +180,8 @@ def _trial(
     keep = kept(len(job.target.layers), point.skipped)
     rule = ExitRule(point.longest, point.threshold, carried)
     seconds = seconds_per_token(job, calibration, keep, rule, space)
-    return Trial(setting, decoder, foretold=calibration.verify[0] / seconds)
+    # No seconds: the requests' answers all end with their first token.
+    return Trial(setting, decoder, foretold=calibration.verify[0] / seconds if seconds else 1.0)
 
 
 def _calibration(job: Job) -> Calibration:

@@ -102,7 +102,10 @@ class RealStreams:
 
 def room(device: torch.device) -> int:
     """Bytes that real streams may fill beside a training: on a GPU a quarter of its free memory."""
-    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else ROOM
+    if device.type != "cuda":
+        return ROOM
+    torch.cuda.empty_cache()  # what an earlier try has freed is free memory too
+    return torch.cuda.mem_get_info(device)[0] // 4
 
 
 class AppendingCache:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from harness.numbers import Count
+
 WARM_UP = 0.04  # share of a training in which the learning rate rises
 LOW_RATE = 0.5  # share of the peak; only below it may a tune loss that does not fall end a training
 
@@ -27,13 +29,13 @@ class TrainingSettings:
     """
 
     learning_rate: float = 1e-3
-    training_steps: int = 500
-    batch: int = 6
-    positions: int = 96  # trained positions per answer at most, drawn at random
+    training_steps: Count = 500
+    batch: Count = 6
+    positions: Count = 96  # trained positions per answer at most, drawn at random
     step_decay: float = 1.0  # weight of step k in the loss: step_decay ** (k - 1)
-    evaluate_every: int = 200
-    patience: int = 4
-    evaluation_batch: int = 16  # answers at a time in evaluations, which cover all positions
+    evaluate_every: Count = 200
+    patience: Count = 4
+    evaluation_batch: Count = 16  # answers at a time in evaluations, which cover all positions
     tries: tuple[Mapping[str, Any], ...] = ()
 
 

@@ -57,7 +57,7 @@ class Provenance(TypedDict):
 @dataclass(frozen=True, slots=True)
 class Learner(Generic[M]):
     """``module`` is trained, through ``predict``, to predict ``steps`` tokens. ``judged``: by how
-    many steps tries are compared, as many as it decodes with; 0 where these are ``steps``.
+    many steps tries are compared; 0 where these are ``steps``.
     """
 
     name: str

@@ -75,7 +75,8 @@ class Learnt:
         setting, decoder = tree.as_setting(), self.decoder_of(tree)
         trial = Trial(setting, decoder, traced.acceptance_length(tree))
         if self.drafting is not None and job.forwards is not None:
-            foretell_tree(job, trial, drafting=self.drafting(tree))
+            trial.drafting = self.drafting(tree)
+            foretell_tree(job, trial)
         return trial
 
 

@@ -42,7 +42,8 @@ class Trial:
     ``setting``: what ``setting.json`` will hold if it wins. ``predicted``: an acceptance length
     foretold from rank traces or an untimed decode, if any. ``foretold``: the speedup that it gives
     by the cost of forwards, if that is known. ``default`` marks the setting that the method's
-    authors use or, where they name none for such a target, the plainest.
+    authors use or, where they name none for such a target, the plainest. ``drafting``: milliseconds
+    of a step outside its forwards, as far as they are known.
     """
 
     setting: Setting
@@ -50,6 +51,7 @@ class Trial:
     predicted: float | None = None
     default: bool = False
     foretold: float | None = None
+    drafting: float = 0.0
     requests: int = 0
     seconds: float = 0.0
     baseline_seconds: float = 0.0
@@ -82,17 +84,15 @@ class Trial:
         self.rows += sum(record.rows for record in run.records[1:])
 
 
-def foretell_tree(
-    job: Job, trial: Trial, way: str = "", entries: Sequence[int] = (), drafting: float = 0.0
-) -> None:
+def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] = ()) -> None:
     """Foretell a tree's speedup from its ``predicted`` acceptance length and its forwards' cost.
 
     ``way`` and ``entries`` are those of :class:`StepCost`: how pseudo rows run, and the layers at
-    which they enter. ``drafting``: milliseconds of a step outside its forwards.
+    which they enter.
     """
     if job.forwards is None or trial.predicted is None:
         return
-    cost = StepCost(job.forwards, job.context, drafting, list(entries))
+    cost = StepCost(job.forwards, job.context, trial.drafting, list(entries))
     plain = StepCost(job.forwards, job.context, 0.0, [])
     drafts, depth = (np.array([trial.setting[key]]) for key in ("drafts", "depth"))
     none = np.zeros(1, dtype=int)
@@ -103,9 +103,9 @@ def foretell_tree(
 def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
     """Foretell speedups by one untimed decode of each trial: the first tokens of a few requests.
 
-    Seconds follow from the rows of its forwards; the time of drafting outside them is not counted.
-    Trials are decoded in a random order until ``SHARE`` of the job's seconds is over; those not
-    reached by then are no longer candidates, the default one apart.
+    Seconds follow from the rows of its forwards and from its ``drafting``. Trials are decoded in a
+    random order until ``SHARE`` of the job's seconds is over; those not reached by then are no
+    longer candidates, the default one apart.
     """
     if job.forwards is None:
         return
@@ -125,7 +125,7 @@ def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
             rows = np.array([record.rows for record in records[1:]])
             context = len(request.prompt_ids) + np.cumsum(counts)[:-1] - 1
             tokens, steps = tokens + int(counts[1:].sum()), steps + len(rows)
-            cost += float(job.forwards(rows, context).sum())
+            cost += float(job.forwards(rows, context).sum()) + len(rows) * trial.drafting
             plain += float(counts[1:] @ job.forwards(np.ones(len(rows), dtype=int), context))
         trial.predicted = tokens / max(1, steps)
         trial.foretold = plain / cost if cost else 1.0
@@ -177,15 +177,16 @@ def time_trials(
 ) -> None:
     """Time every trial and autoregressive decoding on every request, in a random order each time.
 
-    Once the job's seconds are over no request is begun, the first ``LEAST`` apart. Where they are
-    too short for these with all trials, only the fastest so far go on.
+    No request is begun, the first ``LEAST`` apart, unless the job's seconds suffice for one that
+    takes as long as the one before. Where they are too short for the first ones with all trials,
+    only the fastest so far go on.
     """
     plain = EngineDecoder(job.target, Drafter())  # autoregressive
     for decoder in (*(trial.decoder for trial in trials), plain):
         run_timed(decoder, job.requests[0], job.target.device)  # warm-up: masks, layouts, arena
-    racing = trials
+    racing, took = trials, 0.0
     for number, request in enumerate(tqdm(requests, desc=f"{name} tuning", unit="prompt")):
-        if number >= LEAST and job.seconds_left <= 0:
+        if number >= LEAST and job.seconds_left <= took:
             break
         begun = time.monotonic()
         order = rng.sample([*racing, None], len(racing) + 1)
@@ -193,14 +194,14 @@ def time_trials(
             (trial, run_timed(trial.decoder if trial else plain, request, job.target.device))
             for trial in order
         ]
-        each = (time.monotonic() - begun) / len(runs)
+        took = time.monotonic() - begun
         (baseline,) = (run for trial, run in runs if trial is None)
         for trial, run in runs:
             if trial is not None:
                 trial.add(run, baseline)
                 trial.decoder.remember(run.records)
         if (more := LEAST - 1 - number) > 0:
-            racing = _affordable(racing, job.seconds_left, more * each)
+            racing = _affordable(racing, job.seconds_left, more * took / len(runs))
 
 
 def _affordable(trials: list[Trial], seconds: float, each: float) -> list[Trial]:

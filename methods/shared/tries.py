@@ -29,7 +29,8 @@ JUDGED = 9  # drafts of the tree by which tries are compared
 @dataclass(frozen=True, slots=True)
 class Tried:
     """Result of a try: tokens per step foretold for a tree of ``JUDGED`` drafts; tune loss in nats,
-    comparable only between tries with equally many steps ahead; training seconds and steps.
+    comparable only between tries with equally many steps ahead; seconds of training and judging,
+    and steps.
     """
 
     tokens: float
@@ -90,11 +91,13 @@ def _try(job: Job, learner_of: Callable[[Job], Learner[Any]], number: int, setti
     )
     learner = learner_of(short)
     facts = training.train(short, learner)
+    trained_at = time.monotonic()
     size, device = settings.evaluation_batch, job.target.device
     steps_ahead = learner.judged or learner.steps
     traces = measure(learner.predict, job.tune, steps_ahead, device, size).traces
     tokens = replay(traces, grow(traces, JUDGED, steps_ahead)).acceptance_length
-    tried = Tried(tokens, facts["tune_loss"], facts["training_seconds"], facts["training_steps"])
+    seconds = round(facts["training_seconds"] + time.monotonic() - trained_at, 1)
+    tried = Tried(tokens, facts["tune_loss"], seconds, facts["training_steps"])
     write_json(file, asdict(tried))
     return tried
 

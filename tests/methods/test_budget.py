@@ -33,13 +33,12 @@ class SteppedClock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, evaluation: float) -> None:
         self.now = 0.0
-        self._slow(monkeypatch, training, "_step", step)
-        self._slow(monkeypatch, training, "measure", evaluation)
+        self.slow(monkeypatch, training, "_step", step)
+        self.slow(monkeypatch, training, "measure", evaluation)
         monkeypatch.setattr(schedule.time, "monotonic", lambda: self.now)
 
-    def _slow(
-        self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, seconds: float
-    ) -> None:
+    def slow(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, seconds: float) -> None:
+        """Let a function of a module take seconds."""
         does = getattr(module, name)
 
         def slowly(*given: Any) -> Any:
@@ -181,12 +180,26 @@ def test_timing_outruns_the_budget_by_one_request_at_most(
 ) -> None:
     target = Target(tiny_model("llama"))
     work = job(target, tmp_path)
-    left = iter([9.0] * (trials.LEAST - 1) + [9.0, 9.0, 1.0, 1.0, 0.5, -0.5, -9.0])
+    left = iter([9.0] * (trials.LEAST - 1) + [90.0, 90.0, 60.0, 60.0, 50.0, -0.5, -9.0])
     monkeypatch.setattr(Job, "seconds_left", property(lambda _: next(left)))
     candidates = _trials(target, 2)
     time_trials(work, "made", candidates, [work.requests[0]] * 30, Rng(0))
     begun = trials.LEAST + 5  # the first are begun whatever is left, five more with seconds left
     assert [trial.requests for trial in candidates] == [begun, begun]
+
+
+@pytest.mark.parametrize(("left", "begun"), [(5.0, trials.LEAST), (20.0, 30)])
+def test_no_request_is_begun_that_would_end_too_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, begun: int
+) -> None:
+    target = Target(tiny_model("llama"))
+    work, now = job(target, tmp_path), iter(range(0, 1000, 10))
+    monkeypatch.setattr(trials.time, "monotonic", lambda: float(next(now)))  # 10 s a request
+    monkeypatch.setattr(Job, "seconds_left", property(lambda _: left))
+    monkeypatch.setattr(trials, "_affordable", lambda racing, *_: racing)
+    (candidate,) = candidates = _trials(target, 1)
+    time_trials(work, "made", candidates, [work.requests[0]] * 30, Rng(0))
+    assert candidate.requests == begun
 
 
 @pytest.mark.parametrize(("left", "requests"), [(0.0, [1, 3, 1]), (1e9, [3, 3, 3])])

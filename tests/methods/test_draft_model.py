@@ -11,6 +11,7 @@ from harness.engine.drafter import Context
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import Tree
+from harness.errors import HarnessError
 from harness.experiment.arms import parse_arm
 from methods import draft_model
 from methods.draft_model import ModelDrafter
@@ -67,9 +68,23 @@ def test_it_runs_as_its_target_does(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(drafter.seen) > 10
     assert wrong(drafter) == 0
     monkeypatch.setattr(draft_model, "load_assistant", lambda target, folder: target.model)
-    for execution in ("eager", "static"):
-        target = Target(tiny_model("llama"), execution=execution)
-        assert draft_model._draft_model(target, Path()).execution == execution
+    for execution, layers in (("eager", "stock"), ("eager", "fused"), ("static", "fused")):
+        target = Target(tiny_model("llama"), execution=execution, layers=layers)
+        own = draft_model._draft_model(target, Path())
+        assert own.execution == execution
+        assert (own.why_stock == "asked for") == (layers == "stock")
+
+
+def test_an_answer_beyond_the_draft_model_s_context_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = Target(tiny_model("llama"))
+    small = noisy_copy(target)
+    decoder = EngineDecoder(target, ModelDrafter(small, 4))
+    monkeypatch.setattr(small.config, "max_position_embeddings", 9 + 20 + 4)
+    collect(decoder, Request(PROMPT, 20, frozenset()))  # control
+    with pytest.raises(HarnessError, match="draft_model: 34 tokens of prompt, answer and drafts"):
+        collect(decoder, Request(PROMPT, 21, frozenset()))
 
 
 def test_control_a_cache_of_another_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,8 @@ def test_a_tree_is_as_fast_as_its_rows_allow(tmp_path: Path) -> None:
     foretell_tree(job, trial, "two_pass", (1, 2))
     assert trial.foretold == pytest.approx(2.0 / (4 + 5 / 4))
     # And what drafting takes outside: a forward of one row costs a millisecond here.
-    foretell_tree(job, trial, drafting=1.5)
+    trial.drafting = 1.5
+    foretell_tree(job, trial)
     assert trial.foretold == pytest.approx(2.0 / 5.5)
     unknown = Trial(setting, trial.decoder, predicted=2.0)
     foretell_tree(replace(job, forwards=None), unknown)
@@ -100,7 +101,11 @@ def test_one_decode_foretells_what_cannot_be_traced(tmp_path: Path) -> None:
     assert looked.predicted == pytest.approx(_decoded(job, looked.decoder))
     records = [collect(looked.decoder, request)[1][1:] for request in job.requests]
     tokens = sum(len(r.tokens) for one in records for r in one)
-    assert looked.foretold == pytest.approx(tokens / sum(r.rows for one in records for r in one))
+    rows = sum(r.rows for one in records for r in one)
+    assert looked.foretold == pytest.approx(tokens / rows)
+    looked.drafting = 1.5
+    foretell_by_decoding(job, [looked])
+    assert looked.foretold == pytest.approx(tokens / (rows + 1.5 * sum(map(len, records))))
 
 
 def test_firps_candidates_are_all_foretold(tmp_path: Path) -> None:

@@ -64,6 +64,17 @@ def test_tries_are_paid_for_by_the_training(
     assert alone["training_steps"] > 95, "control"
 
 
+def test_judging_a_try_is_paid_for_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = replace(job(tmp_path, tries=TRIES), seconds=100.0)
+    clock = SteppedClock(monkeypatch, step=1.0, evaluation=0.0)
+    clock.slow(monkeypatch, tries, "measure", 10.0)
+    train(work)
+    facts = json.loads((tmp_path / "config.json").read_text())
+    assert pd.read_csv(tmp_path / "tries.csv")["seconds"].between(14, 16).all()
+    assert 95 <= facts["training_seconds"] <= 105
+    assert 65 <= facts["training_steps"] <= 72
+
+
 def test_a_try_that_was_finished_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,7 +92,7 @@ def test_a_target_of_a_gguf_file_is_kept_for_all_experiments() -> None:
 
 def test_records_in_the_data_folder_take_the_place_of_the_hub_s(tmp_path: Path) -> None:
     hub = {"hub": "some/set", "split": "test", "file": "set.jsonl", "skip": 3, "every": 2}
-    sets = {"gsm8k": {"splits": {"tune": hub, "test": hub}, **LIMITS}}
+    sets = {"gsm8k": {"splits": dict.fromkeys(("train", "tune", "test"), hub), **LIMITS}}
     assert _questions({"datasets": sets}).frozen_from("test") == [], "control: all from the hub"
     given = {"datasets": sets, "data": str(tmp_path)}
     with pytest.raises(

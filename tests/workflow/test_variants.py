@@ -76,6 +76,38 @@ def test_a_variant_may_be_trained_with_a_seed_of_its_own(tmp_path: Path) -> None
     assert parse_arm("firp_second", other) == planned.experiment.arm("mini", "firp_second")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"methods": ["medusa_cartesian"]}, "draft_sizes.methods: 'medusa_cartesian', expected an"),
+        ({"methods": ["firp"], "sizes": [1, 2], "timed": [4]}, "timed: 4, expected at most 2, as"),
+    ],
+)
+def test_a_curve_that_cannot_be_drawn_is_refused(change: dict[str, Any], said: str) -> None:
+    parse_experiment(config({}) | {"draft_sizes": {"methods": ["firp"]}})  # control
+    with pytest.raises(HarnessError, match=said):
+        parse_experiment(config({}) | {"draft_sizes": change})
+
+
+def test_methods_that_learn_need_a_train_split() -> None:
+    given = config({}) | {"draft_sizes": {"methods": []}}
+    given["datasets"] = {
+        "gsm8k": {**given["datasets"]["gsm8k"], "stand_in": {"tune": 3, "test": 3}}
+    }
+    with pytest.raises(HarnessError, match="datasets: no train split, from which firp, medusa le"):
+        parse_experiment(given)
+    plain = ("autoregressive", "autoregressive_again", "hf_generate")
+    given["methods"] = {name: given["methods"][name] for name in plain}
+    parse_experiment(given)
+
+
+def test_a_model_may_have_settings_for_an_arm_that_sampling_leaves_out() -> None:
+    given = config({}) | {"draft_sizes": {"methods": []}, "sampling": {"temperature": 0.7}}
+    given["methods"] = given["methods"] | {"medusa_llm": {}}
+    given["models"] = {"mini": SMOKE["models"]["mini"] | {"methods": {"medusa_llm": {}}}}
+    assert "medusa_llm" not in parse_experiment(given).arm_names
+
+
 def test_a_variant_of_another_s_parts_follows_them() -> None:
     given = config(
         {

@@ -60,8 +60,9 @@ wildcard_constraints:
     name="|".join(REPORTS),
 
 
-# What methods learn from; nothing where their parts are ready-made.
-TRAIN_ANSWERS = [] if SHIPPED else FOLDER.answers("{model}", "train")
+# What methods learn from; nothing where their parts are ready-made, or where no method learns.
+LEARNT_FROM = QUESTIONS.having("train") and not SHIPPED
+TRAIN_ANSWERS = FOLDER.answers("{model}", "train") if LEARNT_FROM else []
 
 
 def train_answers_option(wildcards, input):

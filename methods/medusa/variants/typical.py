@@ -14,7 +14,7 @@ from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.heads import FusedHeads, fused_heads, load_heads
 from methods.medusa.templates import TEMPLATES, template
 from methods.medusa.training import predictor, train
-from methods.medusa.tuning import plain
+from methods.medusa.tuning import drafting_of, plain
 from methods.medusa.typical import TypicalAcceptance
 from methods.shared.accuracy import measure
 from methods.shared.choices import (
@@ -49,10 +49,11 @@ class Settings:
         check_tree_settings("medusa_typical", self.drafts, self.policies)
         if self.templates:
             check_options("medusa_typical", "templates", self.templates, tuple(TEMPLATES))
-        if min(self.temperature, self.threshold, self.alpha) <= 0:
+        numbers = (self.temperature, self.threshold, self.alpha, self.evaluation_batch)
+        if min(numbers) <= 0:
             raise HarnessError(
-                f"methods.medusa_typical: temperature {self.temperature}, threshold "
-                f"{self.threshold}, alpha {self.alpha}; expected numbers above 0"
+                f"methods.medusa_typical: temperature, threshold, alpha, evaluation_batch "
+                f"{numbers}; expected numbers above 0"
             )
 
 
@@ -81,6 +82,9 @@ def tune(job: Job) -> None:
     ]
     fused = FusedHeads(heads, job.target)
     trials = [Trial(t.as_setting(), _decoder(job.target, fused, settings, t)) for t in trees]
+    drafting = drafting_of(job.target, fused)
+    for trial, tree in zip(trials, trees, strict=True):
+        trial.drafting = drafting(tree)
     if settings.templates:  # they stand last, the authors' default first among them
         trials[-len(settings.templates)].default = True
     foretell_by_decoding(job, trials)
