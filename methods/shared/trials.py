@@ -30,6 +30,7 @@ MEASURED = (
 )
 FINALISTS, SCREENED = 4, 5  # candidates timed on all requests; a screening takes every fifth one
 SKETCHED, SKETCH_TOKENS = 3, 32  # requests of an untimed decode, and the most tokens of an answer
+WARM_UP_TOKENS = 16  # new tokens of the answer by which a candidate is warmed up
 LEAST = 3  # requests that are timed however little time is left: one of each of three data sets
 SHARE = 1 / 3  # of the job's seconds, the most that untimed decodes may take
 
@@ -182,8 +183,10 @@ def time_trials(
     only the fastest so far go on.
     """
     plain = EngineDecoder(job.target, Drafter())  # autoregressive
+    first = job.requests[0]
+    warm_up = replace(first, max_new_tokens=min(WARM_UP_TOKENS, first.max_new_tokens))
     for decoder in (*(trial.decoder for trial in trials), plain):
-        run_timed(decoder, job.requests[0], job.target.device)  # warm-up: masks, layouts, arena
+        run_timed(decoder, warm_up, job.target.device)  # masks, layouts, arena
     racing, took = trials, 0.0
     for number, request in enumerate(tqdm(requests, desc=f"{name} tuning", unit="prompt")):
         if number >= LEAST and job.seconds_left <= took:

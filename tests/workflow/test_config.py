@@ -152,7 +152,10 @@ def test_mini_precise_is_mini_with_more_of_everything() -> None:
     """The same target, splits and settings; more arms, questions and sessions, and trained anew."""
     mini, precise = _config("mini"), _config("mini-precise")
     assert precise["sessions"] > mini["sessions"] >= SESSIONS
+    parts = _config("mini-parts")["datasets"]
     for name, spec in mini["datasets"].items():
+        for split in ("train", "tune"):
+            assert parts[name]["stand_in"][split] == spec["stand_in"][split], "as what is shipped"
         large, small = precise["datasets"][name], spec
         assert large["stand_in"].pop("test") > small["stand_in"].pop("test")
         assert large == small
