@@ -15,8 +15,9 @@ class Sampling:
 
     ``top_p``: tokens are drawn from the likeliest ones that together hold at least this share of
     the probability. ``block_temperature`` replaces ``temperature`` where a line of a code block
-    begins, that is, after one of the ``newlines`` and then one of the ``indents`` (token ids):
-    AdapT sampling (Zhu et al., arXiv 2309.02772) by the rule of its authors' code.
+    begins, that is, after one of the ``newlines`` and then one of the ``indents`` (token ids), or
+    after one of the ``line_starts``, which are both in one token: AdapT sampling (Zhu et al., arXiv
+    2309.02772) by the rule of its authors' code, whose tokenizer has no tokens of the last kind.
     """
 
     temperature: float = 0.0
@@ -25,6 +26,7 @@ class Sampling:
     block_temperature: float | None = None
     newlines: frozenset[int] = frozenset()
     indents: frozenset[int] = frozenset()
+    line_starts: frozenset[int] = frozenset()
 
     def of(self, prompt_sha256: str) -> "Sampling":
         """A copy with a seed that depends on the prompt, so that prompts do not share noise."""
@@ -33,8 +35,8 @@ class Sampling:
     def after(self, tokens: tuple[int, int]) -> float:
         """The temperature for the token that follows the two ``tokens``."""
         before, last = tokens
-        line_start = before in self.newlines and last in self.indents
-        if line_start and self.block_temperature is not None:
+        indented = before in self.newlines and last in self.indents
+        if (indented or last in self.line_starts) and self.block_temperature is not None:
             return self.block_temperature
         return self.temperature
 

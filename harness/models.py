@@ -1,5 +1,6 @@
 """Loading a target and its tokenizer from a local folder or the hub."""
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.files import read_object, sha256_bytes, sha256_file
 from harness.hub import commit_of
 from harness.model_files import read_model, told
 
+LINE_START = re.compile(r"\n[ \t]+\Z")
 DEVICE_MAPS = ("auto", "balanced", "sequential")
 _WHOLE_HASH_LIMIT = 2 << 30
 # Largest sizes in a config: a mistyped one would be allocated before the weights contradict it.
@@ -99,8 +101,9 @@ class ModelSpec:
 
 
 def drawn_by(sampling: Sampling, tokenizer: Any) -> Sampling:
-    """``sampling``, with the ids of newlines (tokens that end in one) and indents (tokens of blanks
-    alone) filled in from the vocabulary if the temperature depends on them.
+    """``sampling``, with the ids of newlines (tokens that end in one), indents (tokens of blanks
+    alone) and line starts (a newline and blanks at the end of a token) filled in from the
+    vocabulary if the temperature depends on them.
     """
     if sampling.block_temperature is None:
         return sampling
@@ -111,12 +114,13 @@ def drawn_by(sampling: Sampling, tokenizer: Any) -> Sampling:
     }
     newlines = frozenset(index for index, text in texts.items() if text.endswith("\n"))
     indents = frozenset(index for index, text in texts.items() if text and not text.strip(" \t"))
-    if not newlines or not indents:
+    starts = frozenset(index for index, text in texts.items() if LINE_START.search(text))
+    if not starts and not (newlines and indents):
         raise HarnessError(
             f"block_temperature: the tokenizer has {len(newlines)} tokens ending in a newline and "
             f"{len(indents)} of blanks alone, expected some of either"
         )
-    return replace(sampling, newlines=newlines, indents=indents)
+    return replace(sampling, newlines=newlines, indents=indents, line_starts=starts)
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:

@@ -35,6 +35,14 @@ def test_newlines_and_indents_are_found(words: tuple[str, ...]) -> None:
     assert found.of("ff" * 32).newlines == found.newlines
 
 
+def test_an_indent_in_one_token_with_its_newline_begins_a_line_too() -> None:
+    words = ("a", "\u010a", "\u010a\u0120\u0120", ":\u010a\u0109", "\u010a\u0120a", "\u0120\u010a")
+    found = drawn_by(ADAPTED, tokenizer(*words))
+    assert (found.newlines, found.line_starts) == ({1, 5}, {2, 3})
+    assert [found.after((0, last)) for last in range(6)] == [0.6, 0.6, 0.8, 0.8, 0.6, 0.6]
+    assert found.after((1, 0)) == 0.6, "control: no indent behind the newline"
+
+
 def test_a_tokenizer_without_them_is_refused() -> None:
     with pytest.raises(HarnessError, match="has 0 tokens ending in a newline and 1 of blanks"):
         drawn_by(ADAPTED, tokenizer("a", "\u0120"))
