@@ -30,13 +30,14 @@ class Block:
 
     ``once``: its shape is not expected again, as a prompt's, so no mask is kept for it, and its
     forward is not static. ``between`` changes the states that are about to enter a layer, before
-    new rows join them there.
+    new rows join them there. ``scored``: how many of the last rows, beside the tree's, get logits.
     """
 
     groups: tuple[RowGroup, ...]
     layout: BlockLayout
     once: bool = False
     between: Between = field(default_factory=dict)
+    scored: int = 0
 
     @property
     def rows(self) -> int:

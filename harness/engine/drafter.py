@@ -13,14 +13,15 @@ the target's own, whatever is drafted.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from harness.decoder import StepRecord
 from harness.engine.block import Between, Block, RowGroup
-from harness.engine.masks import causal_layout
+from harness.engine.masks import BlockLayout, causal_layout
 from harness.engine.stack import Sublayer
 from harness.engine.target import Target
-from harness.engine.tree import ROOT_ONLY, Tree
+from harness.engine.tree import ROOT_ONLY, Tree, TreeShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class ExtraRows:
     ``groups`` in order of entry layer. ``visible`` [R, N + R] bool says which tree nodes and which
     extra rows each extra row sees; ``positions`` [R] int64 are relative to the root's; both lie on
     the host. ``key`` names the layout: equal keys promise equal ``visible`` and ``positions`` for
-    equal tree shapes. ``between`` as in :class:`Block`.
+    equal tree shapes. ``between`` and ``scored`` as in :class:`Block`.
     """
 
     groups: tuple[RowGroup, ...]
@@ -38,6 +39,20 @@ class ExtraRows:
     positions: Tensor
     key: object
     between: Between = field(default_factory=dict)
+    scored: int = 0
+
+
+def layout_of(shape: TreeShape, extra: ExtraRows | None, device: torch.device) -> BlockLayout:
+    """Tree rows see their ancestors; extra rows see what they ask for; no tree row sees them."""
+    depths = torch.tensor(shape.depths)
+    if extra is None:
+        return BlockLayout(shape.ancestors, depths, device)
+    nodes = len(shape)
+    total = nodes + len(extra.positions)
+    visible = torch.zeros(total, total, dtype=torch.bool)
+    visible[:nodes, :nodes] = shape.ancestors
+    visible[nodes:] = extra.visible
+    return BlockLayout(visible, torch.cat([depths, extra.positions]), device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +102,15 @@ class Verified:
     """Tensors of a verify forward of N nodes, on the device: reading them makes the host wait.
 
     ``hidden`` as in :class:`Outcome`; ``logits`` [N, V] and the target's token ``chosen`` [N] int64
-    after each node; ``last`` [] int64, the last node accepted.
+    after each node; ``last`` [] int64, the last node accepted; ``beside`` [S, V] the logits after
+    the S scored extra rows.
     """
 
     hidden: Tensor
     logits: Tensor
     chosen: Tensor
     last: Tensor
+    beside: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.decoder import Decoder, Request, StepRecord, collect
 from harness.engine.block import Block, RowGroup
 from harness.engine.choice import TokenChoice
-from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome, Verified
+from harness.engine.drafter import Context, Drafter, ExtraRows, Outcome, Verified, layout_of
 from harness.engine.host import to_host
 from harness.engine.masks import BlockLayout, recent
 from harness.engine.target import Target
@@ -58,10 +58,11 @@ class EngineDecoder(Decoder):
         tree = Tree(ROOT_ONLY, [context.root])
         emitted, finished = 0, False
         while not finished:
-            block = self.block(tree, drafter.extra_rows(tree))
-            hidden, states, logits = self.verify(block, len(tree.tokens))
+            block, nodes = self.block(tree, drafter.extra_rows(tree)), len(tree.tokens)
+            hidden, states, scores = self.verify(block, nodes)
+            logits, beside = scores[:nodes], scores[nodes:]
             chosen, last = self.choose(context, tree, logits, choice)
-            wanted = drafter.wanted(tree, Verified(hidden, logits, chosen, last))
+            wanted = drafter.wanted(tree, Verified(hidden, logits, chosen, last, beside))
             after, path, read = self.read(tree, chosen, last, wanted)
             reached = [tree.tokens[node] for node in path[1:]] + [after[path[-1]]]
             tokens, finished = request.cut(emitted, reached)
@@ -90,9 +91,14 @@ class EngineDecoder(Decoder):
         return context
 
     def verify(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
-        """Final and captured states of all rows, and the logits after each of the tree's nodes."""
+        """Final and captured states of all rows, and logits [N, V] after each of the tree's nodes
+        and the block's ``scored`` rows, by one product with the vocabulary.
+        """
         hidden, states = self.target.forward(block, capture=self.drafter.needs.states)
-        return hidden, states, self.target.logits(hidden[0, :nodes])
+        rows = hidden[0, :nodes]
+        if block.scored:
+            rows = torch.cat([rows, hidden[0, -block.scored :]])
+        return hidden, states, self.target.logits(rows)
 
     def choose(
         self, context: Context, tree: Tree, logits: Tensor, choice: TokenChoice
@@ -126,20 +132,8 @@ class EngineDecoder(Decoder):
         ids = tree.ids(target.device)
         group = RowGroup(0, len(shape), lambda _: target.embed_batch(ids[None]))
         key = (shape.parents, None if extra is None else extra.key)
-        layout = recent(self._layouts, key, lambda: _layout(tree, extra, target.device))
+        layout = recent(self._layouts, key, lambda: layout_of(tree.shape, extra, target.device))
         if extra is None:
             return Block((group,), layout)
-        return Block((group, *extra.groups), layout, between=extra.between)
-
-
-def _layout(tree: Tree, extra: ExtraRows | None, device: torch.device) -> BlockLayout:
-    """Tree rows see their ancestors; extra rows see what they ask for; no tree row sees them."""
-    nodes = len(tree.shape)
-    depths = torch.tensor(tree.shape.depths)
-    if extra is None:
-        return BlockLayout(tree.shape.ancestors, depths, device)
-    total = nodes + len(extra.positions)
-    visible = torch.zeros(total, total, dtype=torch.bool)
-    visible[:nodes, :nodes] = tree.shape.ancestors
-    visible[nodes:] = extra.visible
-    return BlockLayout(visible, torch.cat([depths, extra.positions]), device)
+        groups = (group, *extra.groups)
+        return Block(groups, layout, between=extra.between, scored=extra.scored)

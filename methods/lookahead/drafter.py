@@ -57,12 +57,12 @@ class LookaheadDrafter(Drafter):
         tokens, sizes = self.window.tokens, tuple(map(len, self.window.levels))
         visible, positions = _window_rows(len(tree.tokens), sizes)
         group = RowGroup(0, len(tokens), lambda _: self._target.embed(tokens))
-        return ExtraRows((group,), visible, positions, key=("lookahead", sizes))
+        key = ("lookahead", sizes)
+        return ExtraRows((group,), visible, positions, key, scored=sizes[-1])
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor:
         """The target's tokens after the window's newest level."""
-        newest = len(self.window.levels[-1])
-        return self._target.logits(verified.hidden[0, -newest:]).argmax(-1)
+        return verified.beside.argmax(-1)
 
     def observe(self, context: Context, outcome: Outcome) -> None:
         """Move the window by one column and pool the n-grams that this completes."""

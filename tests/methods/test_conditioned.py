@@ -419,7 +419,8 @@ def test_a_verified_step_gives_the_device_s_path() -> None:
     shape = StaticTree(PATHS).shape
     tree = Tree(shape, list(range(len(shape))))
     for last in range(len(shape)):
-        verified = Verified(torch.empty(0), torch.empty(0), torch.empty(0), torch.tensor(last))
+        none = torch.empty(0)
+        verified = Verified(none, none, none, torch.tensor(last), none)
         nodes, depth = accepted(tree, verified)
         assert nodes[: int(depth) + 1].tolist() == tree.path(last)
         assert int(depth) == len(tree.path(last)) - 1

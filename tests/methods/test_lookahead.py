@@ -97,6 +97,24 @@ def test_window_tokens_are_the_targets(name: str, sizes: tuple[int, int, int]) -
     assert differing, "control: another order of the newest level gives other tokens"
 
 
+def test_a_step_multiplies_with_the_vocabulary_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its authors' code does: the window's newest rows stand beside the guesses'."""
+    target, widths = Target(tiny_model("llama")), list[int]()
+    logits = target.logits
+
+    def counted(hidden: torch.Tensor) -> torch.Tensor:
+        widths.append(len(hidden))
+        return logits(hidden)
+
+    monkeypatch.setattr(target, "logits", counted)
+    decoder = EngineDecoder(target, LookaheadDrafter(target, (4, 4, 3)))
+    _, records = collect(decoder, Request(PROMPT, 24, frozenset()))
+    assert len(widths) == len(records)
+    newest = [width - 1 - record.draft_size for width, record in zip(widths, records, strict=True)]
+    assert newest[-1] == 4
+    assert min(newest) > 0
+
+
 def test_a_full_window_keeps_its_shape_and_yields_one_ngram_a_column() -> None:
     window = Window.start([1, 2, 3], width=4, ngram=4, seed=0)
     sizes = [[len(level) for level in window.levels]]
