@@ -26,7 +26,6 @@ from harness.engine import (
     chain,
     to_device,
 )
-from harness.errors import HarnessError
 from harness.method import Job, Method, Setting
 from methods.hf.assisted import load_assistant
 from methods.hf.assisted import train as train_assistant
@@ -50,11 +49,13 @@ class Settings:
 class ModelDrafter(Drafter):
     """Drafts a chain of ``drafts`` greedy tokens with ``model``, a small model as a second Target.
 
-    The arena of ``model`` keeps the K/V of accepted drafts.
+    The arena of ``model`` keeps the K/V of accepted drafts. At positions that ``model`` was never
+    trained on, those beyond its context, it drafts nothing.
     """
 
     def __init__(self, model: Target, drafts: int) -> None:
         self._model, self._drafts = model, drafts
+        self._longest = getattr(model.config, "max_position_embeddings", None)
         self._slots = 0
         self.needs = Needs(max_rows=1 + drafts)
 
@@ -67,29 +68,32 @@ class ModelDrafter(Drafter):
     def begin(self, context: Context) -> None:
         """Run the prompt except its last token through the draft model."""
         slots = len(context.tokens) + context.cap + self._drafts
-        longest = getattr(self._model.config, "max_position_embeddings", slots)
-        if slots > longest:
-            raise HarnessError(
-                f"draft_model: {slots} tokens of prompt, answer and drafts, expected at most the "
-                f"draft model's context of {longest}; lower longest_prompt or max_new_tokens"
-            )
         self._slots = max(self._slots, slots)
         self._model.begin(slots)
-        self._model.prefill(context.tokens[:-1])
+        if self._most(context) > 0:
+            self._model.prefill(context.tokens[:-1])
+
+    def _most(self, context: Context) -> int:
+        """The most tokens that can be drafted now; the first draft is read at the root."""
+        most = min(self._drafts, context.cap - 1)  # one token that may be committed is the bonus
+        if self._longest is None:
+            return most
+        return max(0, min(most, self._longest - len(context.tokens) + 1))
 
     def draft(self, context: Context) -> Tree:
+        most = self._most(context)
+        if most == 0:
+            return super().draft(context)
         arena, text = self._model.arena, context.tokens
         # K/V of rejected drafts begin in the root's slot: they are dropped. After a step whose
         # drafts were all accepted, those of the last draft are still missing.
         arena.length = min(arena.length, len(text) - 1)
         ids = to_device(text[arena.length :], self._model.device)
-        # One of the tokens that may still be committed is the bonus token.
-        length = min(self._drafts, context.cap - 1)
         drafted: list[Tensor] = []
-        while len(drafted) < length:
+        for _ in range(most):
             ids = self._next(ids)
             drafted.append(ids)
-        tokens = torch.cat(drafted).tolist() if drafted else []
+        tokens = torch.cat(drafted).tolist()
         return Tree(chain(len(tokens)), [context.root, *tokens])
 
     def _next(self, ids: Tensor) -> Tensor:

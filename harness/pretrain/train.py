@@ -42,7 +42,8 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How long and how fast to train: for ``tokens`` positions, padding included, or for
-    ``seconds`` where these are set.
+    ``seconds`` where these are set. ``best``: end with the weights of the lowest held-out loss, not
+    with the last ones.
     """
 
     seed: int = 0
@@ -53,6 +54,7 @@ class Recipe:
     other_lr: float = 3e-3
     warmup: float = 0.03
     seconds: float | None = None
+    best: bool = False
 
     @property
     def steps(self) -> int:
@@ -132,7 +134,7 @@ def train_target(
     optimizers = _optimizers(model, recipe)
     checkpoint, first = _checkpoint(log), next(batches)
     key = sha256_json([asdict(recipe), first.ids.tolist(), str(model.config.to_dict())])
-    step, seconds, rows = _resume(checkpoint, key, model, optimizers)
+    step, seconds, rows, best = _resume(checkpoint, key, model, optimizers)
     # The batches before the checkpoint were used: draw them again and drop them.
     stream = itertools.islice(itertools.chain([first], batches), step, None)
     started = time.monotonic() - seconds
@@ -156,9 +158,13 @@ def train_target(
                         "seconds": round(seconds, 1),
                     }
                 )
+                if recipe.best and held_out_now <= min(row["held_out"] for row in rows):
+                    best = {name: value.clone() for name, value in model.state_dict().items()}
                 bar.set_postfix(loss=rows[-1]["loss"], held_out=held_out_now)
                 write_jsonl(log, rows)
-                _save(checkpoint, key, model, optimizers, (step, seconds, rows))
+                _save(checkpoint, key, model, optimizers, (step, seconds, rows, best))
+    if best:
+        model.load_state_dict(best)
     return held_out_loss(model, held_out), seconds
 
 
@@ -181,8 +187,8 @@ def _optimizers(
     return [(Muon(matrices, lr=recipe.matrix_lr), recipe.matrix_lr), (adam, recipe.other_lr)]
 
 
-# Steps done, seconds spent, and the log's rows.
-_Done = tuple[int, float, list[dict[str, Any]]]
+# Steps done, seconds spent, the log's rows, and the best weights so far where these are kept.
+_Done = tuple[int, float, list[dict[str, Any]], dict[str, Tensor]]
 
 
 def _save(
@@ -209,12 +215,12 @@ def _resume(
     """The state of an interrupted run of the same training, else that of the start."""
     state = load_checkpoint(file, key, "target training")
     if state is None:
-        return 0, 0.0, []
+        return 0, 0.0, [], {}
     model.load_state_dict(state["model"])
     for (optimizer, _), saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
-    step, seconds, rows = state["done"]
-    return step, seconds, list(rows)
+    step, seconds, rows, best = state["done"]
+    return step, seconds, list(rows), best
 
 
 def _train_step(

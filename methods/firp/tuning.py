@@ -1,8 +1,11 @@
 """Choosing FIRP's tree, draft size and pass on the tune split, by measured decode time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from harness.engine import EngineDecoder, Target
 from harness.method import Job, Setting
@@ -23,7 +26,7 @@ from methods.shared.choices import (
     write_accuracies,
 )
 from methods.shared.tree_tuning import draft_tree
-from methods.shared.trials import Trial, foretell_tree, settle
+from methods.shared.trials import Trial, foretell_tree, milliseconds, settle
 
 # No setting is published. The default is the plainest: one pass, a fixed tree, one draft per step.
 PLAIN = {"policy": "static", "passes": "combined"}
@@ -89,15 +92,30 @@ def _trials(
     on their parents: there drafting takes much of a step, so that it is timed, not foretold.
     """
     shared = None if maps.parents is None else tables(maps.parents, job.target)
+    drafting = _drafting_of(job.target)
     trials = []
     for tree in trees:
         for passes in job.settings.passes if shared is None else ("combined",):
             setting = tree.as_setting() | {"passes": passes}
             candidate = decoder(job.target, maps, tree, passes, shared)
             trials.append(Trial(setting, candidate, traced.acceptance_length(tree)))
-            if shared is None:
+            if shared is None and job.forwards is not None:
+                trials[-1].drafting = drafting(min(tree.depth, maps.layout.steps))
                 foretell_tree(job, trials[-1], passes, maps.layout.entry_layers)
     return trials
+
+
+def _drafting_of(target: Target) -> Callable[[int], float]:
+    """A function that gives the milliseconds of reading the drafts of so many steps: a product of
+    their pseudo states with the vocabulary.
+    """
+
+    @cache
+    def of_steps(steps: int) -> float:
+        states = torch.zeros(steps, target.hidden_size, dtype=target.dtype, device=target.device)
+        return milliseconds(lambda: target.logits(states), target.device)
+
+    return of_steps
 
 
 def _traced(job: Job, drafts: int) -> tuple[Projections, Traced]:

@@ -24,6 +24,7 @@ from harness.pretrain.packing import Encoded, pack
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
 from methods.hf.generate import HfGenerate
 from methods.shared.choices import read_values
+from methods.shared.training import tensor_cores
 from methods.shared.trials import Trial, settle
 
 GENERATE_DRAFTS = 20  # generate's own default
@@ -158,6 +159,10 @@ def train(job: Job) -> None:
         record = {"pretrained": settings.pretrained, "weights": _weights(settings, job.folder)}
         write_json(job.folder / CONFIG, record)
         return
+    if not job.train or not job.tune:
+        raise HarnessError(
+            "draft model training: no answers of the target on the train or tune split"
+        )
     config = job.target.config
     context = int(config.max_position_embeddings)
     shape = Shape(
@@ -169,18 +174,26 @@ def train(job: Job) -> None:
         context,
     )
     length = max(len(a.prompt) + len(a.answer) for a in (*job.train, *job.tune))
-    recipe = Recipe(job.seed, settings.training_tokens, settings.rows, length, seconds=job.seconds)
+    recipe = Recipe(
+        job.seed,
+        settings.training_tokens,
+        settings.rows,
+        length,
+        seconds=job.seconds,
+        best=True,  # as all that learn from the answers end
+    )
     device, pad = job.target.device, config.pad_token_id or 0
     model = new_target(shape, config.eos_token_id, config.pad_token_id, job.seed).to(device)
     packed = pack(_endless(job), settings.rows, length, pad)
     held_out = islice(pack(iter(_encode(job.tune)), 1, length, pad), 32)
-    loss, seconds = train_target(
-        model,
-        (batch.to(device) for batch in packed),
-        [batch.to(device) for batch in held_out],
-        recipe,
-        job.folder / LOG,
-    )
+    with tensor_cores(device):
+        loss, seconds = train_target(
+            model,
+            (batch.to(device) for batch in packed),
+            [batch.to(device) for batch in held_out],
+            recipe,
+            job.folder / LOG,
+        )
     with replacing_files(job.folder / MODEL) as temporary:
         model.save_pretrained(temporary)
     facts = {

@@ -4,10 +4,9 @@ It keeps its own cache. Tokens arrive through a streamer that calls back after e
 thread, so its records are time-stamped like those of every other decoder.
 """
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from harness.engine.choice import TokenChoice
 from harness.engine.target import SPARE_ROWS, Target
 from harness.errors import HarnessError
 from harness.files import write_json
-from harness.measure.timing import run_timed
 from harness.method import Job, Method, Setting
 from methods.shared.choices import SETTING, read_values
+from methods.shared.trials import Trial, choose
 
 CACHES = ("dynamic", "static")
 
@@ -176,31 +175,22 @@ def build(target: Target, settings: Settings, folder: Path) -> Decoder:
 
 
 def tune(job: Job) -> None:
-    """Time both caches on the tune split, in a random order on each request, as far as the job's
-    seconds reach, and keep the one with fewer decode seconds. Nothing is timed where the settings
-    name a cache.
+    """Time both caches on the tune split and keep the faster one. Nothing is timed where the
+    settings name a cache.
     """
     settings: Settings = job.settings
     if settings.cache != "fastest":
         write_json(job.folder / SETTING, {"cache": settings.cache})
         return
-    decoders = {cache: with_cache(job.target, cache) for cache in CACHES}
-    requests = job.requests[: settings.tuning_requests]
     longest = max(len(r.prompt_ids) + r.max_new_tokens for r in job.requests)
-    job.target.begin(longest + SPARE_ROWS)
-    seconds = dict.fromkeys(CACHES, 0.0)
-    for decoder in decoders.values():
-        run_timed(decoder, requests[0], job.target.device)  # warm-up
-    rng = random.Random(job.seed)
-    for number, request in enumerate(requests):
-        if number and job.seconds_left <= 0:
-            break
-        for cache in rng.sample(CACHES, len(CACHES)):
-            run = run_timed(decoders[cache], request, job.target.device)
-            seconds[cache] += run.decode_seconds
-    chosen = min(CACHES, key=lambda cache: seconds[cache])
-    rounded = {cache: round(value, 4) for cache, value in seconds.items()}
-    write_json(job.folder / SETTING, {"cache": chosen, "decode_seconds": rounded})
+    job.target.begin(longest + SPARE_ROWS)  # a static cache is as long as the arena
+    trials = [
+        Trial({"cache": cache}, with_cache(job.target, cache), default=cache == "dynamic")
+        for cache in CACHES
+    ]
+    few = replace(job, requests=job.requests[: settings.tuning_requests])
+    best = choose(few, "hf_generate", trials)
+    write_json(job.folder / SETTING, best.setting)
 
 
 def plain(settings: Settings, folder: Path) -> Setting:

@@ -1,7 +1,5 @@
 """Choosing Medusa's tree and draft size on the tune split, by measured decode time."""
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,7 +8,6 @@ from pathlib import Path
 import torch
 
 from harness.engine import EngineDecoder, Target
-from harness.measure.timing import synchronise
 from harness.method import Job, Setting
 from methods.medusa.drafter import MedusaDrafter
 from methods.medusa.heads import CONFIG, FusedHeads, Heads, load_heads
@@ -19,8 +16,7 @@ from methods.medusa.templates import template
 from methods.medusa.training import learner, predictor
 from methods.shared.choices import read_values
 from methods.shared.tree_tuning import Learnt, TreeChoice, Trial
-
-REPEATS = 15  # runs of the heads by which their time is foretold
+from methods.shared.trials import milliseconds
 
 
 def plain(settings: MedusaSettings, folder: Path) -> Setting:
@@ -77,14 +73,6 @@ def drafting_of(target: Target, heads: FusedHeads) -> Callable[[TreeChoice], flo
 
 
 def _milliseconds(target: Target, heads: FusedHeads) -> float:
-    """The median time of running ``heads`` on the state of one token."""
+    """The time of running ``heads`` on the state of one token."""
     state = torch.zeros(1, target.hidden_size, dtype=target.dtype, device=target.device)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(REPEATS):
-            synchronise(target.device)
-            began = time.perf_counter()
-            heads(state)
-            synchronise(target.device)
-            seconds.append(time.perf_counter() - began)
-    return 1000 * statistics.median(seconds)
+    return milliseconds(lambda: heads(state), target.device)

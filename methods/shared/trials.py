@@ -9,17 +9,19 @@ of all, the slowest so far are timed no further. The test split is never read.
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from harness.engine import Decoder, Drafter, EngineDecoder, Request, collect
 from harness.files import write_csv, write_json
 from harness.measure.step_cost import StepCost
-from harness.measure.timing import TimedRun, run_timed
+from harness.measure.timing import TimedRun, run_timed, synchronise
 from harness.method import Job, Setting
 from methods.shared.choices import SETTING
 
@@ -32,6 +34,7 @@ FINALISTS, SCREENED = 4, 5  # candidates timed on all requests; a screening take
 SKETCHED, SKETCH_TOKENS = 3, 32  # requests of an untimed decode, and the most tokens of an answer
 WARM_UP_TOKENS = 16  # new tokens of the answer by which a candidate is warmed up
 LEAST = 3  # requests that are timed however little time is left: one of each of three data sets
+REPEATS = 15  # runs of a part of a step by which its time is foretold
 SHARE = 1 / 3  # of the job's seconds, the most that untimed decodes may take
 
 
@@ -85,6 +88,19 @@ class Trial:
         self.rows += sum(record.rows for record in run.records[1:])
 
 
+def milliseconds(run: Callable[[], object], device: torch.device) -> float:
+    """The median time of ``run``, a part of a step, by itself."""
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(REPEATS):
+            synchronise(device)
+            began = time.perf_counter()
+            run()
+            synchronise(device)
+            seconds.append(time.perf_counter() - began)
+    return 1000 * median(seconds)
+
+
 def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] = ()) -> None:
     """Foretell a tree's speedup from its ``predicted`` acceptance length and its forwards' cost.
 
@@ -105,8 +121,8 @@ def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
     """Foretell speedups by one untimed decode of each trial: the first tokens of a few requests.
 
     Seconds follow from the rows of its forwards and from its ``drafting``. Trials are decoded in a
-    random order until ``SHARE`` of the job's seconds is over; those not reached by then are no
-    longer candidates, the default one apart.
+    random order until ``SHARE`` of the job's seconds is over; of more than ``FINALISTS``, those not
+    reached by then are no longer candidates, the default one apart.
     """
     if job.forwards is None:
         return
@@ -153,7 +169,12 @@ def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
 
 
 def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> list[Trial]:
-    """The best trials by foretold speedup or, without any, by a screening; and the default ones."""
+    """The best trials by foretold speedup or, without any, by a screening; and the default ones.
+
+    A few are finalists as they are.
+    """
+    if len(trials) <= FINALISTS:
+        return trials
     if foretold := [trial for trial in trials if trial.foretold is not None]:
         ordered = sorted(foretold, key=lambda trial: -(trial.foretold or 0.0))
     else:

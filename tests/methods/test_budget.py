@@ -246,6 +246,19 @@ def test_finalists_are_those_that_are_foretold_to_be_fastest(tmp_path: Path) -> 
     assert timed == [1, 2, 3, 6], "the best four: 3, 2, 6 and 1, the default among them"
 
 
+@pytest.mark.parametrize(
+    ("count", "screenings"), [(trials.FINALISTS, 0), (trials.FINALISTS + 1, 1)]
+)
+def test_a_few_need_no_screening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, screenings: int
+) -> None:
+    target = Target(tiny_model("llama"))
+    work, timed = job(target, tmp_path), []
+    monkeypatch.setattr(trials, "time_trials", lambda *given: timed.append(given))
+    choose(work, "made", _trials(target, count))
+    assert len(timed) == screenings + 1
+
+
 def test_the_published_setting_is_timed_on_all_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

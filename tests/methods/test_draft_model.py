@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from harness.decoder import Request, collect
-from harness.engine.drafter import Context
+from harness.engine.drafter import Context, Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.engine.tree import Tree
-from harness.errors import HarnessError
 from harness.experiment.arms import parse_arm
 from methods import draft_model
 from methods.draft_model import ModelDrafter
@@ -75,16 +74,29 @@ def test_it_runs_as_its_target_does(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (own.why_stock == "asked for") == (layers == "stock")
 
 
-def test_an_answer_beyond_the_draft_model_s_context_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("context", "drafted_to"), [(None, 9 + 20 - 1), (16, 17), (9, 0), (4, 0)])
+def test_beyond_the_draft_model_s_context_nothing_is_drafted(
+    monkeypatch: pytest.MonkeyPatch, context: int | None, drafted_to: int
 ) -> None:
-    target = Target(tiny_model("llama"))
-    small = noisy_copy(target)
-    decoder = EngineDecoder(target, ModelDrafter(small, 4))
-    monkeypatch.setattr(small.config, "max_position_embeddings", 9 + 20 + 4)
-    collect(decoder, Request(PROMPT, 20, frozenset()))  # control
-    with pytest.raises(HarnessError, match="draft_model: 34 tokens of prompt, answer and drafts"):
-        collect(decoder, Request(PROMPT, 21, frozenset()))
+    """``drafted_to``: the end of the last draft; the prompt has 9 tokens, the first is not drafted
+    for."""
+    target, positions = Target(tiny_model("llama")), []
+    small = Target(tiny_model("llama"))
+    drafter = ModelDrafter(small, 4)
+    monkeypatch.setattr(drafter, "_longest", context)
+    draft = drafter.draft
+
+    def noted(state: Context) -> Tree:
+        tree = draft(state)
+        positions.append((len(state.tokens), len(tree.tokens) - 1))
+        return tree
+
+    monkeypatch.setattr(drafter, "draft", noted)
+    answer, _ = collect(EngineDecoder(target, drafter), Request(PROMPT, 20, frozenset()))
+    plain, _ = collect(EngineDecoder(target, Drafter()), Request(PROMPT, 20, frozenset()))
+    assert answer == plain
+    ends = [length + drafts for length, drafts in positions if drafts]
+    assert max(ends, default=0) == drafted_to
 
 
 def test_control_a_cache_of_another_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.measure.step_cost import ForwardCost
 from harness.method import Job
+from methods.firp import tuning as firp_tuning
 from methods.firp.tuning import _traced, _trials, decoder
 from methods.medusa import tuning
 from methods.medusa.heads import Heads
@@ -116,6 +117,21 @@ def test_firps_candidates_are_all_foretold(tmp_path: Path) -> None:
     assert all(trial.foretold is None for trial in _trials(job, maps, traced, [choice]))
     job = replace(job, forwards=_forwards())
     assert all(trial.foretold is not None for trial in _trials(job, maps, traced, [choice]))
+
+
+def test_firps_candidates_are_foretold_with_the_time_of_reading_their_drafts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = firp_job(Target(tiny_model("llama")), tmp_path)
+    train(job)
+    job = replace(job, forwards=_forwards())
+    maps, traced = _traced(job, 2)
+    choice, times = TreeChoice("best_first", 2, 2), []
+    for reading in (0.0, 5.0):
+        monkeypatch.setattr(firp_tuning, "milliseconds", lambda *_, ms=reading: ms)
+        trials = _trials(job, maps, traced, [choice])
+        times.append([trial.predicted / trial.foretold for trial in trials])
+    assert np.subtract(times[1], times[0]) == pytest.approx([5.0] * len(times[0]))
 
 
 def test_foretelling_by_decoding_takes_a_part_of_the_seconds(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Prompt lookup drafts what transformers' own does; transformers' arms report what they commit."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,15 @@ from harness.decoder import Request, collect
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import SPARE_ROWS, Target
+from harness.files import read_json
 from harness.measure.timing import run_timed
+from harness.method import Job
+from methods import load_method
 from methods.hf.assisted import HfAssisted
-from methods.hf.generate import HfGenerate, with_cache
+from methods.hf.generate import CACHES, HfGenerate, with_cache
 from methods.hf.prompt_lookup import Settings, build
 from methods.prompt_lookup import Lookup
+from methods.shared.trials import Trial
 from tests.models import VOCAB, tiny_model
 
 PROMPT = tuple((11 * (i % 7) + 3) % VOCAB for i in range(17))
@@ -69,6 +74,22 @@ def test_a_static_cache_has_one_size_for_all_requests(monkeypatch: pytest.Monkey
             assert collect(arm, request)[0] == truth
     assert made[:2] == [128, 128]
     assert made[2] < made[3] < 128, "control: left to itself"
+
+
+@pytest.mark.parametrize("faster", CACHES)
+def test_the_faster_cache_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: str
+) -> None:
+    target, method = Target(tiny_model("llama")), load_method("hf_generate")
+    requests = [Request(PROMPT, cap, frozenset()) for cap in (3, 4, 5)]
+    job = Job(target, method.settings(tuning_requests=2), tmp_path, 0, requests=requests)
+    monkeypatch.setattr(
+        Trial, "speedup", property(lambda trial: 2.0 if trial.setting["cache"] == faster else 1.0)
+    )
+    method.tune(job)
+    assert read_json(tmp_path / "setting.json") == {"cache": faster}
+    timed = (tmp_path / "trials.csv").read_text().splitlines()
+    assert [line.split(",")[2] for line in timed] == ["requests", "2", "2"]
 
 
 def test_hf_arms_commit_the_targets_own_tokens() -> None:

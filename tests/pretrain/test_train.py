@@ -1,6 +1,7 @@
 """Training a target: a killed run ends in the weights of an unbroken one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,25 @@ def trained(folder: Path, stream: Iterator[Batch]) -> dict[str, torch.Tensor]:
     assert len((folder / "log.jsonl").read_text().splitlines()) == 3
     assert not list(folder.glob("*.pt"))
     return model.state_dict()
+
+
+@pytest.mark.parametrize(("best", "ends"), [(True, 0), (False, 2)])
+def test_the_best_weights_are_kept_where_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: bool, ends: int
+) -> None:
+    """The held-out loss is made to rise; ``ends``: the evaluation whose weights the model has."""
+    model, seen, losses = new_target(SHAPE, 1, 0, seed=0), [], iter([1.0, 2.0, 3.0, 0.0])
+
+    def rising(module: torch.nn.Module, _: list[Batch]) -> float:
+        seen.append({name: value.clone() for name, value in module.state_dict().items()})
+        return next(losses)
+
+    monkeypatch.setattr(train, "held_out_loss", rising)
+    train_target(model, batches(), [], replace(RECIPE, best=best), tmp_path / "log.jsonl")
+    assert len(seen) == 4, "three in the training, one at its end"
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, seen[ends][name], rtol=0, atol=0)
+    assert any(not torch.equal(seen[0][name], seen[2][name]) for name in seen[0]), "control"
 
 
 def _until(stream: Iterator[Batch], last: int) -> Iterator[Batch]:
