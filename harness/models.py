@@ -118,7 +118,7 @@ def drawn_by(sampling: Sampling, tokenizer: Any) -> Sampling:
     if not starts and not (newlines and indents):
         raise HarnessError(
             f"block_temperature: the tokenizer has {len(newlines)} tokens ending in a newline and "
-            f"{len(indents)} of blanks alone, expected some of either"
+            f"{len(indents)} of blanks alone, expected some of either, or some that are both"
         )
     return replace(sampling, newlines=newlines, indents=indents, line_starts=starts)
 
@@ -162,9 +162,7 @@ def load_model(spec: ModelSpec) -> Any:
     Every weight comes from the files: a missing, unknown or differently shaped one is an error.
     """
     _require_folder(spec)
-    require_device(spec.device)
-    if spec.device.startswith("cuda:"):  # streams and graphs are made on the current device
-        torch.cuda.set_device(spec.device)
+    use_device(spec.device)
     dtype = getattr(torch, spec.dtype)
     with _wrong_files(spec):
         model = read_model(
@@ -218,10 +216,20 @@ def _wrong_files(spec: ModelSpec) -> AbstractContextManager[None]:
     return in_our_words(lambda error: f"model '{spec.where}': {told(error)}")
 
 
-def require_device(device: str) -> None:
-    """Refuse a CUDA device on a machine without one."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
+def use_device(device: str) -> None:
+    """Refuse a CUDA device that is not there, and make it the current one: streams and graphs are
+    made on that.
+    """
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
         raise HarnessError(f"device: '{device}' asked for, but no CUDA device was found")
+    index, found = torch.device(device).index, torch.cuda.device_count()
+    if index is None:
+        return
+    if index >= found:
+        raise HarnessError(f"device: '{device}' asked for, expected cuda:0 to cuda:{found - 1}")
+    torch.cuda.set_device(index)
 
 
 def stop_ids(target: Target, tokenizer: Any) -> frozenset[int]:

@@ -22,15 +22,16 @@ _REASONS = {
 def again(cells: Mapping[str, Timed]) -> AgainFacts:
     """The A/A test of a model: one test over the sessions of all its data sets.
 
-    ``cells``: what ``per_question`` gives for each data set; those without both arms are ignored.
-    The caller leaves out data sets whose answers loop.
+    ``cells``: what ``per_question`` gives for each data set; those without both arms are ignored,
+    and those whose answers end with the first token, which decode nothing. The caller leaves out
+    data sets whose answers loop.
 
     ``ratio``: geometric mean of the sessions' ratios, where every data set has the same weight.
     ``p_value``: of a t test of that mean against 1; its variance is that of sessions about the mean
     of their own data set. ``passes`` is None where nothing can be tested; ``reason`` says why, or
     why the test fails. ``sets``: the result of each data set alone, which decides nothing.
     """
-    paired = {name: cell for name, cell in cells.items() if {BASELINE, AGAIN} <= cell.keys()}
+    paired = {name: cell for name, cell in cells.items() if _tells(cell)}
     by_set = [session_log_ratios(cell, BASELINE, AGAIN) for cell in paired.values()]
     mean = float(np.mean([ratios.mean() for ratios in by_set])) if paired else math.nan
     p_value = _p_value(by_set, mean)
@@ -43,6 +44,11 @@ def again(cells: Mapping[str, Timed]) -> AgainFacts:
         "reason": _REASONS[passes] if paired else "no data set has such a pair",
         "sets": {name: _alone(log_ratio(cell, BASELINE, AGAIN)) for name, cell in paired.items()},
     }
+
+
+def _tells(cell: Timed) -> bool:
+    """Whether both arms decoded something in every session."""
+    return all(arm in cell and cell[arm][1].sum(-1).all() for arm in (BASELINE, AGAIN))
 
 
 def _p_value(by_set: list[np.ndarray], mean: float) -> float | None:

@@ -23,7 +23,9 @@ def best_sizes(known: Mapping[str, ModelCost], run: Run, curve: pd.DataFrame) ->
     """One line per model and method of the curve: the draft size with the best predicted speedup.
 
     A speedup is predicted from the curve's acceptance length and the cost of a step at the mean
-    context of the autoregressive steps, for each size in its faster way (one pass or two).
+    context of the autoregressive steps, for each size in the faster of the ways (one pass or two)
+    that tuning tried. Methods whose trials were not foretold have no line: what drafting costs them
+    depends on the size.
     ``timed_draft_size`` is the fastest of the sizes that were timed, ``timed_speedup`` its measured
     speedup.
     """
@@ -40,8 +42,12 @@ def best_sizes(known: Mapping[str, ModelCost], run: Run, curve: pd.DataFrame) ->
         baseline_ms = baseline.step_ms("", no_drafts, no_drafts)[0]
         profiled = model_curve[model_curve["method"].isin(cost.outside)]
         for name, sizes in profiled.groupby("method", sort=False):
+            tried = prepared.trials(model, name)
+            if (tried["predicted_speedup"] == "").all():
+                continue
             method = _method(prepared, (model, name), cost, context)
-            best = _best(sizes.reset_index(drop=True), method, baseline_ms)
+            ways = tuple(tried.get("passes", pd.Series([""])).unique())
+            best = _best(sizes.reset_index(drop=True), method, ways, baseline_ms)
             lines.append({"model": model, "method": name, **best})
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -64,10 +70,12 @@ def _method(
     return replace(method, drafting=method.drafting - method.second_ms(deep)[0])
 
 
-def _best(curve: pd.DataFrame, method: StepCost, baseline_ms: float) -> dict[str, object]:
+def _best(
+    curve: pd.DataFrame, method: StepCost, ways: tuple[str, ...], baseline_ms: float
+) -> dict[str, object]:
     """The columns of one method's line; ``curve`` holds its sizes."""
     sizes, depths = curve["draft_size"].to_numpy(), curve["depth"].to_numpy()
-    by_way = pd.DataFrame({way: method.step_ms(way, sizes, depths) for way in method.ways()})
+    by_way = pd.DataFrame({way: method.step_ms(way, sizes, depths) for way in ways})
     step = by_way.min(axis=1)
     speedup = curve["predicted_acceptance_length"] * baseline_ms / step
     best, timed = speedup.idxmax(), curve["speedup"].dropna()

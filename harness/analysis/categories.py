@@ -48,5 +48,5 @@ def _lines(cell: pd.DataFrame, shown: pd.Series) -> Iterator[dict[str, object]]:
                 "acceptance_length": ratio(
                     arm_rows["decode_tokens"].sum(), arm_rows["decode_steps"].sum()
                 ),
-                "speedup": rate(arm_rows) / baseline if shown[arm] else math.nan,
+                "speedup": ratio(rate(arm_rows), baseline) if shown[arm] else math.nan,
             }

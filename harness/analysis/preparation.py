@@ -46,6 +46,13 @@ class Prepared:
         file = self.file(model, arm, name)
         return self.folder.read_json(file) if file.is_file() else {}
 
+    def trials(self, model: str, arm: str) -> pd.DataFrame:
+        """The settings that the tuning behind an arm tried, with empty text for what was not
+        measured; no lines where it tried none.
+        """
+        file = self.file(model, arm, TRIALS)
+        return self.folder.read_words(file) if file.is_file() else pd.DataFrame(columns=_MEASURED)
+
 
 def preparation(prepared: Prepared, outline: Outline) -> pd.DataFrame:
     """One line per model and method that was trained or tuned; trials are on the tune split.
@@ -103,9 +110,8 @@ def _line(prepared: Prepared, model: str, method: str) -> dict[str, object]:
         "tuning_seconds": spent.get("tuning_seconds"),
         "budget_seconds": spent.get("budget_seconds"),
     }
-    file = prepared.file(model, method, TRIALS)
-    if file.is_file():
-        trials = pd.read_csv(file, keep_default_na=False)
+    trials = prepared.trials(model, method)
+    if len(trials):
         line["candidates"] = len(trials)
         for role in ("default", "chosen"):
             line |= _trial(trials, role)

@@ -203,10 +203,10 @@ def _paper_table(summary: pd.DataFrame, value: str, methods: Iterable[str]) -> p
 def _question_speedups(rows: pd.DataFrame) -> pd.DataFrame:
     """Speedup of every arm on every question of ``rows``, summed over sessions and turns first."""
     keys = ["model", "dataset", "question_id", "arm"]
-    if rows.empty:
-        return pd.DataFrame(columns=[*keys, "speedup"])
     summed = rows.groupby(keys)[["decode_seconds", "decode_tokens"]].sum()
     summed = summed[summed["decode_tokens"] > 0]  # answers that end with the prefill's token
+    if summed.empty:
+        return pd.DataFrame(columns=[*keys, "speedup"])
     rate = (summed["decode_seconds"] / summed["decode_tokens"]).unstack("arm")
     ratio = rate.rdiv(rate[BASELINE], axis=0)
     return ratio.drop(columns=BASELINE).stack().rename("speedup").reset_index()

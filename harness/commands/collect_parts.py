@@ -11,9 +11,10 @@ def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
     add("--methods", required=True, type=parse_arms, help="JSON: arm -> settings")
     add("--folders", required=True, type=Path, help="a folder of each arm is in it")
+    add("--device", default="cpu", help="on which they were trained")
     add("--out", required=True, type=Path)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
-    collect_parts(options.methods, options.folders, options.out)
+    collect_parts(options.methods, options.folders, options.out, options.device)

@@ -79,7 +79,7 @@ def _figures(trial: Trial) -> list[object]:
         trial.requests,
         round(trial.acceptance_length, 4),
         round(trial.speedup, 4),
-        round(trial.rows / trial.steps, 2),
+        round(trial.rows / max(1, trial.steps), 2),
         trial.setting.get("passes", ""),
     ]
 

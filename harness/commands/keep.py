@@ -15,8 +15,8 @@ from harness.files import replacing
 def keep(root: Path, out: Path, *, prompts: bool) -> None:
     """Copy tables, settings and provenance of ``root`` to ``out``, and the rows compressed.
 
-    ``prompts``: also copy the frozen test prompts, without which tables cannot be made again; only
-    for data that may be redistributed.
+    ``prompts``: also copy the frozen test prompts and whole answers, both with references, without
+    which tables cannot be made again; only for data that may be redistributed.
     """
     folder = Folder(root)
     packed = folder.found(*ROWS)
@@ -64,7 +64,7 @@ def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
     add("--root", required=True, type=Path, help="results/<experiment>")
     add("--out", required=True, type=Path, help="a new folder")
-    add("--prompts", action="store_true", help="the frozen test prompts too")
+    add("--prompts", action="store_true", help="frozen test prompts and whole answers too")
 
 
 def run(options: argparse.Namespace) -> None:

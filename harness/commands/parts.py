@@ -22,7 +22,7 @@ from harness.measure.machine import machine
 from harness.method import parse_settings
 from harness.models import ModelSpec, weights_hash
 
-CPU = torch.device("cpu")  # the device on which parts are trained
+CPU = torch.device("cpu")
 RECORD = "record.json"
 # What tuning and examining write, and what holds only for the machine that trained.
 _NOT_PARTS = (SETTING, SPENT, TRIALS, LEARNT, COSINE, "rank_accuracy.csv", "calibration.json")
@@ -45,8 +45,11 @@ class Part(TypedDict):
     files: dict[str, str]  # path inside the method's folder -> SHA-256
 
 
-def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
-    """Copy what the trainings in ``folders`` wrote to ``out``, and write their record."""
+def collect_parts(arms: Arms, folders: Path, out: Path, device: str = "cpu") -> None:
+    """Copy what the trainings in ``folders`` wrote to ``out``, with their record.
+
+    ``device``: what they ran on.
+    """
     parts = {}
     for name, arm in arms.items():
         files = _files(folders / name)
@@ -63,8 +66,9 @@ def collect_parts(arms: Arms, folders: Path, out: Path) -> None:
             tune_loss=facts.get("tune_loss"),
             files={file: sha256_file(out / name / file) for file in files},
         )
-    hardware = machine([CPU], kind(CPU, torch.float32))
-    write_json(out / RECORD, {"parts": parts, "machine": hardware})
+    # A GPU may be on another machine than the one that collects.
+    facts = machine([CPU], kind(CPU, torch.float32)) if device == "cpu" else {"device": device}
+    write_json(out / RECORD, {"parts": parts, "machine": facts})
 
 
 def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:

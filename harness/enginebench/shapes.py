@@ -5,7 +5,7 @@ from transformers import AutoModelForCausalLM
 
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.models import require_device
+from harness.models import use_device
 from harness.pretrain.train import Shape, llama_config
 
 # Rotary positions have no weights, so contexts may be longer than LLaMA-2's 4096.
@@ -34,7 +34,7 @@ def random_target(shape: Shape, dtype: str, device: str, seed: int = 0) -> Targe
 
     Weights are normally distributed, as an untrained model's are.
     """
-    require_device(device)
+    use_device(device)
     torch.manual_seed(seed)
     try:
         with torch.device(device):

@@ -225,18 +225,22 @@ def parse_experiment(config: Mapping[str, Any]) -> Experiment:
 
 
 def _require_train_split(experiment: Experiment, model: str) -> None:
-    """Refuse methods that would have nothing to learn from."""
+    """Refuse methods that would have nothing to learn from, those of sweeps among them."""
     trained = [name for name, arm in experiment.prepared(model).items() if arm.trained]
-    given = any(dataset.has_train for dataset in experiment.datasets.values())
-    if trained and experiment.parts == "trained" and not given:
+    if any(dataset.has_train for dataset in experiment.datasets.values()):
+        return
+    if trained and experiment.parts == "trained":
         raise HarnessError(
             f"datasets: no train split, from which {', '.join(trained)} learn; expected one, or "
             "parts: shipped"
         )
+    if experiment.sweeps:
+        names = ", ".join(experiment.sweeps)
+        raise HarnessError(f"datasets: no train split, from which sweeps of {names} learn")
 
 
 def _require_learning(where: str, arm: Arm) -> None:
-    """Refuse an arm of a method without a training to be swept, and without trees of any size."""
+    """Refuse arms of methods that learn no maps or heads: these alone have sweeps and curves."""
     if not arm.entry.examined:
         raise HarnessError(f"{where}: '{arm.name}', expected an arm that learns maps or heads")
 

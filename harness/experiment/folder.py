@@ -205,6 +205,12 @@ class Folder:
         read = partial(pd.read_csv, dtype={"fingerprint": str})
         return self._once("csv", file, read).copy()
 
+    def read_words(self, file: Path) -> "pd.DataFrame":
+        """As :meth:`read_csv`; empty cells are empty text."""
+        import pandas as pd
+
+        return self._once("words", file, partial(pd.read_csv, keep_default_na=False)).copy()
+
     def read_table(self, name: str) -> "pd.DataFrame":
         """A table of the experiment; an empty frame where there is none."""
         import pandas as pd

@@ -38,14 +38,14 @@ def audit(
     ``margin``: how far it prefers the first token to the second, in logits, or where tokens are
     drawn, in the scores that the draw maximises. Below float32 and with packed weights also
     ``exact_margin``, the same in float32 arithmetic with those weights, and ``rounding``, the
-    farthest that a logit of that row is from its float32 value.
+    farthest that a logit, or such a score, of that row is from its float32 value.
     """
     batch = torch.tensor([ids], device=target.device)
     native: Tensor = target.model(input_ids=batch, use_cache=False).logits[0, -1].float()
     choice = TokenChoice(sampling)
+    ends = [(ids[-2:][0], ids[-1])]
 
     def margin(logits: Tensor) -> float:
-        ends = [(ids[-2:][0], ids[-1])]
         first, second = choice.scores(logits[None], [len(ids)], ends)[0, list(tokens)].tolist()
         return float(first - second)
 
@@ -53,7 +53,9 @@ def audit(
     if target.dtype != torch.float32 or target.weights != "full":
         exact = float32_logits(target, ids)
         gap["exact_margin"] = margin(exact)
-        gap["rounding"] = float((native - exact).abs().max())
+        # The draw divides logits by the temperature, and their rounding with them.
+        temperature = sampling.after(ends[0]) or 1.0
+        gap["rounding"] = float((native - exact).abs().max()) / temperature
     return gap
 
 

@@ -87,12 +87,11 @@ class StepCost:
     drafting: float
     entries: list[int]
 
-    def ways(self) -> tuple[str, ...]:
-        """How a tree can be run: pseudo rows ride along, or have a forward of their own."""
-        return ("combined", TWO_PASS) if self.entries else ("",)
-
     def step_ms(self, way: str, sizes: np.ndarray, depths: np.ndarray) -> np.ndarray:
         """[N] milliseconds of a step for each number of drafts.
+
+        ``way``: ``two_pass`` where pseudo rows have a forward of their own; otherwise they ride
+        along, or there are none.
 
         ``depths`` [N]: levels of the trees of ``sizes`` drafts. A tree runs as many of the K pseudo
         rows as it has levels: at every node, or once in a forward of their own.

@@ -83,14 +83,15 @@ def cost_rows(folder: Folder, dataset: str) -> list[list[str]]:
     return [] if arms.empty else _rows(arms, COST)
 
 
-def uncut_lines(folder: Folder, dataset: str, drawn: bool = False) -> list[str]:
+def uncut_lines(folder: Folder, dataset: str, same: bool) -> list[str]:
     """One sentence per model on the quality of whole answers, which are greedy; none if there are
-    no such answers. ``drawn``: whether sessions draw their tokens.
+    no such answers. ``same``: whether lossless methods give the target's greedy answers, token for
+    token.
     """
-    return [_uncut(line, drawn) for _, line in _of_set(folder, "uncut", dataset).iterrows()]
+    return [_uncut(line, same) for _, line in _of_set(folder, "uncut", dataset).iterrows()]
 
 
-def _uncut(line: pd.Series, drawn: bool) -> str:
+def _uncut(line: pd.Series, same: bool) -> str:
     score = find_dataset(line["dataset"]).score
     ends = (
         f"{line['questions']} test questions asked once more without that cap, untimed: "
@@ -100,8 +101,8 @@ def _uncut(line: pd.Series, drawn: bool) -> str:
     if score is None or pd.isna(line["quality"]):
         return f"{ends}. Their quality is not measured."
     span = interval(line["quality_low"], line["quality_high"], 3)
-    same = "" if drawn else " Every lossless method gives these very answers."
-    return f"{ends}; {score.shown} {line['quality']:.3f} (95 % interval {span}).{same}"
+    theirs = " Every lossless method gives these very answers." if same else ""
+    return f"{ends}; {score.shown} {line['quality']:.3f} (95 % interval {span}).{theirs}"
 
 
 def lossy_lines(folder: Folder, dataset: str) -> list[str]:

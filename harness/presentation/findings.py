@@ -45,7 +45,9 @@ def _model_findings(
 ) -> Iterator[str]:
     subject = _subject(arms)
     if subject is None:
-        yield f"No speedup is shown on {name}: autoregressive decoding's answers loop."
+        yield (
+            f"No speedup is shown on {name}: autoregressive decoding's answers loop or end at once."
+        )
         return
     yield _against_baseline(name, subject, arms.loc[subject])
     if unranked:
@@ -117,13 +119,18 @@ def _times(pair: pd.Series) -> str:
 
 def _against_yardstick(subject: str, pairs: pd.DataFrame) -> Iterator[str]:
     """The subject against transformers' generate, to which most published speedups refer."""
-    matches = pairs[(pairs["faster"] == subject) & (pairs["slower"] == YARDSTICK)]
-    for _, pair in matches.iterrows():
+    both = {subject, YARDSTICK}
+    for _, pair in pairs.iterrows():
+        if {pair["faster"], pair["slower"]} != both:
+            continue
         span = "" if pd.isna(pair["ci_low"]) else f" ({interval(pair['ci_low'], pair['ci_high'])})"
-        yield (
-            f"Against transformers' own generate, to which published speedups mostly refer, "
-            f"{name_of(subject)} is {pair['ratio']:.2f} times as fast{span}."
-        )
+        own = "transformers' own generate, to which published speedups mostly refer,"
+        times, name = f"is {pair['ratio']:.2f} times as fast", name_of(subject)
+        if pair["faster"] == subject:
+            told = f"Against {own} {name} {times}{span}"
+        else:
+            told = f"{own[0].upper()}{own[1:]} {times} as {name}{span}"
+        yield f"{told}; the two cannot be told apart." if pair["tie"] else f"{told}."
 
 
 def _answers(arms: pd.DataFrame) -> str:

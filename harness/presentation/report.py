@@ -99,7 +99,7 @@ def _data(folder: Folder, name: str, facts: Facts) -> dict[str, object]:
     return {
         **own,
         "key": name,
-        "with_firp": "firp" in facts["experiment"]["methods"],
+        "with_firp": _with_firp(facts),
         "text_size": TEXT_SIZE,
         "best_first_medusa": any(
             folder.read_json(file).get("policy") == "best_first"
@@ -133,7 +133,7 @@ def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> 
         "guards": guard_rows(arms),
         "as_good": f"{score.margin:g} {score.shown}" if score else "",
         "answers": [
-            *uncut_lines(folder, name, drawn="sampling" in facts["experiment"]),
+            *uncut_lines(folder, name, _greedy_and_same(facts)),
             *lossy_lines(folder, name),
         ],
         "categories": category_rows(folder, name),
@@ -242,11 +242,20 @@ def _figure(cell: object) -> object:
         return cell
 
 
+def _greedy_and_same(facts: Facts) -> bool:
+    """Whether lossless methods gave the target's greedy answers, token for token."""
+    return "sampling" not in facts["experiment"] and not facts["divergences"]
+
+
+def _with_firp(facts: Facts) -> bool:
+    return "firp" in facts["experiment"]["methods"]
+
+
 def _analysis(folder: Folder, facts: Facts) -> dict[str, object]:
     """The report on how FIRP works: measurements of its states, trees, entry layers and drafts."""
     return {
         "kind": "analysis",
-        "name": "how FIRP works",
+        "name": "how FIRP works" if _with_firp(facts) else "what trainings gave",
         "findings": mechanism(folder, facts),
         "cosines": cosine_rows(folder),
         "learnt": learnt_rows(_prepared(folder, facts, LEARNT)),

@@ -71,10 +71,11 @@ def test_no_speedup_stands_where_the_summary_has_none() -> None:
     assert table.loc["autoregressive", "speedup"].notna().all(), "control: another arm's"
 
 
-def test_answers_that_end_with_the_prefill_have_no_rate() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 2e-5])
+def test_answers_that_end_with_the_prefill_have_no_rate(seconds: float) -> None:
     rows = _rows()
     rows.loc[rows["question_id"] == "math", ["decode_tokens", "decode_steps"]] = 0
-    rows.loc[rows["question_id"] == "math", "decode_seconds"] = 0.0
+    rows.loc[rows["question_id"] == "math", "decode_seconds"] = seconds
     table = categories(rows, PROMPTS, _summary()).set_index(["category", "method"])
     assert table.loc[("math", "fast"), ["speedup", "acceptance_length"]].isna().all()
     assert table.loc[("stem", "fast"), "speedup"] == pytest.approx(2.0)

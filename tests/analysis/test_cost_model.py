@@ -237,8 +237,28 @@ def _best(
 
     Trees are chains, those of more than ``deepest`` drafts branch at their end.
     """
+    passes = ("combined", "two_pass") if entries else ("",)
+    _write_curve(root, setting, entries, lengths, deepest)
+    _write_trials(root, [f",1,{way},0,,,1.5,1.2" for way in passes])
+    return _told(root).iloc[0]
+
+
+def _told(root: Path) -> pd.DataFrame:
     experiment = _experiment(root)
     experiment["draft_sizes"] = {"methods": ["fast"], "sizes": [1]}
+    write_tables(experiment, root)
+    return pd.read_csv(root / "tables/best_draft_size.csv")
+
+
+def _write_trials(root: Path, lines: list[str]) -> None:
+    header = "role,drafts,passes,requests,speedup,acceptance_length,"
+    header += "predicted_acceptance_length,predicted_speedup"
+    _write_csv(root / "methods/small/fast/trials.csv", header, lines)
+
+
+def _write_curve(
+    root: Path, setting: dict, entries: list[int], lengths: list[float], deepest: int
+) -> None:
     write_json(root / "methods/small/fast/config.json", {"layout": {"entry_layers": entries}})
     write_json(root / "methods/small/fast/setting.json", setting)
     lines = [
@@ -247,9 +267,22 @@ def _best(
     ]
     header = "method,draft_size,predicted_acceptance_length,requests,speedup,depth"
     _write_csv(root / "curve/small.csv", header, lines)
-    write_tables(experiment, root)
-    (line,) = pd.read_csv(root / "tables/best_draft_size.csv").to_dict("records")
-    return pd.Series(line)
+
+
+def test_what_was_not_foretold_has_no_best_size(tmp_path: Path) -> None:
+    """There drafting takes longer for deeper trees, by as much as is not known."""
+    _write_curve(tmp_path, {}, [], [1.8, 2.6], 4)
+    _write_trials(tmp_path, [",1,,5,1.1,1.5,1.5,"])
+    assert _told(tmp_path).empty
+    _write_trials(tmp_path, [",1,,5,1.1,1.5,1.5,1.2"])
+    assert list(_told(tmp_path)["method"]) == ["fast"], "control"
+
+
+def test_only_passes_that_were_tried_are_named(tmp_path: Path) -> None:
+    _write_curve(tmp_path, {"passes": "combined", "depth": 2}, [2, 4], LENGTHS, 4)
+    for way in ("combined", "two_pass"):
+        _write_trials(tmp_path, [f",1,{way},0,,,1.5,1.2"])
+        assert list(_told(tmp_path)["passes"]) == [way]
 
 
 def test_a_tree_has_the_pseudo_rows_of_its_own_depth(tmp_path: Path) -> None:

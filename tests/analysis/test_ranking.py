@@ -102,13 +102,16 @@ def test_the_a_a_test_by_hand() -> None:
         whole = {BASELINE: seconds, AGAIN: np.ones_like(seconds)}
         return {arm: np.stack([s, np.full_like(s, 10.0)]) for arm, s in whole.items()}
 
-    found = again({"one": cell([0.01, 0.03]), "two": cell([-0.02, 0.04, 0.01])})
+    cells = {"one": cell([0.01, 0.03]), "two": cell([-0.02, 0.04, 0.01])}
+    found = again(cells)
     assert found["ratio"] == pytest.approx(math.exp((0.02 + 0.01) / 2))
     # variance about the means: (2 * .01^2 + .03^2 + .03^2) / 3; of the mean, times (1/2 + 1/3) / 4
     error = math.sqrt(0.002 / 3 * (1 / 2 + 1 / 3) / 4)
     assert 0.015 / error == pytest.approx(1.2728, rel=1e-3)
     assert found["p_value"] == pytest.approx(0.2928, abs=2e-4)  # two-sided, t with 3 degrees
     assert (found["passes"], found["sessions"]) == (True, 5)
+    ended = {arm: np.array([[[2e-5]], [[0.0]]]) for arm in (BASELINE, AGAIN)}
+    assert again({**cells, "answers of one token": ended}) == found
     alone = again({"one": cell([0.01])})
     assert (alone["passes"], alone["p_value"]) == (None, None)
     none = again({"none": {BASELINE: np.ones((2, 1, 1))}})

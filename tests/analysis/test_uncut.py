@@ -54,14 +54,14 @@ def test_the_sentence_says_the_figures(tmp_path: Path) -> None:
     folder = written(tmp_path)
     folder.tables.mkdir()
     uncut(folder, ["mini"]).to_csv(folder.table("uncut"), index=False)
-    (told,) = uncut_lines(folder, "gsm8k")
-    (drawn,) = uncut_lines(folder, "gsm8k", drawn=True)
+    (told,) = uncut_lines(folder, "gsm8k", same=True)
+    (drawn,) = uncut_lines(folder, "gsm8k", same=False)
     assert "Every lossless method gives these very answers." in told
     assert drawn == told.removesuffix(" Every lossless method gives these very answers.")
     assert "75 % end by themselves, 25 % loop; accuracy 0.750" in told
-    (other,) = uncut_lines(folder, "mtbench")
+    (other,) = uncut_lines(folder, "mtbench", same=True)
     assert other.endswith("Their quality is not measured.")
-    assert uncut_lines(Folder(tmp_path / "none"), "gsm8k") == []
+    assert uncut_lines(Folder(tmp_path / "none"), "gsm8k", same=True) == []
 
 
 def test_the_command_writes_texts_and_whether_they_ended(tmp_path: Path) -> None:

@@ -58,6 +58,9 @@ def test_in_half_precision_a_close_token_is_numerical_and_a_far_one_is_a_bug(
     near = audit(target, IDS, tuple(closest))
     assert cause(near) in ("numerical", "exact tie")
     assert cause(near | {"margin": 1.0, "rounding": 0.0}) == "METHOD BUG"
+    # The draw sees logits and their rounding over the temperature.
+    cold = audit(target, IDS, (best, others[-1]), Sampling(temperature=0.25, seed=1))
+    assert cold["rounding"] == pytest.approx(4 * far["rounding"])
 
 
 def test_the_margin_of_a_draw_is_that_of_what_it_maximises() -> None:

@@ -16,7 +16,7 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.errors import HarnessError
-from harness.models import ModelSpec, load_model, require_placed
+from harness.models import ModelSpec, load_model, require_placed, use_device
 from tests.models import _SIZE, VOCAB, _build, tiny_model
 from tests.toys import Oracle
 
@@ -77,7 +77,7 @@ def test_a_device_map_reaches_transformers(tmp_path: Path, monkeypatch: pytest.M
         return model
 
     monkeypatch.setattr(models, "read_model", read)
-    monkeypatch.setattr(models, "require_device", lambda _: None)
+    monkeypatch.setattr(models, "use_device", lambda _: None)
     model.save_pretrained(tmp_path)
     spec = ModelSpec(path=str(tmp_path), device="cuda", device_map="balanced")
     with pytest.raises(HarnessError, match="is on cpu, expected cuda; do the devices hold all of"):
@@ -110,3 +110,15 @@ def test_weights_left_elsewhere_are_refused() -> None:
 def test_a_map_that_cannot_be_is_refused(given: dict[str, str], told: str) -> None:
     with pytest.raises(HarnessError, match=told):
         ModelSpec(path=".", **given)
+
+
+def test_a_gpu_of_several_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", made.append)
+    for device in ("cpu", "cuda", "cuda:1"):
+        use_device(device)
+    assert made == [1]
+    with pytest.raises(HarnessError, match="device: 'cuda:2' asked for, expected cuda:0 to cuda:1"):
+        use_device("cuda:2")

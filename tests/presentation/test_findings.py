@@ -72,6 +72,25 @@ def test_a_whole_comparison() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            pair("hf_generate", "firp", 1.2),
+            "Transformers' own generate, to which published speedups mostly refer, is 1.20 times "
+            "as fast as FIRP (1.15 to 1.25).",
+        ),
+        (
+            pair("firp", "hf_generate", 1.02, tie=True),
+            "Against transformers' own generate, to which published speedups mostly refer, FIRP is "
+            "1.02 times as fast (0.97 to 1.07); the two cannot be told apart.",
+        ),
+    ],
+)
+def test_generate_is_told_whichever_is_faster(given: dict[str, Any], said: str) -> None:
+    assert said in told([BASELINE, FIRP], [given])
+
+
 @pytest.mark.parametrize("faster", [("firp", "medusa"), ("medusa", "firp")])
 def test_what_cannot_be_told_apart_is_called_so(faster: tuple[str, str]) -> None:
     lines = told([BASELINE, FIRP, MEDUSA], [pair(*faster, 1.01, tie=True)])
@@ -119,7 +138,9 @@ def test_failures_and_differing_answers_are_named() -> None:
 
 def test_looping_answers_show_nothing() -> None:
     lines = told([arm("autoregressive", math.nan), arm("firp", math.nan)], [])
-    assert lines == ["No speedup is shown on GSM8K: autoregressive decoding's answers loop."]
+    assert lines == [
+        "No speedup is shown on GSM8K: autoregressive decoding's answers loop or end at once."
+    ]
 
 
 def test_each_model_is_named_where_there_are_several() -> None:

@@ -101,6 +101,19 @@ def test_methods_that_learn_need_a_train_split() -> None:
     parse_experiment(given)
 
 
+def test_sweeps_need_a_train_split_though_parts_are_shipped() -> None:
+    given = config({}) | {"draft_sizes": {"methods": []}, "parts": "shipped"}
+    given["models"] = {
+        "mini": given["models"]["mini"] | {"parts": "workflows/resources/mini-parts"}
+    }
+    given["datasets"] = {
+        "gsm8k": {**given["datasets"]["gsm8k"], "stand_in": {"tune": 3, "test": 3}}
+    }
+    parse_experiment(given | {"sweeps": {}})  # control
+    with pytest.raises(HarnessError, match="datasets: no train split, from which sweeps of firp"):
+        parse_experiment(given | {"sweeps": {"firp": [{"learning_rate": 0.001}]}})
+
+
 def test_a_model_may_have_settings_for_an_arm_that_sampling_leaves_out() -> None:
     given = config({}) | {"draft_sizes": {"methods": []}, "sampling": {"temperature": 0.7}}
     given["methods"] = given["methods"] | {"medusa_llm": {}}

@@ -108,9 +108,10 @@ rule collect_parts:
         torch_threads=EXPERIMENT.threads,
         methods=lambda wc: ARMS.json(wc.model, TRAINED),
         folders=lambda wc, input: Path(input.trained[0]).parents[1],
+        device=EXPERIMENT.device,
     shell:
         "python -m harness --threads {params.torch_threads} collect-parts --methods {params.methods:q} --folders {params.folders:q}"
-        " --out $(dirname {output}) > {log} 2>&1"
+        " --device {params.device:q} --out $(dirname {output}) > {log} 2>&1"
 
 
 rule draft_size_curve:
