@@ -9,7 +9,7 @@ from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.enginebench.record import FirpStep
-from methods.firp.drafter import PASSES, FirpDrafter
+from methods.firp.drafter import PASSES, FirpDrafter, MapProducts
 from methods.firp.projections import Layout, Projections
 from methods.hf.generate import HfGenerate
 from methods.shared.trees import StaticTree
@@ -33,8 +33,8 @@ def engine_arms(target: Target) -> dict[str, Decoder]:
 
 
 def _firp(target: Target, passes: str) -> Decoder:
-    maps = _random_projections(target)
-    return EngineDecoder(target, FirpDrafter(target, maps, StaticTree(PATHS), passes))
+    maps = MapProducts(_random_projections(target), target)
+    return EngineDecoder(target, FirpDrafter(maps, StaticTree(PATHS), passes))
 
 
 def firp_facts(target: Target) -> FirpStep:

@@ -11,7 +11,6 @@ from harness.decoder import Decoder
 from harness.engine.target import Target
 from harness.method import Method
 from methods.firp.learnt import examine
-from methods.firp.projections import load
 from methods.firp.settings import FirpSettings
 from methods.firp.training import train
 from methods.firp.tuning import load_decoder, plain, sized, tune
@@ -19,8 +18,7 @@ from methods.firp.tuning import load_decoder, plain, sized, tune
 
 def build(target: Target, settings: FirpSettings, folder: Path) -> Decoder:
     """Decode with trained projections, and the tree and pass that tuning chose."""
-    maps = load(folder, target.hidden_size, target.weights_hash)
-    return load_decoder(target, maps, folder)
+    return load_decoder(target, folder)
 
 
 METHOD = Method(

@@ -65,61 +65,69 @@ class _Run:
         return pseudo.view(rows, self.count, size).transpose(0, 1).reshape(1, -1, size)
 
 
-def _runs(projections: Projections, steps: int, target: Target) -> list[_Run]:
-    """The first ``steps`` steps, grouped as far as they can be computed together.
+class MapProducts:
+    """Trained projections as decoding multiplies them, on the target's device and in its dtype.
 
-    Weights are copied to the target's device and dtype; the projections themselves do not change.
+    All drafters of a target may share one. The projections themselves do not change. ``adapters``:
+    their weights, None without any; ``behind``: the layers that they stand before.
     """
-    layout = projections.layout
 
-    def shared(step: int) -> tuple[int, int]:
-        chained = layout.feed == "previous" and step > 0
-        return layout.entry_layers[step], step if chained else 0
+    def __init__(self, projections: Projections, target: Target) -> None:
+        self.layout, self.target, self.parents = projections.layout, target, projections.parents
+        self.layout.check_depth(len(target.layers))
+        self.adapters = self._adapters(projections)
+        self.behind = projections.between(len(target.layers))
+        self._maps: list[Any] = list(projections.maps)
+        self._runs: dict[int, list[_Run]] = {}
 
-    runs: list[_Run] = []
-    for (entry, chained), members in groupby(range(steps), key=shared):
-        maps: list[Any] = [projections.maps[step] for step in members]
-        weight = torch.cat([m.weight for m in maps]).detach().to(target.device, target.dtype)
+    def first(self, steps: int) -> list[_Run]:
+        """The first ``steps`` steps, grouped as far as they can be computed together."""
+        if steps not in self._runs:
+            grouped = groupby(range(steps), key=self._source)
+            self._runs[steps] = [self._run(*source, list(members)) for source, members in grouped]
+        return self._runs[steps]
+
+    def _source(self, step: int) -> tuple[int, int]:
+        """A step's entry layer, and 0 or, if it starts from the step before it, a number of its
+        own.
+        """
+        chained = self.layout.feed == "previous" and step > 0
+        return self.layout.entry_layers[step], step if chained else 0
+
+    def _run(self, entry: int, chained: int, members: list[int]) -> _Run:
+        weights = torch.cat([self._maps[step].weight for step in members])
         bias = None
-        if layout.bias:
-            bias = torch.cat([m.bias for m in maps]).detach().to(target.device, target.dtype)
-        runs.append(_Run(entry, len(maps), chained == 0, Product(weight, bias)))
-    return runs
+        if self.layout.bias:
+            bias = self._placed(torch.cat([self._maps[step].bias for step in members]))
+        return _Run(entry, len(members), chained == 0, Product(self._placed(weights), bias))
 
+    def _adapters(self, projections: Projections) -> Weights | None:
+        own = projections.adapters
+        if own is None:
+            return None
+        scale, shift, down, up = map(self._placed, (own.scale, own.shift, own.down, own.up))
+        return scale, shift, down, up
 
-def _adapters(projections: Projections, target: Target) -> Weights | None:
-    """The adapters' weights on the target's device and in its dtype; None without adapters."""
-    adapters = projections.adapters
-    if adapters is None:
-        return None
-    scale, shift, down, up = (
-        weight.detach().to(target.device, target.dtype)
-        for weight in (adapters.scale, adapters.shift, adapters.down, adapters.up)
-    )
-    return scale, shift, down, up
+    def _placed(self, weight: Tensor) -> Tensor:
+        return weight.detach().to(self.target.device, self.target.dtype)
 
 
 class PseudoRows(Drafter):
-    """Runs the pseudo rows of trained projections; subclasses decide what is drafted from them.
+    """Runs the pseudo rows of trained ``maps``; subclasses decide what is drafted from them.
 
     ``reach``: the largest depth and the largest number of nodes of the drafted trees.
     """
 
-    def __init__(
-        self, target: Target, projections: Projections, reach: tuple[int, int], passes: str
-    ) -> None:
+    def __init__(self, maps: MapProducts, reach: tuple[int, int], passes: str) -> None:
         if passes not in PASSES:
             raise HarnessError(f"firp passes: '{passes}', expected {' or '.join(PASSES)}")
-        layout = projections.layout
-        layout.check_depth(len(target.layers))
-        self._target, self._layout = target, layout
+        self._target, self._layout = maps.target, maps.layout
         depth, nodes = reach
         # Steps beyond the depth of the tree would be computed and never used.
-        self.steps = min(layout.steps, depth)
-        self._entry = layout.entry_layers[: self.steps]
-        self._runs = _runs(projections, self.steps, target)
-        self._adapters = _adapters(projections, target)
-        self._behind = projections.between(len(target.layers))
+        self.steps = min(maps.layout.steps, depth)
+        self._entry = maps.layout.entry_layers[: self.steps]
+        self._runs = maps.first(self.steps)
+        self._adapters, self._behind = maps.adapters, maps.behind
         self._extra: dict[tuple[int, ...], ExtraRows] = {}
         self._combined = passes == "combined"
         rows = nodes * (1 + self.steps) if self._combined else max(nodes, self.steps)
@@ -210,10 +218,8 @@ class PseudoRows(Drafter):
 class FirpDrafter(PseudoRows):
     """Drafts with trained projections; ``policy`` turns [K, V] pseudo logits into a tree."""
 
-    def __init__(
-        self, target: Target, projections: Projections, policy: TreePolicy, passes: str
-    ) -> None:
-        super().__init__(target, projections, (policy.max_depth, policy.max_nodes), passes)
+    def __init__(self, maps: MapProducts, policy: TreePolicy, passes: str) -> None:
+        super().__init__(maps, (policy.max_depth, policy.max_nodes), passes)
         self._policy = policy
         self.pseudo_logits = torch.empty(0)
         self._table: list[list[float]] = []

@@ -19,8 +19,7 @@ from torch.nn.functional import silu
 
 from harness.engine import Context, Outcome, Target, Tree, Verified
 from methods.firp.bottlenecks import Parents
-from methods.firp.drafter import PseudoRows
-from methods.firp.projections import Projections
+from methods.firp.drafter import MapProducts, PseudoRows
 from methods.shared.conditioned import Ahead, DraftTree
 
 
@@ -81,19 +80,13 @@ class Followed(Ahead):
 class ParentsDrafter(PseudoRows):
     """Drafts ``tree`` from pseudo rows of the combined pass, each node for its own parent.
 
-    ``shared``: the projections' tables, where several drafters have them in common.
+    ``shared``: the parents' tables, where several drafters have them in common.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        projections: Projections,
-        tree: DraftTree,
-        shared: Tables | None = None,
-    ) -> None:
-        super().__init__(target, projections, (tree.max_depth, tree.max_nodes), "combined")
-        assert projections.parents is not None
-        whole = shared or tables(projections.parents, target)
+    def __init__(self, maps: MapProducts, tree: DraftTree, shared: Tables | None = None) -> None:
+        super().__init__(maps, (tree.max_depth, tree.max_nodes), "combined")
+        assert maps.parents is not None
+        whole = shared or tables(maps.parents, maps.target)
         self._tree, self._tables = tree, whole.first(self.steps)
         self._read: Sequence[float] = []
 

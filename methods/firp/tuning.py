@@ -9,7 +9,7 @@ import torch
 
 from harness.engine import EngineDecoder, Target
 from harness.method import Job, Setting
-from methods.firp.drafter import FirpDrafter
+from methods.firp.drafter import FirpDrafter, MapProducts
 from methods.firp.parents import ParentsDrafter, Tables, tables
 from methods.firp.projections import Projections, load
 from methods.firp.settings import FirpSettings
@@ -33,22 +33,24 @@ PLAIN = {"policy": "static", "passes": "combined"}
 
 
 def decoder(
-    target: Target, maps: Projections, tree: TreeChoice, passes: str, shared: Tables | None = None
+    maps: MapProducts, tree: TreeChoice, passes: str, shared: Tables | None = None
 ) -> EngineDecoder:
     """FIRP with given weights, tree and pass; with parents the pass is always the combined one.
 
     ``shared``: the parents' tables, where several decoders have them in common.
     """
+    target = maps.target
     if maps.parents is not None:
         conditioned = draft_tree(tree, target.device)
-        return EngineDecoder(target, ParentsDrafter(target, maps, conditioned, shared))
-    return EngineDecoder(target, FirpDrafter(target, maps, tree.build(), passes))
+        return EngineDecoder(target, ParentsDrafter(maps, conditioned, shared))
+    return EngineDecoder(target, FirpDrafter(maps, tree.build(), passes))
 
 
-def load_decoder(target: Target, maps: Projections, folder: Path) -> EngineDecoder:
-    """FIRP with the tree and pass that tuning chose."""
+def load_decoder(target: Target, folder: Path) -> EngineDecoder:
+    """FIRP with the trained projections in ``folder``, and the tree and pass that tuning chose."""
+    projections = load(folder, target.hidden_size, target.weights_hash)
     tree, values = read_setting(folder, ("passes",))
-    return decoder(target, maps, tree, values["passes"])
+    return decoder(MapProducts(projections, target), tree, values["passes"])
 
 
 def plain(settings: FirpSettings, folder: Path) -> Setting:
@@ -91,13 +93,14 @@ def _trials(
     """Every tree in every pass of the settings, or in the combined pass alone where drafts depend
     on their parents: there drafting takes much of a step, so that it is timed, not foretold.
     """
+    products = MapProducts(maps, job.target)
     shared = None if maps.parents is None else tables(maps.parents, job.target)
     drafting = _drafting_of(job.target)
     trials = []
     for tree in trees:
         for passes in job.settings.passes if shared is None else ("combined",):
             setting = tree.as_setting() | {"passes": passes}
-            candidate = decoder(job.target, maps, tree, passes, shared)
+            candidate = decoder(products, tree, passes, shared)
             trials.append(Trial(setting, candidate, traced.acceptance_length(tree)))
             if shared is None and job.forwards is not None:
                 trials[-1].drafting = drafting(min(tree.depth, maps.layout.steps))

@@ -9,15 +9,12 @@ from pathlib import Path
 
 from harness.engine import Decoder, EngineDecoder, Target, root_only
 from harness.method import Method, NoSettings
-from methods.firp.projections import load
 from methods.firp.tuning import load_decoder
 
 
 def build(target: Target, settings: NoSettings, folder: Path) -> Decoder:
     """Decode with FIRP as it was trained and tuned, but accept no draft."""
-    maps = load(folder, target.hidden_size, target.weights_hash)
-    firp = load_decoder(target, maps, folder)
-    return EngineDecoder(target, firp.drafter, root_only)
+    return EngineDecoder(target, load_decoder(target, folder).drafter, root_only)
 
 
 METHOD = Method(build, reference=True)

@@ -123,7 +123,7 @@ def train(job: Job, learner: Learner[Any], before: float = 0.0) -> Provenance:
     for parameter in job.target.model.parameters():
         parameter.requires_grad_(False)
     updates = Updates(job, learner, job.settings.learning_rate)
-    key = _job_key(job)  # before training: it hashes the sources, which may be edited meanwhile
+    key = job_key(job)  # before training: it hashes the sources, which may be edited meanwhile
     progress = _resume(job, learner, updates, key)
     with tensor_cores(job.target.device):
         _run(job, learner, updates, progress, key)
@@ -275,8 +275,8 @@ def _accuracies(result: Measured) -> dict[str, float]:
     return row
 
 
-def _job_key(job: Job) -> str:
-    """Hash of all that must be equal for a checkpoint to be resumed."""
+def job_key(job: Job) -> str:
+    """Hash of all that must be equal for what was trained before, whole or not, to be taken."""
     return sha256_json(
         {
             "settings": asdict(job.settings),

@@ -16,7 +16,7 @@ from harness.files import checked, parsed, read_json, write_csv, write_json
 from harness.method import Job
 from methods.shared import training
 from methods.shared.accuracy import measure
-from methods.shared.training import Learner, M, Provenance, finish
+from methods.shared.training import Learner, M, Provenance, finish, job_key
 from methods.shared.trees import grow, replay
 
 __all__ = ["Learner", "best_of_tries", "finish", "trained"]
@@ -30,13 +30,14 @@ JUDGED = 9  # drafts of the tree by which tries are compared
 class Tried:
     """Result of a try: tokens per step foretold for a tree of ``JUDGED`` drafts; tune loss in nats,
     comparable only between tries with equally many steps ahead; seconds of training and judging,
-    and steps.
+    and steps; the ``key`` of its job, whose result no other job may take.
     """
 
     tokens: float
     tune_loss: float
     seconds: float
     steps: int
+    key: str = ""
 
 
 def trained(job: Job, learner_of: Callable[[Job], Learner[M]]) -> tuple[M, Provenance]:
@@ -79,8 +80,6 @@ def _try(job: Job, learner_of: Callable[[Job], Learner[Any]], number: int, setti
     """A short training with a schedule of its own; a try that was finished is not repeated."""
     folder = job.folder / f"{training.TRY}{number}"
     file = folder / "tried.json"
-    if file.is_file():
-        return checked(Tried, read_json(file), str(file), strict=False)
     steps = max(1, round(SHARE * settings.training_steps))
     short = replace(
         job,
@@ -89,6 +88,11 @@ def _try(job: Job, learner_of: Callable[[Job], Learner[Any]], number: int, setti
         seconds=None if job.seconds is None else SHARE * job.seconds,
         started=time.monotonic(),
     )
+    key = job_key(short)
+    if file.is_file():
+        before = checked(Tried, read_json(file), str(file), strict=False)
+        if before.key == key:
+            return before
     learner = learner_of(short)
     facts = training.train(short, learner)
     trained_at = time.monotonic()
@@ -97,7 +101,7 @@ def _try(job: Job, learner_of: Callable[[Job], Learner[Any]], number: int, setti
     traces = measure(learner.predict, job.tune, steps_ahead, device, size).traces
     tokens = replay(traces, grow(traces, JUDGED, steps_ahead)).acceptance_length
     seconds = round(facts["training_seconds"] + time.monotonic() - trained_at, 1)
-    tried = Tried(tokens, facts["tune_loss"], seconds, facts["training_steps"])
+    tried = Tried(tokens, facts["tune_loss"], seconds, facts["training_steps"], key)
     write_json(file, asdict(tried))
     return tried
 

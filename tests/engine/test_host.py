@@ -15,7 +15,7 @@ from harness.engine.drafter import Context, Drafter, Outcome
 from harness.engine.host import to_host
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
-from methods.firp.drafter import FirpDrafter
+from methods.firp.drafter import FirpDrafter, MapProducts
 from methods.shared.trees import BestFirstTree
 from tests.methods.drafters import drafter, random_maps
 from tests.models import tiny_model
@@ -65,7 +65,7 @@ def test_a_step_reads_the_device_once(
 
 def test_a_step_of_trees_built_anew_reads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     target = Target(tiny_model("mistral"))
-    used = FirpDrafter(target, random_maps(target), BestFirstTree(5, 3), "combined")
+    used = FirpDrafter(MapProducts(random_maps(target), target), BestFirstTree(5, 3), "combined")
     assert set(reads(monkeypatch, used, target)) == {1}
 
 

@@ -12,7 +12,7 @@ from harness.engine import masks
 from harness.engine.drafter import Context, Drafter, Outcome
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import BUCKET, Target
-from methods.firp.drafter import FirpDrafter
+from methods.firp.drafter import FirpDrafter, MapProducts
 from methods.firp.projections import Layout
 from methods.shared.trees import StaticTree
 from tests.methods.drafters import ENGINE_METHODS, PATHS, drafter
@@ -59,7 +59,7 @@ def test_firp_s_drafts_are_those_of_exact_shapes(name: str, layout: str, passes:
     seen = {}
     for execution in ("eager", "static"):
         engine, maps = target(name, execution), projections(LAYOUTS[layout])
-        watched = Watched(engine, maps, StaticTree(PATHS), passes)
+        watched = Watched(MapProducts(maps, engine), StaticTree(PATHS), passes)
         collect(EngineDecoder(engine, watched), REQUEST)
         seen[execution] = watched.seen
     for (logits, path), (expected, wanted) in zip(*seen.values(), strict=True):

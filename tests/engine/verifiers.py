@@ -9,7 +9,7 @@ from collections.abc import Callable
 from harness.engine.drafter import Context, Drafter, Needs
 from harness.engine.target import Target
 from harness.engine.tree import Tree, TreeShape, chain
-from methods.firp.drafter import FirpDrafter
+from methods.firp.drafter import FirpDrafter, MapProducts
 from methods.firp.projections import Layout, Projections
 from methods.lookahead.drafter import LookaheadDrafter
 from methods.medusa.drafter import MedusaDrafter
@@ -47,7 +47,8 @@ class Window(toys.WindowRows):
 
 
 def firp(target: Target, policy: BestFirstTree | StaticTree, passes: str) -> Drafter:
-    return FirpDrafter(target, Projections(Layout((1, 2, 2)), target.hidden_size), policy, passes)
+    maps = Projections(Layout((1, 2, 2)), target.hidden_size)
+    return FirpDrafter(MapProducts(maps, target), policy, passes)
 
 
 def medusa(target: Target) -> Drafter:

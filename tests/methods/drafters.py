@@ -15,7 +15,7 @@ from methods.chimera.drafter import ChimeraDrafter
 from methods.draft_model import ModelDrafter
 from methods.eagle import net as eagle
 from methods.eagle.drafter import EagleDrafter
-from methods.firp.drafter import FirpDrafter
+from methods.firp.drafter import FirpDrafter, MapProducts
 from methods.firp.parents import ParentsDrafter
 from methods.firp.projections import Layout, Projections
 from methods.hydra import heads as hydra
@@ -101,20 +101,21 @@ def fixed_tree(target: Target) -> FixedTree:
 
 
 def _firp(target: Target) -> Drafter:
-    return FirpDrafter(target, random_maps(target), StaticTree(PATHS), "combined")
+    return FirpDrafter(MapProducts(random_maps(target), target), StaticTree(PATHS), "combined")
 
 
 def _two_pass(target: Target) -> Drafter:
-    return FirpDrafter(target, random_maps(target), BestFirstTree(5, 3), "two_pass")
+    return FirpDrafter(MapProducts(random_maps(target), target), BestFirstTree(5, 3), "two_pass")
 
 
 def _adapted(target: Target) -> Drafter:
-    maps = random_maps(target, adapters=4)
-    return FirpDrafter(target, maps, BestFirstTree(6, 3), "combined")
+    maps = MapProducts(random_maps(target, adapters=4), target)
+    return FirpDrafter(maps, BestFirstTree(6, 3), "combined")
 
 
 def _parents(target: Target) -> Drafter:
-    return ParentsDrafter(target, random_maps(target, parents=4), ConfidentTree(6, 3))
+    maps = MapProducts(random_maps(target, parents=4), target)
+    return ParentsDrafter(maps, ConfidentTree(6, 3))
 
 
 def _medusa(target: Target) -> Drafter:

@@ -27,6 +27,7 @@ from methods.eagle.net import NetDecoder as EagleDecoder
 from methods.eagle.settings import EagleSettings
 from methods.eagle.training import Predictor
 from methods.firp.bottlenecks import followed
+from methods.firp.drafter import MapProducts
 from methods.firp.parents import Followed, ParentsDrafter, tables
 from methods.firp.streams import Streams
 from methods.hydra import training as hydra_training
@@ -173,7 +174,7 @@ CASES = {
     ),
     "firp_parents": Case(
         lambda target: random_maps(target, parents=4),
-        ParentsDrafter,
+        lambda target, maps, tree: ParentsDrafter(MapProducts(maps, target), tree),
         of_parents,
         Followed,
     ),

@@ -15,7 +15,7 @@ from harness.engine.drafter import Context, Drafter, Outcome
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.method import Answer
-from methods.firp.drafter import FirpDrafter
+from methods.firp.drafter import FirpDrafter, MapProducts
 from methods.firp.projections import Layout, Projections, load, save
 from methods.firp.streams import Streams
 from methods.shared.sequences import batch_sequences
@@ -111,7 +111,7 @@ def watch(
 ) -> tuple[Watched, Target, Projections]:
     target, maps = Target(tiny_model(name)), projections(layout)
     policy = policy or StaticTree([p for p in PATHS if len(p) <= layout.steps])
-    drafter = Watched(target, maps, policy, passes)
+    drafter = Watched(MapProducts(maps, target), policy, passes)
     collect(EngineDecoder(target, drafter), request())
     return drafter, target, maps
 
@@ -239,7 +239,8 @@ def test_adapters_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_firp_is_lossless(name: str, policy: TreePolicy, passes: str) -> None:
     target = Target(tiny_model(name))
     truth, _ = collect(EngineDecoder(target, Drafter()), request())
-    drafter = FirpDrafter(target, projections(LAYOUTS["staggered"]), policy, passes)
+    maps = MapProducts(projections(LAYOUTS["staggered"]), target)
+    drafter = FirpDrafter(maps, policy, passes)
     assert collect(EngineDecoder(target, drafter), request())[0] == truth
 
 
@@ -247,7 +248,7 @@ def test_firp_is_lossless(name: str, policy: TreePolicy, passes: str) -> None:
 @torch.no_grad()
 def test_replayed_traces_predict_every_step(paths: list[tuple[int, ...]]) -> None:
     target, maps = Target(tiny_model("llama")), Projections(LAYOUTS["equal"], 32)
-    drafter = FirpDrafter(target, maps, StaticTree(paths), "combined")
+    drafter = FirpDrafter(MapProducts(maps, target), StaticTree(paths), "combined")
     tokens, records = collect(EngineDecoder(target, drafter), request(new_tokens=60))
     answer = Answer(PROMPT, tuple(tokens))
     batch = batch_sequences([answer], 3, None, torch.Generator())

@@ -14,6 +14,7 @@ from harness.engine.target import Target
 from harness.measure.step_cost import ForwardCost
 from harness.method import Job
 from methods.firp import tuning as firp_tuning
+from methods.firp.drafter import MapProducts
 from methods.firp.tuning import _traced, _trials, decoder
 from methods.medusa import tuning
 from methods.medusa.heads import Heads
@@ -41,7 +42,7 @@ def test_acceptance_is_foretold_as_decoding_has_it(tmp_path: Path, policy: str) 
     maps, traced = _traced(job, 12)
     found = {}
     for choice in tree_choices(traced.ranks, (policy,), (1, 2, 5, 12), maps.layout.steps):
-        measured = _decoded(job, decoder(job.target, maps, choice, "combined"))
+        measured = _decoded(job, decoder(MapProducts(maps, job.target), choice, "combined"))
         found[choice.drafts] = measured
         assert traced.acceptance_length(choice) == pytest.approx(measured), choice.drafts
     assert len(set(found.values())) > 1, "control: sizes differ in what they accept"

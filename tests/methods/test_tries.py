@@ -89,6 +89,9 @@ def test_a_try_that_was_finished_is_not_repeated(
     (tmp_path / ".try-1" / "tried.json").unlink()
     tries.best_of_tries(work, _learner)
     assert len(trained) == 1, "control"
+    other = job(tmp_path, tries=({"learning_rate": 3e-3}, *TRIES[1:]), training_steps=20)
+    tries.best_of_tries(other, _learner)
+    assert len(trained) == 2, "the first one was of other settings"
 
 
 def test_a_try_of_unknown_settings_is_refused(tmp_path: Path) -> None:
