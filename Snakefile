@@ -20,7 +20,7 @@ if not workflow.deployment_settings.deployment_method and (reason := unfit()):
 
 
 # --configfile is merged into what is loaded, so mini is loaded only when nothing else is.
-if "experiment" not in config:
+if not {"experiment", "extends"} & config.keys():
 
     configfile: "workflows/config/mini.yaml"
 

@@ -135,8 +135,10 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         raise HarnessError(f"tokenizer of '{spec.where}': {told(error)}") from None
 
 
-def vocabulary(spec: ModelSpec) -> int:
-    """Number of tokens in the model's embedding table, from its config."""
+def limits(spec: ModelSpec) -> tuple[int, int | None]:
+    """Tokens in the model's embedding table, and those of its context if it has one, from its
+    config.
+    """
     _require_folder(spec)
     spec = spec.pinned()
     try:
@@ -145,7 +147,8 @@ def vocabulary(spec: ModelSpec) -> int:
         )
     except Exception as error:  # a config may hold anything
         raise HarnessError(f"config of '{spec.where}': {told(error)}") from None
-    return int(config.get_text_config().vocab_size)
+    text = config.get_text_config()
+    return int(text.vocab_size), getattr(text, "max_position_embeddings", None)
 
 
 def load_target(spec: ModelSpec) -> Target:

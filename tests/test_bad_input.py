@@ -75,7 +75,7 @@ def test_method_settings(
         ("cut.jsonl", '{"question": "a", "answer": "b"}\n{"question": "c", "ans', "cut.jsonl: not"),
         ("bad.parquet", "PAR1 no", "bad.parquet: not readable as parquet"),
         ("wrong.jsonl", '{"prompt": "a"}\n', "wrong.jsonl: no column 'question', found ['prompt']"),
-        ("empty.jsonl", '{"question": "", "answer": "b"}\n', "empty.jsonl: a record does not fit"),
+        ("empty.jsonl", '{"question": "", "answer": "b"}\n', "empty.jsonl: record 1 does not fit"),
     ],
 )
 def test_question_files(

@@ -16,7 +16,9 @@ from harness.experiment.records import BASELINE, Provenance
 from harness.experiment.steps import Outline
 
 _SAME = ("sources", "dtype", "machine", "packages", "lossless", "reference", "uses")
-_SAME_IN_MODEL = ("model", "weights", "quantised_by", "model_config", "stops", "methods")
+_SAME_IN_MODEL = ("model", "weights", "quantised_by", "model_config", "stops", "methods", "machine")
+# Facts of the machine that follow from the target: how it is multiplied, on how many devices it is.
+_OF_TARGET = ("products", "device", "gpu")
 _SAME_IN_SET = ("prompts",)
 Prompts: TypeAlias = dict[tuple[str, str], dict[str, Any]]  # by (model, prompt id), as frozen
 
@@ -62,7 +64,7 @@ class Provenances:
             seen: dict[str, set[str]] = {}
             for cell, group in groups.items():
                 for record in self.by_cell[cell]:
-                    value = json.dumps(cast(Mapping[str, object], record).get(key), sort_keys=True)
+                    value = json.dumps(_shown(record, key, whole=bool(group)), sort_keys=True)
                     seen.setdefault(group, set()).add(value)
             for group, values in seen.items():
                 if len(values) > 1:
@@ -71,6 +73,15 @@ class Provenances:
                         f"sessions{of} differ in {key}: {sorted(values)}; expected one value "
                         "(snakemake's --forcerun session measures all of them again)"
                     )
+
+
+def _shown(record: Provenance, key: str, *, whole: bool) -> object:
+    """What sessions must agree in; of the machine, if not ``whole``, what is so for any target."""
+    value = cast(Mapping[str, Any], record).get(key)
+    if key != "machine" or whole or not isinstance(value, Mapping):
+        return value
+    own = {name: fact for name, fact in value.items() if name not in _OF_TARGET}
+    return {**own, "gpus": sorted(set(str(value.get("gpu", "")).split(", ")))}
 
 
 def read_provenances(folder: Folder, cells: Mapping[Cell, list[Path]]) -> Provenances:

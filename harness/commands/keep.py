@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.commands.options import Argument
 from harness.errors import HarnessError, first_line
-from harness.experiment.folder import KEPT, PROMPTS, ROWS, Folder
+from harness.experiment.folder import KEPT, PROMPTS, ROWS, Folder, provenance_of
 from harness.files import replacing
 
 
@@ -19,10 +19,12 @@ def keep(root: Path, out: Path, *, prompts: bool) -> None:
     which tables cannot be made again; only for data that may be redistributed.
     """
     folder = Folder(root)
-    packed = folder.found(*ROWS)
-    if not packed:
-        raise HarnessError(f"{root}: no session rows, expected the folder of a finished experiment")
-    plain = folder.found(*KEPT)
+    if not folder.facts.is_file():
+        raise HarnessError(f"{root}: no tables, expected the folder of a finished experiment")
+    # Those that the tables are of: an earlier config may have had more sessions.
+    packed = [root / name for name in folder.read_json(folder.facts)["row_files"]]
+    earlier = {provenance_of(file) for file in {*folder.found(*ROWS)} - {*packed}}
+    plain = [file for file in folder.found(*KEPT) if file not in earlier]
     if prompts:
         packed += folder.found(*PROMPTS)
     if out.exists():

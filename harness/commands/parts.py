@@ -80,7 +80,7 @@ def take_parts(spec: ModelSpec, arms: Arms, parts: Path, folders: Path) -> None:
     file = parts / RECORD
     record = read_object(file)
     records = checked(dict[str, Part], record.get("parts"), f"{file}: parts")
-    target_hash = weights_hash(spec)
+    target_hash = weights_hash(spec.pinned())
     for name, arm in arms.items():
         if name not in records:
             names = ", ".join(records) or "none"

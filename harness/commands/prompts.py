@@ -8,10 +8,12 @@ from typing_extensions import TypedDict
 from harness.data.answers import greedy_answers, write_answers
 from harness.data.prompts import (
     Format,
+    Prompt,
     drop_long,
     make_prompts,
     read_prompts,
     require_known_ids,
+    require_room,
     write_prompts,
 )
 from harness.data.questions import load_questions
@@ -19,7 +21,7 @@ from harness.engine.target import Target
 from harness.errors import HarnessError
 from harness.experiment.steps import Freeze, Split
 from harness.files import TokenId, checked, read_json, write_json
-from harness.models import ModelSpec, load_target, load_tokenizer, stop_ids, vocabulary
+from harness.models import ModelSpec, limits, load_target, load_tokenizer, stop_ids
 
 
 class _FirstTurn(TypedDict):
@@ -44,17 +46,29 @@ def freeze_splits(spec: ModelSpec, freezes: Sequence[Freeze]) -> None:
     loaded: list[Target] = []
     for freeze in freezes:
         answers = _first_turns(spec, freeze, loaded) if freeze.first_turns else {}
-        freeze_prompts(spec, freeze.split, answers, Path(freeze.out))
+        freeze_prompts(spec, freeze, answers)
 
 
-def freeze_prompts(spec: ModelSpec, split: Split, answers: dict[str, str], out: Path) -> None:
+def freeze_prompts(spec: ModelSpec, freeze: Freeze, answers: dict[str, str]) -> None:
     """Freeze a split's prompts; ``answers`` are the frozen ones to first turns, by prompt id."""
+    split = freeze.split
     form = _format(spec, split)
     questions = load_questions(split.dataset, split.source)
     prompts = make_prompts(split.dataset, questions, form, answers)
-    require_known_ids(prompts, vocabulary(spec))
-    kept, dropped = drop_long(prompts, split.longest_prompt)
-    write_prompts(out, kept, dropped)
+    kept, dropped = _fitting(spec, freeze, prompts)
+    write_prompts(Path(freeze.out), kept, dropped)
+
+
+def _fitting(spec: ModelSpec, freeze: Freeze, prompts: list[Prompt]) -> tuple[list[Prompt], int]:
+    """The prompts but for those that are too long, and the number of questions dropped for that;
+    refuses ids and lengths that the model does not know.
+    """
+    vocabulary, context = limits(spec)
+    require_known_ids(prompts, vocabulary)
+    kept, dropped = drop_long(prompts, freeze.split.longest_prompt)
+    if context is not None:
+        require_room(kept, freeze.cap, context)
+    return kept, dropped
 
 
 def _first_turns(spec: ModelSpec, freeze: Freeze, loaded: list[Target]) -> dict[str, str]:
@@ -65,8 +79,7 @@ def _first_turns(spec: ModelSpec, freeze: Freeze, loaded: list[Target]) -> dict[
     split, form = freeze.split, _format(spec, freeze.split)
     questions = [q for q in load_questions(split.dataset, split.source) if q.turns[1:]]
     first = make_prompts(split.dataset, questions, form, {})
-    require_known_ids(first, vocabulary(spec))
-    prompts, _ = drop_long(first, split.longest_prompt)
+    prompts, _ = _fitting(spec, freeze, first)
     answers: dict[str, _FirstTurn] = {}
     if prompts:
         if not loaded:

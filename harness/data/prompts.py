@@ -108,6 +108,19 @@ def require_known_ids(prompts: Sequence[Prompt], vocabulary: int) -> None:
             )
 
 
+def require_room(prompts: Sequence[Prompt], cap: int, context: int) -> None:
+    """Refuse prompts that with an answer of ``cap`` tokens are longer than the model's ``context``:
+    methods would learn from positions that it was never trained on, and sessions refuse them.
+    """
+    for prompt in prompts:
+        longest = len(prompt.input_ids) + cap
+        if longest > context:
+            raise HarnessError(
+                f"prompt {prompt.prompt_id}: {longest} tokens with its answer, expected at most "
+                f"the model's context of {context}; lower longest_prompt or max_new_tokens"
+            )
+
+
 def drop_long(prompts: Sequence[Prompt], longest: int) -> tuple[list[Prompt], int]:
     """Drop whole questions with a prompt above ``longest`` tokens; returns (kept, dropped)."""
     long = {prompt.question_id for prompt in prompts if len(prompt.input_ids) > longest}

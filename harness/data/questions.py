@@ -25,10 +25,13 @@ def load_questions(dataset: str, source: Source) -> list[Question]:
     chosen = range(min(source.skip, end), end, source.every)
     if not chosen:
         raise HarnessError(f"{where}: {len(records)} records, expected more than {source.skip}")
-    try:
-        questions = [layout.read(records[index], index) for index in chosen]
-    except (TypeError, AttributeError, KeyError, ValueError) as error:
-        raise HarnessError(f"{where}: a record does not fit {dataset} ({error})") from None
+    questions = []
+    for index in chosen:
+        try:
+            questions.append(layout.read(records[index], index))
+        except (TypeError, AttributeError, KeyError, ValueError) as error:
+            line = f"{where}: record {index + 1} does not fit {dataset} ({error})"
+            raise HarnessError(line) from None
     (most, times), *_ = Counter(question.question_id for question in questions).most_common(1)
     if times > 1:
         raise HarnessError(f"{where}: {times} questions with id '{most}', expected each id once")

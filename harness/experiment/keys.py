@@ -31,7 +31,7 @@ class Part(BaseModel):
                 if key not in cls.model_fields:
                     known = ", ".join(cls.model_fields)
                     raise ValueError(f"unknown key '{key}', expected one of {known}")
-            present = [key for key in cls.one_of if key in mapping]
+            present = [key for key in cls.one_of if mapping.get(key) is not None]
             if cls.one_of and len(present) != 1:
                 names = " and ".join(present) or "none"
                 raise ValueError(f"{names}, expected exactly one of {', '.join(cls.one_of)}")

@@ -114,8 +114,8 @@ class Split:
 class Freeze:
     """A split and where its frozen prompts go.
 
-    ``first_turns``: where the target's own answers to first turns go, for data sets with second
-    turns; these answers are at most ``cap`` tokens long.
+    ``cap``: new tokens of an answer, at most. ``first_turns``: where the target's own answers to
+    first turns go, for data sets with second turns.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")

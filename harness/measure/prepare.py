@@ -145,9 +145,14 @@ def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:
 
 
 def check_methods(given: Sequence[Arms], out: Path) -> None:
-    """Parse every method's settings before any long job; writes them resolved, model by model."""
-    resolved = [
-        {name: repr(parse_settings(name, arm.method, arm.settings)) for name, arm in arms.items()}
-        for arms in given
-    ]
-    write_json(out, resolved)
+    """Parse every method's settings before any long job, with each of its ``tries`` laid over them;
+    writes them resolved, item by item of ``given``.
+    """
+    write_json(out, [{name: _resolved(name, arm) for name, arm in arms.items()} for arms in given])
+
+
+def _resolved(name: str, arm: Arm) -> str:
+    settings = parse_settings(name, arm.method, arm.settings)
+    for changes in getattr(settings, "tries", ()):
+        parse_settings(name, arm.method, {**arm.settings, "tries": (), **changes})
+    return repr(settings)

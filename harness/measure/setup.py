@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 from harness.data.prompts import read_prompts, shard_of
@@ -56,7 +57,7 @@ def measure_session(
     plan = Plan(
         arms=decoders,
         prompts=shard_of(prompts, labels.get("shard", 1), labels.get("shards", 1)),
-        warmup=read_prompts(files.warmup)[: options["warmup"]],
+        warmup=list(islice(cycle(read_prompts(files.warmup)), options["warmup"])),
         max_new_tokens=options["max_new_tokens"],
         stops=stops,
         device=target.device,

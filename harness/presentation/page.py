@@ -10,7 +10,7 @@ import pandas as pd
 from harness.datasets import shown_name
 from harness.errors import HarnessError
 from harness.experiment.facts import Facts
-from harness.experiment.folder import ROWS, Folder
+from harness.experiment.folder import Folder
 from harness.files import write_text
 from harness.presentation.main_table import main_rows
 from harness.presentation.report import found_lines
@@ -77,7 +77,8 @@ def _svg(folder: Folder, name: str) -> bytes:
 
 def _files(folder: Folder, beside: Path) -> list[dict[str, str]]:
     """Names of tables and row files, with links relative to the folder ``beside``."""
-    files = folder.found("tables/*.csv", *ROWS)
+    rows = [folder.root / name for name in folder.read_json(folder.facts)["row_files"]]
+    files = [*folder.found("tables/*.csv"), *rows]
     names = [file.relative_to(folder.root).as_posix() for file in files]
     links = [Path(os.path.relpath(file, beside)).as_posix() for file in files]
     return [{"name": name, "link": link} for name, link in zip(names, links, strict=True)]

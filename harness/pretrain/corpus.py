@@ -32,9 +32,11 @@ def build(recipe: dict[str, Any], out: Path) -> dict[str, object]:
     """
     try:
         shape, plan = Shape(**recipe.get("shape", {})), Recipe(**recipe.get("training", {}))
-    except TypeError as error:
+        given = recipe.get("sources") or {}
+        sources = {dataset: Source(**source) for dataset, source in given.items()}
+    except (TypeError, AttributeError) as error:
         raise HarnessError(f"pretrain: {error}") from None
-    conversations = _conversations(recipe["sources"], plan.seed)
+    conversations = _conversations(sources, plan.seed)
     texts = (text for turns in conversations for turn in turns for text in turn)
     tokenizer = train_tokenizer(texts, shape.vocab, shape.context)
     weight = float(recipe.get("prompt_weight", 1.0))
@@ -73,12 +75,12 @@ def build(recipe: dict[str, Any], out: Path) -> dict[str, object]:
     return record
 
 
-def _conversations(sources: dict[str, Any], seed: int) -> list[list[tuple[str, str]]]:
+def _conversations(sources: dict[str, Source], seed: int) -> list[list[tuple[str, str]]]:
     """All answered questions of all sources, shuffled."""
     dialogues = [
         list(zip(question.turns, question.references, strict=True))
         for dataset, source in sources.items()
-        for question in load_questions(dataset, Source(**source))
+        for question in load_questions(dataset, source)
         if len(question.references) == len(question.turns)
     ]
     random.Random(seed).shuffle(dialogues)

@@ -38,5 +38,5 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="exists, expected a new folder"):
         unpack(ROOT / "results/reference/mini", tmp_path / "root")
         keep(tmp_path / "root", tmp_path, prompts=False)
-    with pytest.raises(HarnessError, match="no session rows"):
+    with pytest.raises(HarnessError, match="nothing: no tables, expected the folder of a finished"):
         keep(tmp_path / "nothing", tmp_path / "out", prompts=False)

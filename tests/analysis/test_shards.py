@@ -57,8 +57,12 @@ def test_kept_shards_give_their_tables_again(tmp_path: Path) -> None:
     root, again = tmp_path / "root", tmp_path / "again"
     experiment = _sharded(root)
     write_tables(experiment, root)
+    earlier = root / "runs/small/gsm8k/session-9.jsonl"  # of a config with more sessions
+    for file in (earlier, earlier.with_suffix(".provenance.json")):
+        file.write_text("{}\n")
     keep(root, tmp_path / "kept", prompts=True)
     unpack(tmp_path / "kept", again)
+    assert not list(again.rglob("session-9*"))
     before = (again / "tables/summary.csv").read_text()
     write_tables(experiment, again)
     assert (again / "tables/summary.csv").read_text() == before

@@ -147,6 +147,27 @@ def test_sessions_of_one_model_had_one_target(tmp_path, key):
         write_tables(experiment, tmp_path)
 
 
+def test_models_may_run_in_other_ways_but_not_on_other_machines(tmp_path):
+    """Packed and full weights, say: how a target is multiplied belongs to the target."""
+    experiment = _write_experiment(tmp_path, {"small": 2.0, "large": 3.0})
+    host = {"cpu": "one", "gpu": "H, H", "products": "plain"}
+    for model, facts in (("small", host), ("large", host | {"products": "stock", "gpu": "H"})):
+        for file in tmp_path.glob(f"runs/{model}/**/*.provenance.json"):
+            write_json(file, read_json(file) | {"machine": facts})
+    write_tables(experiment, tmp_path)  # control
+    for change in ({"cpu": "two"}, {"gpu": "A"}):
+        for file in tmp_path.glob("runs/large/**/*.provenance.json"):
+            write_json(file, read_json(file) | {"machine": host | change})
+        with pytest.raises(HarnessError, match="sessions differ in machine"):
+            write_tables(experiment, tmp_path)
+    for file in tmp_path.glob("runs/large/**/*.provenance.json"):
+        write_json(file, read_json(file) | {"machine": host})
+    file = next(tmp_path.glob("runs/small/**/*.provenance.json"))
+    write_json(file, read_json(file) | {"machine": host | {"products": "onednn"}})
+    with pytest.raises(HarnessError, match="sessions of small differ in machine"):
+        write_tables(experiment, tmp_path)
+
+
 def test_heads_are_held_against_their_authors(tmp_path):
     config = tmp_path / "methods/vicuna-7b/medusa/config.json"
     for top1, holds in (([0.6, 0.4, 0.3, 0.2], True), ([0.6, 0.3, 0.3], False)):

@@ -93,6 +93,15 @@ def test_first_answers_of_an_older_form_are_refused_in_one_line(tmp_path: Path) 
         answer_prompts(SPEC, files, [tmp_path / "turns.json"], CAPS, tmp_path / "out.jsonl")
 
 
+def test_what_does_not_fit_the_model_s_context_is_refused_at_once(tmp_path: Path) -> None:
+    record = {"question_id": 1, "category": "math", "turns": ["One and one?"]}
+    write_jsonl(tmp_path / "set.jsonl", [record])
+    split = Split("mtbench", Source(str(tmp_path / "set.jsonl")), 320)
+    freeze_splits(SPEC, [Freeze(split, str(tmp_path / "out.jsonl"), cap=900)])  # control
+    with pytest.raises(HarnessError, match=r"mtbench-1-1: 10\d\d tokens .* context of 1024; lower"):
+        freeze_splits(SPEC, [Freeze(split, str(tmp_path / "out.jsonl"), cap=1020)])
+
+
 def test_few_shot_examples_without_answers_are_refused_in_one_line(tmp_path: Path) -> None:
     record = {"question_id": 1, "category": "math", "turns": ["One and one?", "And one more?"]}
     write_jsonl(tmp_path / "set.jsonl", [record])

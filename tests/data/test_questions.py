@@ -32,7 +32,7 @@ def test_of_a_conversation_the_first_two_user_turns_are_asked(tmp_path: Path) ->
     found = load(tmp_path, record, {**record, "messages": messages[:2]})
     assert [question.turns for question in found] == [("a", "c"), ("a",)]
     assert [question.question_id for question in found] == ["0", "1"]
-    with pytest.raises(HarnessError, match="a record does not fit mtbench \\(messages without"):
+    with pytest.raises(HarnessError, match="record 1 does not fit mtbench \\(messages without"):
         load(tmp_path, {**record, "messages": messages[1:2]})
 
 

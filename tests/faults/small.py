@@ -14,7 +14,7 @@ from harness.commands.prompts import freeze_prompts
 from harness.commands.stand_in import make_stand_in
 from harness.data.answers import write_answers
 from harness.data.prompts import read_prompts
-from harness.experiment.steps import Source, Split
+from harness.experiment.steps import Freeze, Source, Split
 from harness.models import ModelSpec
 from tests import ROOT
 
@@ -30,7 +30,7 @@ def prompts(folder: Path, count: int = PROMPTS) -> Path:
     if not file.exists():
         make_stand_in("gsm8k", "test", count, 0, folder / "questions.jsonl")
         split = Split("gsm8k", Source(str(folder / "questions.jsonl")), 300)
-        freeze_prompts(ModelSpec(path=TARGET), split, {}, file)
+        freeze_prompts(ModelSpec(path=TARGET), Freeze(split, str(file)), {})
     return file
 
 

@@ -17,7 +17,7 @@ from harness.engine.loop import EngineDecoder
 from harness.engine.target import BUCKET, Target
 from harness.errors import HarnessError
 from harness.experiment.arms import Arm, parse_arm
-from harness.experiment.steps import Source, Split
+from harness.experiment.steps import Freeze, Source, Split
 from harness.measure import setup
 from harness.measure.audit import audit, finite
 from harness.measure.session import Plan, run_session
@@ -105,7 +105,7 @@ def _question_file(folder: Path, count: int) -> tuple[ModelSpec, Path]:
     make_stand_in("gsm8k", "test", count, 0, folder / "questions.jsonl")
     spec = ModelSpec(path=str(ROOT / "workflows/resources/mini-target"))
     split = Split("gsm8k", Source(str(folder / "questions.jsonl")), 300)
-    freeze_prompts(spec, split, {}, folder / "prompts.jsonl")
+    freeze_prompts(spec, Freeze(split, str(folder / "prompts.jsonl")), {})
     return spec, folder / "prompts.jsonl"
 
 

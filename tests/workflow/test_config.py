@@ -75,6 +75,15 @@ def _config(name: str) -> dict[str, Any]:
     return whole(yaml.safe_load((ROOT / f"workflows/config/{name}.yaml").read_text()))
 
 
+def test_a_config_that_extends_another_gets_nothing_of_mini(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("extends: smoke\nsessions: 2\n")
+    done = snakemake(ROOT, "all", "-n", "--forceall", "--configfile", str(config))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "results/smoke/runs" in done.stdout
+    assert "results/mini/" not in done.stdout
+
+
 PAPER = ("all", "-n", "--configfile", "workflows/config/paper.yaml")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.commands.options import parse_arms
 from harness.errors import HarnessError
 from harness.experiment.config import Experiment, parse_experiment
 from harness.experiment.folder import Folder
@@ -17,6 +18,7 @@ from harness.experiment.plan.sessions import Sessions
 from harness.experiment.plan.targets import Targets
 from harness.experiment.steps import Freeze
 from harness.files import parsed
+from harness.measure.prepare import check_methods
 from tests import ROOT
 
 LIMITS = {"max_new_tokens": 8, "longest_prompt": 99}
@@ -117,6 +119,33 @@ def test_a_config_says_what_is_other_than_in_the_one_that_it_extends() -> None:
     firp = {**SMOKE["methods"]["firp"], "drafts": [5]}
     assert experiment.methods == SMOKE["methods"] | {"firp": firp, "lookahead": None}
     assert parse_experiment({"extends": "smoke"}) == parse_experiment(SMOKE), "control"
+
+
+def test_a_set_s_source_is_replaced_by_another_kind() -> None:
+    file = {"path": "own.jsonl"}
+    splits = {"train": file, "tune": file, "test": file}
+    own = {"extends": "smoke", "datasets": {"gsm8k": {"stand_in": None, "splits": splits}}}
+    assert parse_experiment(own).datasets["gsm8k"].stand_in is None
+    del own["datasets"]["gsm8k"]["splits"]
+    with pytest.raises(HarnessError, match="none, expected exactly one of stand_in, splits"):
+        parse_experiment(own)
+
+
+def test_all_settings_that_any_job_gets_are_checked_first(tmp_path: Path) -> None:
+    def checked(**change: Any) -> None:
+        experiment = parse_experiment(SMOKE | change)
+        arms = Arms(experiment, Folder(Path("results/smoke")))
+        check_methods([parse_arms(each) for each in arms.checked_json()], tmp_path / "out.json")
+
+    checked()  # control
+    tried = {"firp": {"tries": [{"learning_rate": 0.01}, {"learning_rte": 0.01}]}}
+    for change in (
+        {"methods": SMOKE["methods"] | tried},
+        {"sweeps": {"eagle": [{"learning_rate": 0.01}, {"learning_rte": 0.01}]}},
+        {"variants": {"one": {"of": "chimera", "learning_rte": 1}}},
+    ):
+        with pytest.raises(HarnessError, match="learning_rte"):
+            checked(**change)
 
 
 def test_only_what_is_trained_is_swept() -> None:

@@ -12,7 +12,7 @@ rule check_methods:
     conda:
         "../../environment.yml"
     params:
-        methods=list(dict.fromkeys(map(ARMS.json, MODELS))),
+        methods=ARMS.checked_json(),
     shell:
         "python -m harness check --methods {params.methods:q} --out {output} 2>&1 | (tee {log} || true)"
 
@@ -212,7 +212,7 @@ rule examine_method:
         model=lambda wc: TARGETS.load_json(wc.model),
         settings=lambda wc: ARMS.tuning_json(wc.model, wc.method),
         train=train_answers_option,
-        seed=EXPERIMENT.seed,
+        seed=lambda wc: ARMS.seed(wc.method),
     shell:
         "python -m harness --threads {params.torch_threads} examine --method {wildcards.method} --seed {params.seed}"
         " --settings {params.settings:q} --model {params.model:q} {params.train} --tune-answers {input.tune}"

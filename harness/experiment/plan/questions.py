@@ -91,9 +91,8 @@ class Questions:
         assert source is not None
         what = Split(dataset, source, spec.longest_prompt, self.few_shot(dataset))
         out = str(self.folder.prompts(model, dataset, split))
-        if dataset not in self.several_turns:
-            return Freeze(what, out)
-        turns = str(self.folder.first_turns(model, dataset, split))
+        several = dataset in self.several_turns
+        turns = str(self.folder.first_turns(model, dataset, split)) if several else None
         return Freeze(what, out, turns, self._caps(split)[dataset])
 
     def _caps(self, split: SplitName) -> dict[str, int]:

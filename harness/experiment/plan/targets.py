@@ -69,7 +69,9 @@ class Targets:
     def pretrain_sources(self, model: str) -> list[str]:
         """Local files that a target is trained on."""
         recipe = self.experiment.models[model].pretrain or {}
-        return [source["path"] for source in recipe["sources"].values() if "path" in source]
+        sources = recipe.get("sources")
+        named = sources.values() if isinstance(sources, dict) else ()  # the training refuses others
+        return [str(s["path"]) for s in named if isinstance(s, dict) and "path" in s]
 
     def benched_as(self, bench: str) -> list[str]:
         """--shape or --model of an engine benchmark; a name that is both is the shape's."""
