@@ -5,6 +5,7 @@ from itertools import islice
 
 import pandas as pd
 
+from harness.analysis.ranking import LEVEL
 from harness.datasets import shown_name
 from harness.experiment.records import BASELINE
 from harness.presentation.wording import interval, joined, name_of
@@ -109,8 +110,17 @@ def _against_others(subject: str, partners: pd.DataFrame) -> Iterator[str]:
         other = pair["slower"] if pair["faster"] == subject else pair["faster"]
         yield (
             f"{name_of(subject)} and {name_of(other)} cannot be told apart: "
-            f"{name_of(pair['faster'])} comes out {_times(pair)}."
+            f"{name_of(pair['faster'])} comes out {_times(pair)}{_though_apart(pair)}."
         )
+
+
+def _though_apart(pair: pd.Series) -> str:
+    """Why a pair whose own interval leaves out 1 is a tie; empty for others."""
+    if not pair["ci_low"] > 1:
+        return ""
+    if pair["p_holm"] < LEVEL:
+        return ", no more than autoregressive decoding is from itself"
+    return ", which does not hold over all pairs"
 
 
 def _times(pair: pd.Series) -> str:

@@ -91,6 +91,19 @@ def test_generate_is_told_whichever_is_faster(given: dict[str, Any], said: str) 
     assert said in told([BASELINE, FIRP], [given])
 
 
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        ({"p_holm": 0.14}, "1.35 to 1.45, which does not hold over all pairs."),
+        ({"p_holm": 0.01}, "1.35 to 1.45, no more than autoregressive decoding is from itself."),
+        ({"p_holm": 0.14, "ci_low": 0.9}, "0.90 to 1.45."),
+    ],
+)
+def test_a_tie_whose_interval_leaves_out_1_is_explained(change: dict[str, Any], end: str) -> None:
+    lines = told([BASELINE, FIRP, MEDUSA], [pair("medusa", "firp", 1.4, tie=True, **change)])
+    assert lines[1].endswith(end)
+
+
 @pytest.mark.parametrize("faster", [("firp", "medusa"), ("medusa", "firp")])
 def test_what_cannot_be_told_apart_is_called_so(faster: tuple[str, str]) -> None:
     lines = told([BASELINE, FIRP, MEDUSA], [pair(*faster, 1.01, tie=True)])
