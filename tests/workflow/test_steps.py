@@ -131,7 +131,7 @@ def test_a_set_s_source_is_replaced_by_another_kind() -> None:
         parse_experiment(own)
 
 
-def test_all_settings_that_any_job_gets_are_checked_first(tmp_path: Path) -> None:
+def test_settings_are_checked_first_with_all_that_they_try(tmp_path: Path) -> None:
     def checked(**change: Any) -> None:
         experiment = parse_experiment(SMOKE | change)
         arms = Arms(experiment, Folder(Path("results/smoke")))
@@ -141,7 +141,6 @@ def test_all_settings_that_any_job_gets_are_checked_first(tmp_path: Path) -> Non
     tried = {"firp": {"tries": [{"learning_rate": 0.01}, {"learning_rte": 0.01}]}}
     for change in (
         {"methods": SMOKE["methods"] | tried},
-        {"sweeps": {"eagle": [{"learning_rate": 0.01}, {"learning_rte": 0.01}]}},
         {"variants": {"one": {"of": "chimera", "learning_rte": 1}}},
     ):
         with pytest.raises(HarnessError, match="learning_rte"):

@@ -4,7 +4,6 @@ SWEPT = EXPERIMENT.sweeps
 
 rule sweep:
     input:
-        FOLDER.checked,
         [FOLDER.sweep_table(model, method) for model in MODELS for method in SWEPT],
 
 

@@ -97,21 +97,14 @@ class Arms:
         return as_json({name: self.settings(model, name) for name in names})
 
     def checked_json(self) -> list[str]:
-        """All settings that any job is given: of sessions, of what they take parts from, of curves
-        and of sweeps.
-        """
-        models = list(self.experiment.models)
-        own = [
-            self.json(m, dict.fromkeys([*self.experiment.arm_names, *self.experiment.prepared(m)]))
-            for m in models
-        ]
-        swept = [
-            as_json({arm: self.settings(m, arm, number)})
-            for m in models
-            for arm, variants in self.experiment.sweeps.items()
-            for number in range(len(variants))
-        ]
-        return list(dict.fromkeys([*own, *swept]))
+        """The settings of all arms of sessions, curves, and what they take parts from."""
+        listed = self.experiment.arm_names
+        return list(
+            dict.fromkeys(
+                self.json(model, dict.fromkeys([*listed, *self.experiment.prepared(model)]))
+                for model in self.experiment.models
+            )
+        )
 
     def prepared_files(self, model: str) -> list[Path]:
         """What training and tuning of every arm writes for a model."""
