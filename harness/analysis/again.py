@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 from scipy import stats
 
-from harness.analysis.statistics import LogRatio, Timed, log_ratio, session_log_ratios
-from harness.experiment.facts import AgainFacts, Alone
+from harness.analysis.statistics import Timed, session_log_ratios
+from harness.experiment.facts import AgainFacts
 from harness.experiment.records import AGAIN, BASELINE
 
 LEVEL = 0.01
@@ -29,7 +28,7 @@ def again(cells: Mapping[str, Timed]) -> AgainFacts:
     ``ratio``: geometric mean of the sessions' ratios, where every data set has the same weight.
     ``p_value``: of a t test of that mean against 1; its variance is that of sessions about the mean
     of their own data set. ``passes`` is None where nothing can be tested; ``reason`` says why, or
-    why the test fails. ``sets``: the result of each data set alone, which decides nothing.
+    why the test fails.
     """
     paired = {name: cell for name, cell in cells.items() if _tells(cell)}
     by_set = [session_log_ratios(cell, BASELINE, AGAIN) for cell in paired.values()]
@@ -42,7 +41,6 @@ def again(cells: Mapping[str, Timed]) -> AgainFacts:
         "sessions": sum(map(len, by_set)),
         "passes": passes,
         "reason": _REASONS[passes] if paired else "no data set has such a pair",
-        "sets": {name: _alone(log_ratio(cell, BASELINE, AGAIN)) for name, cell in paired.items()},
     }
 
 
@@ -61,11 +59,3 @@ def _p_value(by_set: list[np.ndarray], mean: float) -> float | None:
     if variance == 0:
         return 1.0 if mean == 0 else 0.0
     return float(2 * stats.t.sf(abs(mean) / math.sqrt(variance), degrees))
-
-
-def _alone(comparison: LogRatio) -> Alone:
-    """The result of one data set; half-width and detectable difference as shares of the time."""
-    shares = (math.expm1(value) for value in (comparison.half_width, comparison.detectable))
-    figures = (*asdict(comparison.interval).values(), *shares)
-    ratio, low, high, half, least = (None if math.isnan(figure) else figure for figure in figures)
-    return Alone(ratio=ratio, low=low, high=high, half_width=half, detectable=least)

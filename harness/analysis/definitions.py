@@ -15,14 +15,14 @@ from harness.experiment.records import BASELINE
 SPEED = ("ratio_of_sums", "geometric_mean", "mean_of_rates")
 
 
-def definitions(rows: pd.DataFrame, counted: set[tuple[str, str]]) -> pd.DataFrame:
-    """One line per model, data set and arm; speedups only for (model, data set) in ``counted``."""
+def definitions(rows: pd.DataFrame, counted: set[tuple[str, str, str]]) -> pd.DataFrame:
+    """One line per model, data set and arm; speedups only for those in ``counted``."""
     lines = []
     for (model, dataset), cell in rows.groupby(["model", "dataset"], sort=False):
         rates = _question_rates(cell)
         for arm, arm_rows in cell.groupby("arm", sort=False):
             speeds = dict.fromkeys(SPEED, math.nan)
-            if (model, dataset) in counted:
+            if (model, dataset, arm) in counted:
                 speeds = _speeds(rates, cell, str(arm))
             line = {"model": model, "dataset": dataset, "method": arm}
             lines.append({**line, **acceptance(arm_rows), **speeds})

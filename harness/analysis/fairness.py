@@ -132,7 +132,9 @@ def _order(rows: pd.DataFrame) -> Check:
     worst, detail = 0.0, ""
     for (model, dataset), cell in rows.groupby(["model", "dataset"]):
         arms = cell["arm"].nunique()
-        means = cell.groupby("arm")["order"].mean()
+        # counted anew: an arm that failed later has no rows here, but had a place
+        places = cell.groupby(["session", "prompt_id"])["order"].rank() - 1
+        means = places.groupby(cell["arm"]).mean()
         off = (means - (arms - 1) / 2).abs() / max(1, arms - 1)
         if off.max() >= worst:
             arm, worst = off.idxmax(), float(off.max())

@@ -58,7 +58,7 @@ def preparation(prepared: Prepared, outline: Outline) -> pd.DataFrame:
     """One line per model and method that was trained or tuned; trials are on the tune split.
 
     ``default``: the candidate that the method itself marks so, its authors' setting if they have
-    one.
+    one; without figures where it was timed on fewer prompts than the chosen one.
     """
     methods = dict.fromkeys(map(prepared.by, outline["methods"]))
     lines = [
@@ -113,8 +113,9 @@ def _line(prepared: Prepared, model: str, method: str) -> dict[str, object]:
     trials = prepared.trials(model, method)
     if len(trials):
         line["candidates"] = len(trials)
-        for role in ("default", "chosen"):
-            line |= _trial(trials, role)
+        line |= _trial(trials, "default") | _trial(trials, "chosen")
+        if _requests(trials, "default") != _requests(trials, "chosen"):  # of other prompts
+            line |= {"default_speedup": None, "default_acceptance_length": None}
     return line
 
 
@@ -125,6 +126,12 @@ def _made(config: Written) -> str | None:
     if "training_seconds" not in config:
         return None
     return "shipped" if config.get("shipped") else "trained"
+
+
+def _requests(trials: pd.DataFrame, role: str) -> str | None:
+    """On how many requests the trial with that role was timed, as text; None without one."""
+    matches = trials[trials["role"].str.contains(role)]
+    return None if matches.empty else str(matches["requests"].iloc[0])
 
 
 def _trial(trials: pd.DataFrame, role: str) -> dict[str, object]:

@@ -184,7 +184,9 @@ def question_ratio(above: pd.Series, below: pd.Series) -> Interval:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm-adjusted p-values, in the order of ``p_values``."""
+    """Holm-adjusted p-values, in the order of ``p_values``; NaN for each where one is unknown."""
+    if any(map(math.isnan, p_values)):
+        return [math.nan] * len(p_values)
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, running = [0.0] * len(p_values), 0.0
     for place, index in enumerate(order):

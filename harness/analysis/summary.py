@@ -91,7 +91,7 @@ def summarise(run: Run, place: Cell, cell: pd.DataFrame) -> list[Line]:
 
 
 def _memory(arm_rows: pd.DataFrame, held_bytes: int) -> dict[str, float]:
-    """MB that an arm holds beside the target's weights, by computation; the peak adds the most GPU
+    """MiB that an arm holds beside the target's weights, by computation; the peak adds the most GPU
     memory that its runs allocated beyond what was allocated as they began, and is NaN on a CPU.
     """
     taken = arm_rows["device_state"].map(lambda state: state.get("gpu_taken_mb", math.nan)).max()

@@ -70,9 +70,8 @@ def write_tables(outline: Outline, root: Path) -> None:
         **_size_tables(run, summary),
         "preparation": preparation(run.prepared, outline),
     }
-    whole = uncut(folder, outline["models"])
-    if len(whole):
-        tables["uncut"] = whole
+    if "uncut" in outline:
+        tables["uncut"] = uncut(folder, outline["models"])
     for name in OPTIONAL - tables.keys():  # tables of an earlier config
         folder.table(name).unlink(missing_ok=True)
     for name, table in tables.items():
@@ -102,11 +101,13 @@ def _summary(run: Run, profile: pd.DataFrame) -> pd.DataFrame:
 def _row_tables(run: Run, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Tables made from rows and prompts, without profile or costs of forwards."""
     shown = _shown(run, summary)
-    cells = set(shown[["model", "dataset"]].itertuples(index=False, name=None))
-    defined = definitions(run.rows, cells)
+    counted = summary.dropna(subset=["speedup"])[["model", "dataset", "method"]]
+    defined = definitions(run.rows, set(counted.itertuples(index=False, name=None)))
     return {
         "definitions": defined.sort_values("method", key=run.place, kind="stable"),
-        "question_speedup": _question_speedups(shown),
+        "question_speedup": _question_speedups(
+            shown.merge(counted.rename(columns={"method": "arm"}))
+        ),
         "acceptance_by_depth": by_depth(run.rows),
         "acceptance_by_node": by_node(run.rows),
         "detectable": detectable(shown),

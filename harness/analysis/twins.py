@@ -34,10 +34,8 @@ def _compare(cell: pd.DataFrame) -> Twins:
     steps = (theirs["step_tokens"] == ours["step_tokens"]) & (
         theirs["step_path"].map(_decoded) == ours["step_path"].map(_decoded)
     )
-    first = theirs.index.get_level_values("session").min()
     ratio = log_ratio(per_question(cell), PACKAGE, TWIN).interval
     return {
-        "prompts": len(theirs.loc[first]),
         "runs": len(theirs),
         "same_answers": int((theirs["output_ids"] == ours["output_ids"]).sum()),
         "same_steps": int(steps.sum()),

@@ -1,4 +1,4 @@
-"""The quality of the target's whole greedy answers, which every lossless greedy method gives."""
+"""The quality of the target's whole greedy answers, which are lossless methods' too."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from harness.analysis.quality import loops, scores
 from harness.experiment.folder import Folder
 
 COLUMNS = (
-    "model dataset questions tokens ended_rate loop_rate quality quality_low quality_high"
+    "model dataset prompts tokens ended_rate loop_rate quality quality_low quality_high"
 ).split()
 
 
@@ -33,7 +33,7 @@ def _line(dataset: str, answers: pd.DataFrame) -> dict[str, float]:
     values = scores(dataset, answers["text"], answers["reference"].to_dict())
     quality, low, high = _mean(values)
     return {
-        "questions": len(answers),
+        "prompts": len(answers),
         "tokens": float(answers["output_ids"].map(len).mean()),
         "ended_rate": float(answers["ended"].mean()),
         "loop_rate": float(answers["output_ids"].map(loops).mean()),

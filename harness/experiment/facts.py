@@ -16,16 +16,6 @@ class Check(TypedDict):
     detail: str
 
 
-class Alone(TypedDict):
-    """A data set's own A/A ratio with its interval, and the least difference that it can detect."""
-
-    ratio: float | None
-    low: float | None
-    high: float | None
-    half_width: float | None
-    detectable: float | None
-
-
 class AgainFacts(TypedDict):
     """The A/A test of a model, see :class:`harness.analysis.again.again`."""
 
@@ -34,13 +24,11 @@ class AgainFacts(TypedDict):
     sessions: int
     passes: bool | None
     reason: str | None
-    sets: dict[str, Alone]
 
 
 class Twins(TypedDict):
     """The upstream package and its twin in the engine: what is equal, and the twin's speedup."""
 
-    prompts: int
     runs: int
     same_answers: int
     same_steps: int

@@ -115,7 +115,8 @@ class Freeze:
     """A split and where its frozen prompts go.
 
     ``cap``: new tokens of an answer, at most. ``first_turns``: where the target's own answers to
-    first turns go, for data sets with second turns.
+    first turns go, for data sets with second turns. ``shards``: among how many jobs the questions
+    are shared out later.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -124,6 +125,7 @@ class Freeze:
     out: str
     first_turns: str | None = None
     cap: int = 0
+    shards: int = 1
 
 
 class Sampled(TypedDict):
@@ -165,7 +167,8 @@ class DraftSizes(TypedDict):
 class Outline(TypedDict):
     """What tables and reports know of an experiment; ``methods`` are all arms in config order.
 
-    ``weights`` names models with packed weights; ``variants`` are as configured.
+    ``uncut`` names the data sets with whole answers, ``weights`` models with packed weights;
+    ``variants`` are as configured.
     """
 
     experiment: Name
@@ -182,6 +185,7 @@ class Outline(TypedDict):
     dtype: NotRequired[str]
     device: NotRequired[str]
     draft_sizes: DraftSizes
+    uncut: NotRequired[list[Name]]
     weights: NotRequired[Mapping[Name, str]]
     sampling: NotRequired[Sampled]
     variants: NotRequired[dict[Name, dict[str, object]]]

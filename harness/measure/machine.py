@@ -92,7 +92,7 @@ class TakenMemory:
             self._before = torch.cuda.memory_allocated(device)
 
     def most(self) -> dict[str, float]:
-        """The peak in MB; empty on a CPU, whose allocator does not report one."""
+        """The peak in MiB; empty on a CPU, whose allocator does not report one."""
         if self._device.type != "cuda":
             return {}
         peak = torch.cuda.max_memory_allocated(self._device) - self._before

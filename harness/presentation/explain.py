@@ -7,6 +7,8 @@ import pandas as pd
 
 from harness.datasets import find_dataset
 from harness.experiment.folder import Folder
+from harness.presentation.findings import level
+from harness.presentation.used import PASSES
 from harness.presentation.wording import interval, joined, name_of, number, shown_names
 
 BY_CATEGORY = ("firp", "medusa")
@@ -22,7 +24,7 @@ SPEED: Columns = {
     "draft size": ("draft_size", 1, ""),
 }
 PREPARED = (
-    "method,trained parameters,training s,search s,budget s,candidates,default,tuned,"
+    "method,trained parameters,training s,tuning s,budget s,candidates,default,tuned,"
     "break-even tokens"
 ).split(",")
 DEFINITIONS = (
@@ -94,14 +96,14 @@ def uncut_lines(folder: Folder, dataset: str, same: bool) -> list[str]:
 def _uncut(line: pd.Series, same: bool) -> str:
     score = find_dataset(line["dataset"]).score
     ends = (
-        f"{line['questions']} test questions asked once more without that cap, untimed: "
-        f"{line['model']}'s own greedy answers are {line['tokens']:.0f} tokens long on average, "
+        f"{line['prompts']} test prompts answered untimed, under a cap of their own: "
+        f"{line['model']}'s greedy answers are {line['tokens']:.0f} tokens long on average, "
         f"{100 * line['ended_rate']:.0f} % end by themselves, {100 * line['loop_rate']:.0f} % loop"
     )
     if score is None or pd.isna(line["quality"]):
         return f"{ends}. Their quality is not measured."
     span = interval(line["quality_low"], line["quality_high"], 3)
-    theirs = " Every lossless method gives these very answers." if same else ""
+    theirs = " A lossless method's answers, and so their quality, are the target's." if same else ""
     return f"{ends}; {score.shown} {line['quality']:.3f} (95 % interval {span}).{theirs}"
 
 
@@ -119,9 +121,16 @@ def _lossy(line: pd.Series) -> str:
     )
 
 
-def slower_lines(arms: pd.DataFrame) -> list[str]:
-    """For every arm that is certainly slower than autoregressive decoding, a sentence on why."""
-    return [_slower(name, line) for name, line in named(arms) if line["speedup_ci_high"] < 1]
+def slower_lines(arms: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """For every arm of a data set that is certainly slower than autoregressive decoding, a sentence
+    on why; ``pairs`` are those of the data set.
+    """
+    tied = {(model, arm) for model, of in pairs.groupby("model") for arm in level(of)}
+    return [
+        _slower(name, line)
+        for name, line in named(arms)
+        if line["speedup_ci_high"] < 1 and (line["model"], line["method"]) not in tied
+    ]
 
 
 def _slower(name: str, line: pd.Series) -> str:
@@ -298,7 +307,7 @@ def best_size_lines(folder: Folder) -> list[str]:
 
 
 def _best_size(name: str, line: pd.Series) -> str:
-    passes = "" if pd.isna(line["passes"]) else f", {line['passes'].replace('_', '-')}"
+    passes = "" if pd.isna(line["passes"]) else f" in {PASSES[line['passes']]}"
     timed = (
         ""
         if pd.isna(line["timed_speedup"])

@@ -8,7 +8,7 @@ import pandas as pd
 from harness.analysis.ranking import LEVEL
 from harness.datasets import shown_name
 from harness.experiment.records import BASELINE
-from harness.presentation.wording import interval, joined, name_of
+from harness.presentation.wording import interval, joined, name_of, percent
 
 SUBJECT, YARDSTICK = "firp", "hf_generate"
 
@@ -50,7 +50,7 @@ def _model_findings(
             f"No speedup is shown on {name}: autoregressive decoding's answers loop or end at once."
         )
         return
-    yield _against_baseline(name, subject, arms.loc[subject])
+    yield _against_baseline(name, subject, arms.loc[subject], subject in level(pairs))
     if unranked:
         yield f"The methods are not ranked: {unranked}."
     else:
@@ -74,19 +74,30 @@ def _subject(arms: pd.DataFrame) -> str | None:
     return None if others.empty else str(others["speedup"].idxmax())
 
 
-def _against_baseline(name: str, subject: str, line: pd.Series) -> str:
+def level(pairs: pd.DataFrame) -> set[str]:
+    """Arms that are no further from autoregressive decoding than it is from itself, or whose
+    interval holds 1: the ties with it among the pairs of one model and data set.
+    """
+    tied = pairs[pairs["tie"].astype(bool)]
+    beside = [(tied["faster"], tied["slower"]), (tied["slower"], tied["faster"])]
+    return {arm for one, other in beside for arm in other[one == BASELINE]}
+
+
+def _against_baseline(name: str, subject: str, line: pd.Series, tied: bool) -> str:
     times = f"{line['speedup']:.2f} times as fast as autoregressive decoding in the same engine"
     step = f"It commits {line['acceptance_length']:.2f} tokens a step"
     if pd.isna(line["speedup_ci_low"]):
         return f"{name_of(subject)} decodes {name} {times}; too little for an interval. {step}."
     span = f"95 % interval {interval(line['speedup_ci_low'], line['speedup_ci_high'])}"
-    if line["speedup_ci_low"] > 1:
+    if line["speedup_ci_low"] > 1 and not tied:
         return f"{name_of(subject)} decodes {name} {times} ({span}). {step}."
-    if line["speedup_ci_high"] < 1:
+    if line["speedup_ci_high"] < 1 and not tied:
         slower = f"{name_of(subject)} is slower on {name} than autoregressive decoding"
         return f"{slower}: {line['speedup']:.2f} times as fast ({span}). {step}."
     shown = f"{name_of(subject)} is not shown to be faster on {name} than autoregressive decoding"
-    return f"{shown}: {line['speedup']:.2f} times as fast ({span}). {step}."
+    holds_one = line["speedup_ci_low"] <= 1 <= line["speedup_ci_high"]
+    why = "" if holds_one else ", no further off than autoregressive decoding is from itself"
+    return f"{shown}: {line['speedup']:.2f} times as fast ({span}){why}. {step}."
 
 
 def _partners(subject: str, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -140,7 +151,10 @@ def _against_yardstick(subject: str, pairs: pd.DataFrame) -> Iterator[str]:
             told = f"Against {own} {name} {times}{span}"
         else:
             told = f"{own[0].upper()}{own[1:]} {times} as {name}{span}"
-        yield f"{told}; the two cannot be told apart." if pair["tie"] else f"{told}."
+        if not span:
+            yield f"{told}; too little for an interval."
+        else:
+            yield f"{told}; the two cannot be told apart." if pair["tie"] else f"{told}."
 
 
 def _answers(arms: pd.DataFrame) -> str:
@@ -155,7 +169,7 @@ def _answers(arms: pd.DataFrame) -> str:
             f"decoding.{beside}"
         )
     rates = [
-        f"{name_of(str(name))} {100 * rate:.1f} %"
+        f"{name_of(str(name))} {percent(rate):.1f} %"
         for name, rate in differing["exact_match_rate"].items()
     ]
     return (

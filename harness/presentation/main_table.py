@@ -8,10 +8,10 @@ from harness.experiment.facts import Facts
 from harness.experiment.folder import Folder
 from harness.presentation.explain import named
 from harness.presentation.used import used
-from harness.presentation.wording import number, rank_text
+from harness.presentation.wording import number, percent, rank_text
 
 HEADER = ("method,tokens/s,speedup,95 % interval,end to end,accepted,draft size,rank").split(",")
-GUARDS = ("method,tokens,extra MB,Rouge-2 vs AR,length vs AR,as good as AR,looping").split(",")
+GUARDS = ("method,tokens,extra MiB,Rouge-2 vs AR,length vs AR,as good as AR,looping").split(",")
 # Text, or a method's name and, to be shown below it, the setting that it decoded with.
 Cell = str | list[str]
 
@@ -48,7 +48,7 @@ def figures(dataset: str, line: pd.Series) -> list[str]:
         number(line["draft_size"], 1),
         rank_text(line["rank_best"], line["rank_worst"]),
         *([number(line[score.column], 3)] if score else []),
-        number(100 * line["exact_match_rate"], 1, " %"),
+        number(percent(line["exact_match_rate"]), 1, " %"),
     ]
 
 

@@ -122,6 +122,7 @@ def found_lines(
 def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> dict[str, object]:
     arms = summary[summary["dataset"] == name]
     score = find_dataset(name).score if name in DATASETS else None
+    pairs = folder.read_csv(folder.table("pairs"))
     return {
         "kind": "dataset",
         "name": shown_name(name),
@@ -138,7 +139,7 @@ def _dataset(folder: Folder, name: str, facts: Facts, summary: pd.DataFrame) -> 
         ],
         "categories": category_rows(folder, name),
         "speed": speed_rows(arms),
-        "slower": slower_lines(arms),
+        "slower": slower_lines(arms, pairs[pairs["dataset"] == name]),
         "cost": cost_rows(folder, name),
         "prepared": prepared_rows(folder, arms),
         "spread": spread_lines(arms, facts["experiment"].get("variants", {})),
@@ -208,6 +209,8 @@ def _paper(folder: Folder, facts: Facts, summary: pd.DataFrame) -> dict[str, obj
     tables = []
     for name, (caption, digits) in _TABLES.items():
         table = folder.read_csv(folder.table(name)).set_index("method")
+        if table.isna().all(axis=None):  # no set has such a score
+            continue
         cells = table.map(lambda cell, digits=digits: number(_figure(cell), digits))
         if name == "speedup":
             cells += _intervals(summary, cells)

@@ -34,7 +34,7 @@ def run_data(facts: Facts) -> dict[str, object]:
             [
                 "Token choice",
                 f"{_sampling(experiment)}, batch size 1, one cap and one stop rule; arms marked "
-                "lossy accept more",
+                "lossy, if any, accept more",
             ],
             *_baseline(facts),
             ["Commit", ", ".join(map(_short, facts["commit"].split(", ")))],

@@ -224,6 +224,6 @@ def _draft_lines(folder: Folder) -> list[str]:
         more = "; –: more than in any tree here" if lines["draft_size"].isna().any() else ""
         sentences.append(
             f"{model}: for as many accepted as Medusa has with {sizes} drafts, FIRP takes {needed}"
-            f"{more}. The paper says a seventh."
+            f"{more}. Summaries of the paper say a seventh."
         )
     return sentences

@@ -11,7 +11,7 @@ _FIXED = {
     "medusa_cartesian": "the package's kind of tree, all combinations",
     "medusa_llm": "the package's tree, all combinations",
 }
-_PASSES = {"combined": "one pass", "two_pass": "two passes"}
+PASSES = {"combined": "one pass", "two_pass": "two passes"}
 _POLICIES = {
     "static": "static tree",
     "best_first": "best-first tree",
@@ -44,7 +44,7 @@ def _trained(trained: Written) -> Iterator[str]:
 
 def _tree(setting: Written) -> str:
     tree = f"{_POLICIES.get(setting['policy'], setting['policy'])}, {setting['drafts']} drafts"
-    return f"{tree}, {_PASSES[setting['passes']]}" if "passes" in setting else tree
+    return f"{tree}, {PASSES[setting['passes']]}" if "passes" in setting else tree
 
 
 def _lookahead(setting: Written) -> str:

@@ -57,9 +57,9 @@ def _a_a_verdict(facts: Facts) -> list[str]:
             lines.append(f"A/A on {model}: not tested, {result['reason']}.")
             continue
         lines.append(
-            f"A/A on {model}: autoregressive decoding, timed twice in each of {result['sessions']} "
-            f"sessions, takes {result['ratio']:.3f} times as long the first time, "
-            f"p = {result['p_value']:.2g}: "
+            f"A/A on {model}: autoregressive decoding, timed as two arms in each of "
+            f"{result['sessions']} sessions, takes {result['ratio']:.3f} times as long in one of "
+            f"them, p = {result['p_value']:.2g}: "
             + ("passed." if result["passes"] else "FAILED, a place in the sessions is favoured.")
         )
     by_reason: dict[str, list[str]] = {}

@@ -1,5 +1,6 @@
 """Names and numbers as readers see them, in figures and reports alike."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,9 +44,12 @@ def name_of(method: str) -> str:
 def shown_names(table: pd.DataFrame, column: str = "method") -> list[str]:
     """Names of a table's methods, each with its model if the table holds several.
 
-    The name of an arm that failed says so and why.
+    The name of an arm that is not lossless says so, and that of one that failed says why.
     """
     names = table[column].map(name_of)
+    if "lossless" in table:
+        unmarked = ~table["lossless"].astype(bool) & ~names.str.endswith("(lossy)")
+        names = names.mask(unmarked, names + " (lossy)")
     if "failure" in table:
         names = names + table["failure"].map(lambda why: "" if pd.isna(why) else f", failed: {why}")
     if table["model"].nunique() > 1:
@@ -58,6 +62,11 @@ def number(value: Any, digits: int, unit: str = "") -> str:
     if isinstance(value, str):
         return value
     return "–" if value is None or pd.isna(value) else f"{value:,.{digits}f}{unit}"
+
+
+def percent(share: float) -> float:
+    """A share in percent, cut to one decimal: less than all never reads as 100.0 %."""
+    return share if pd.isna(share) else math.floor(1000 * share + 1e-9) / 10
 
 
 def interval(low: float, high: float, digits: int = 2) -> str:

@@ -1,6 +1,5 @@
 """The import subcommand: analyse published answer files again."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +11,7 @@ from harness.published.tables import WARNINGS, pairs_table, runs_table
 
 
 def import_runs(arguments: list[str], out: Path) -> None:
-    """Read the runs given as ``NAME=FILE``; write rows.csv, runs.csv and pairs.csv to ``out``.
-
-    The last line printed is JSON: the folder and the number of rows.
-    """
+    """Read the runs given as ``NAME=FILE``; write rows.csv, runs.csv and pairs.csv to ``out``."""
     files: dict[str, Path] = {}
     for text in arguments:
         name, separator, file = text.partition("=")
@@ -39,4 +35,3 @@ def import_runs(arguments: list[str], out: Path) -> None:
         print(f"warning: {failed.sum()} turns are 'ERROR' and left out: their figures are others'.")
     for warning in WARNINGS:
         print(f"warning: {warning}")
-    print(json.dumps({"out": str(out), "rows": len(rows)}))

@@ -89,6 +89,7 @@ def test_without_an_interval_there_is_no_p_value() -> None:
 
 def test_holm_on_a_hand_computed_case() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert all(map(math.isnan, holm([math.nan, math.nan]))), "nothing was tested"
 
 
 def test_answers_follow_the_hash_convention() -> None:

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from harness.analysis.draft_sizes import reach
-from harness.analysis.fairness import as_published, timed_together
+from harness.analysis.fairness import _order, as_published, timed_together
 from harness.analysis.preparation import Prepared
 from harness.analysis.rows import load_rows
 from harness.analysis.tables import write_tables
 from harness.analysis.twins import twins
 from harness.errors import HarnessError
 from harness.experiment.folder import Folder
-from harness.files import read_json, write_json
+from harness.files import read_json, write_json, write_jsonl
 from harness.presentation.figures import write_figures
 
 ARMS = ("autoregressive", "autoregressive_again", "fast")
@@ -132,7 +132,6 @@ def test_two_models_keep_their_own_figures(tmp_path):
     assert facts["dropped_questions"] == {"small/gsm8k": 1, "large/gsm8k": 1}
     assert facts["parameters"] == {"small": 1, "large": 1}
     assert set(facts["a_a"]) == {"small", "large"}
-    assert set(facts["a_a"]["small"]["sets"]) == {"gsm8k"}
 
 
 @pytest.mark.parametrize("key", ["weights", "methods", "prompts"])
@@ -373,6 +372,22 @@ def test_a_step_s_cost_and_the_tokens_that_pay_training_back(tmp_path):
     assert (prepared["candidates"], prepared["budget_seconds"]) == (3, 50)
 
 
+def test_a_default_that_was_timed_on_other_prompts_has_no_speed(tmp_path):
+    def default_speedup(requests: int) -> float:
+        root = tmp_path / f"{requests}"
+        folder = root / "methods/small/fast"
+        write_json(folder / "config.json", {})
+        (folder / "trials.csv").write_text(
+            "role,drafts,requests,speedup,acceptance_length,predicted_acceptance_length\n"
+            f"default,63,{requests},1.5,4.0,\nchosen,8,4,1.9,3.0,\n"
+        )
+        write_tables(_write_experiment(root, {"small": 2.0}), root)
+        return float(pd.read_csv(root / "tables/preparation.csv")["default_speedup"].iloc[0])
+
+    assert default_speedup(4) == 1.5, "control"
+    assert math.isnan(default_speedup(1))
+
+
 def test_an_unused_method_s_folder_and_an_old_curve_are_left_out(tmp_path):
     write_json(tmp_path / "methods/small/other/spent.json", {"tuning_seconds": 1.0})
     (tmp_path / "curve").mkdir()
@@ -437,6 +452,49 @@ def test_what_is_not_fair_is_said(tmp_path, broken):
         assert [what for what, holds in held.items() if holds is None] == [
             what for what in held if "budget" in what
         ], "everything else holds on fair rows"
+
+
+def test_an_arm_that_fails_late_leaves_the_others_places_alone():
+    turns = ("abcd", "bcda", "cdab", "dabc")  # d has no rows: it failed
+    rows = [
+        {"model": "m", "dataset": "s", "arm": arm, "session": n, "prompt_id": "p", "order": place}
+        for n, arms in enumerate(turns)
+        for place, arm in enumerate(arms)
+        if arm != "d"
+    ]
+    assert _order(pd.DataFrame(rows))["holds"]
+    first = [row | {"order": "abcd".index(row["arm"])} for row in rows]
+    assert not _order(pd.DataFrame(first))["holds"], "control: a is always first"
+
+
+def test_speedups_of_an_arm_whose_answers_loop_are_shown_nowhere(tmp_path):
+    def loops(row: dict) -> None:
+        if row["arm"] == "fast":
+            row.update(output_ids=[1] * 21)
+
+    def shown(root: Path, change=None) -> list[float]:
+        write_tables(_write_experiment(root, {"small": 2.0}, change), root)
+        defined = pd.read_csv(root / "tables/definitions.csv", index_col="method")
+        each = pd.read_csv(root / "tables/question_speedup.csv")
+        return [
+            *defined.loc["fast", "ratio_of_sums":"mean_of_rates"],
+            (each["arm"] == "fast").sum(),
+        ]
+
+    *speeds, questions = shown(tmp_path / "fair")
+    assert speeds == pytest.approx([2.0] * 3) and questions == QUESTIONS, "control"
+    *speeds, questions = shown(tmp_path / "looping", loops)
+    assert all(map(math.isnan, speeds)) and questions == 0
+
+
+def test_whole_answers_of_an_earlier_config_are_left_out(tmp_path):
+    answer = {"prompt_id": "gsm8k/0/1", "dataset": "gsm8k", "text": "7", "reference": "#### 7"}
+    experiment = _write_experiment(tmp_path, {"small": 2.0})
+    write_jsonl(Folder(tmp_path).uncut("small"), [{**answer, "output_ids": [1], "ended": True}])
+    write_tables(experiment | {"uncut": ["gsm8k"]}, tmp_path)
+    assert len(pd.read_csv(tmp_path / "tables/uncut.csv")) == 1, "control"
+    write_tables(experiment, tmp_path)
+    assert not (tmp_path / "tables/uncut.csv").exists()
 
 
 def test_answers_that_go_on_after_a_stop_token_are_not_fair(tmp_path):
@@ -565,8 +623,7 @@ def _twin_rows(root, drafts):
 
 def test_twins_are_compared_step_by_step(tmp_path):
     found = twins(_twin_rows(tmp_path, drafts=4))["small/gsm8k"]
-    assert (found["prompts"], found["runs"]) == (4, 8)
-    assert (found["same_answers"], found["same_steps"]) == (8, 7)
+    assert (found["runs"], found["same_answers"], found["same_steps"]) == (8, 8, 7)
     assert found["times_as_fast"] == pytest.approx(2.0)
 
 

@@ -32,7 +32,7 @@ def written(root: Path) -> Folder:
 def test_whole_answers_are_scored_with_an_interval(tmp_path: Path) -> None:
     table = uncut(written(tmp_path), ["mini", "absent"]).set_index("dataset")
     found = table.loc["gsm8k"]
-    assert (found["questions"], found["quality"]) == (4, 0.75)
+    assert (found["prompts"], found["quality"]) == (4, 0.75)
     wilson = stats.binomtest(3, 4).proportion_ci(method="wilson")
     assert found["quality_low"] == pytest.approx(wilson.low)
     assert found["quality_high"] == pytest.approx(wilson.high)
@@ -56,8 +56,11 @@ def test_the_sentence_says_the_figures(tmp_path: Path) -> None:
     uncut(folder, ["mini"]).to_csv(folder.table("uncut"), index=False)
     (told,) = uncut_lines(folder, "gsm8k", same=True)
     (drawn,) = uncut_lines(folder, "gsm8k", same=False)
-    assert "Every lossless method gives these very answers." in told
-    assert drawn == told.removesuffix(" Every lossless method gives these very answers.")
+    theirs = " A lossless method's answers, and so their quality, are the target's."
+    assert told == drawn + theirs
+    assert told.startswith(
+        "4 test prompts answered untimed, under a cap of their own: mini's greedy"
+    )
     assert "75 % end by themselves, 25 % loop; accuracy 0.750" in told
     (other,) = uncut_lines(folder, "mtbench", same=True)
     assert other.endswith("Their quality is not measured.")

@@ -40,12 +40,26 @@ def _summary(**change: object) -> pd.DataFrame:
     return pd.DataFrame([{**LINE, **change}])
 
 
+def _pairs(*others: str, tie: bool = False, model: str = "m") -> pd.DataFrame:
+    """Pairs of autoregressive decoding, the faster one, with others."""
+    beside = {"model": model, "faster": "autoregressive", "tie": tie}
+    lines = [{**beside, "slower": other} for other in others]
+    return pd.DataFrame(lines, columns=["model", "faster", "slower", "tie"])
+
+
 def test_a_slower_method_is_explained() -> None:
-    (said,) = slower_lines(_summary())
+    (said,) = slower_lines(_summary(), _pairs("lookahead"))
     for part in ("Lookahead is slower", "1.50 tokens", "12.0 rows", "1.67 times", "25 %"):
         assert part in said
-    (foreign,) = slower_lines(_summary(method="hf_assisted", draft_share=math.nan))
+    assisted = _summary(method="hf_assisted", draft_share=math.nan)
+    (foreign,) = slower_lines(assisted, _pairs("hf_assisted"))
     assert "%" not in foreign
+
+
+def test_a_tie_with_the_baseline_is_not_called_slower() -> None:
+    again = _summary(method="autoregressive_again")
+    assert slower_lines(again, _pairs("autoregressive_again", tie=True)) == []
+    assert slower_lines(_summary(), _pairs("lookahead", tie=True, model="n")), "another model's"
 
 
 def test_trainings_with_different_seeds_are_told_apart_from_other_variants() -> None:
@@ -66,7 +80,7 @@ def test_trainings_with_different_seeds_are_told_apart_from_other_variants() -> 
 
 @pytest.mark.parametrize("high", [1.01, math.nan])
 def test_what_is_not_certain_is_not_said(high: float) -> None:
-    assert slower_lines(_summary(speedup_ci_high=high)) == []
+    assert slower_lines(_summary(speedup_ci_high=high), _pairs()) == []
 
 
 def test_no_speedup_is_told_where_answers_loop() -> None:
@@ -78,7 +92,7 @@ def test_no_speedup_is_told_where_answers_loop() -> None:
 def test_several_models_are_told_apart() -> None:
     both = pd.concat([_summary(), _summary(model="n")])
     assert [row[0] for row in speed_rows(both)[1:]] == ["Lookahead (m)", "Lookahead (n)"]
-    assert [said.split(" is ")[0] for said in slower_lines(both)] == [
+    assert [said.split(" is ")[0] for said in slower_lines(both, _pairs())] == [
         "Lookahead (m)",
         "Lookahead (n)",
     ]
@@ -104,7 +118,7 @@ def test_what_methods_took_beside_what_they_may(tmp_path: Path) -> None:
     assert "shipped with the target, after a training of Medusa 900 s" in shipped
     header, row = prepared_rows(Folder(root), _summary())
     found = dict(zip(header, row, strict=True))
-    assert (found["training s"], found["search s"]) == ("–", "130")
+    assert (found["training s"], found["tuning s"]) == ("–", "130")
     _, medusa = prepared_rows(Folder(root), _summary(method="medusa"))
     assert medusa[2] == "900, shipped"
     assert (found["default"], found["tuned"], found["candidates"]) == ("0.80", "1.20", "14")
@@ -143,7 +157,7 @@ def test_costs_are_told_beside_what_was_measured(tmp_path: Path) -> None:
     ]
     assert cost_rows(Folder(root), "mtbench") == []
     firp, medusa = best_size_lines(Folder(root))
-    for part in ("3 drafts a step, two-pass: 3.13 tokens", "2.44", "timed, 4 was", "with 2.02"):
+    for part in ("3 drafts a step in two passes: 3.13 tokens", "2.44", "timed, 4 was", "with 2.02"):
         assert part in firp
     assert "timed" not in medusa
     assert "nan" not in medusa

@@ -125,8 +125,21 @@ def test_a_speedup_is_called_what_its_interval_allows(speedup: float, said: str)
 
 
 def test_one_session_gives_no_interval() -> None:
+    none = {"ci_low": math.nan, "ci_high": math.nan, "p_holm": math.nan, "tie": True}
     line = arm("firp", 2.0, speedup_ci_low=math.nan, speedup_ci_high=math.nan)
-    assert "too little for an interval" in told([BASELINE, line], [])[0]
+    lines = told([BASELINE, line], [pair("firp", "hf_generate", 2.9, **none)])
+    assert "too little for an interval" in lines[0]
+    assert lines[1].endswith("FIRP is 2.90 times as fast; too little for an interval.")
+
+
+def test_what_autoregressive_decoding_is_from_itself_is_no_speedup() -> None:
+    close = arm("firp", 1.2)
+    beside = pair("firp", "autoregressive", 1.2, p_holm=math.nan)
+    (said, _) = told([BASELINE, close], [beside | {"tie": True}])
+    assert said.startswith("FIRP is not shown to be faster on GSM8K")
+    assert "1.10 to 1.30), no further off than autoregressive decoding is from itself. It" in said
+    (control, _) = told([BASELINE, close], [beside])
+    assert control.startswith("FIRP decodes GSM8K 1.20 times as fast")
 
 
 def test_where_nothing_is_ranked_nobody_is_called_faster() -> None:
@@ -147,6 +160,8 @@ def test_failures_and_differing_answers_are_named() -> None:
     lines = told([BASELINE, arm("firp", 2.2, exact_match_rate=0.95), failed], [])
     assert lines[0] == "Medusa failed (out of memory) and has no figures."
     assert "FIRP 95.0 % of them are" in lines[-1]
+    (_, nearly) = told([BASELINE, arm("firp", 2.2, exact_match_rate=0.9996)], [])
+    assert "FIRP 99.9 % of them are" in nearly
 
 
 def test_looping_answers_show_nothing() -> None:

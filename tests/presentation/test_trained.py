@@ -87,8 +87,8 @@ def test_trees_are_told_with_their_control_and_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("needed", "said"),
     [
-        (9, "as Medusa has with 4, 63 drafts, FIRP takes 2, 9. The paper says a seventh."),
-        (None, "drafts, FIRP takes 2, –; –: more than in any tree here. The paper says"),
+        (9, "has with 4, 63 drafts, FIRP takes 2, 9. Summaries of the paper say a seventh."),
+        (None, "drafts, FIRP takes 2, –; –: more than in any tree here. Summaries of the paper"),
     ],
 )
 def test_the_paper_s_claim_stands_beside_what_was_found(

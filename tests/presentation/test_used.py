@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.analysis.preparation import Prepared
 from harness.experiment.folder import Folder
 from harness.files import write_json
 from harness.presentation.used import used
+from harness.presentation.wording import percent, shown_names
 
 TREE = {"policy": "best_first", "drafts": 5, "depth": 4, "paths": []}
 
@@ -53,3 +55,14 @@ def test_what_a_training_wrote_is_told(tmp_path: Path, config: dict[str, Any], s
     write_json(folder / "config.json", config)
     words = used(Prepared(Folder(tmp_path), {}), "m", "medusa", "medusa")
     assert words == f"best-first tree, 5 drafts, {said}"
+
+
+def test_arms_that_are_not_lossless_are_marked_so() -> None:
+    arms = pd.DataFrame({"method": ["loose", "medusa_typical", "firp"], "model": "m"})
+    marked = shown_names(arms.assign(lossless=[False, False, True]))
+    assert marked == ["loose (lossy)", "Medusa, typical (lossy)", "FIRP"]
+    assert shown_names(arms)[0] == "loose", "control: where nothing is known"
+
+
+def test_less_than_all_is_never_worded_as_all() -> None:
+    assert [percent(share) for share in (1.0, 0.99999, 0.57)] == [100.0, 99.9, 57.0]

@@ -75,6 +75,8 @@ class Sessions:
         outline["methods"] = given.arm_names
         if given.shards > 1:
             outline["shards"] = given.shards
+        if self._uncut:
+            outline["uncut"] = self._uncut
         if packed:
             outline["weights"] = packed
         if self._sampled:
@@ -85,9 +87,12 @@ class Sessions:
         return outline
 
     @property
+    def _uncut(self) -> list[str]:
+        return [name for name, spec in self.experiment.datasets.items() if spec.uncut]
+
+    @property
     def tables(self) -> list[str]:
         """The names of the tables; some only where the experiment asks for them."""
         by_size: tuple[str, ...] = ("draft_size_curve", "draft_size_reach", "best_draft_size")
-        uncut = any(spec.uncut for spec in self.experiment.datasets.values())
         by_size = by_size if self.experiment.draft_sizes.methods else ()
-        return [*TABLES, *by_size, *(["uncut"] if uncut else [])]
+        return [*TABLES, *by_size, *(["uncut"] if self._uncut else [])]
