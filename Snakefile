@@ -10,7 +10,7 @@ from snakemake.logging import logger
 from snakemake.utils import min_version
 
 from harness.environment import unfit
-from harness.presentation.jobs import held_by_another, speak_in_words
+from harness.presentation.jobs import held_by_another, remove_others, speak_in_words
 
 min_version("9.17")
 
@@ -21,6 +21,11 @@ if not workflow.deployment_settings.deployment_method and (reason := unfit()):
 
 # --configfile is merged into what is loaded, so mini is loaded only when nothing else is.
 if not {"experiment", "extends"} & config.keys():
+    if workflow.configfiles:
+        raise WorkflowError(
+            f"{workflow.configfiles[0]}: neither experiment nor extends, expected one; a change of mini "
+            "begins with 'extends: mini'"
+        )
 
     configfile: "workflows/config/mini.yaml"
 
@@ -46,6 +51,7 @@ onstart:
 
 # The main tables, and where the reports are.
 onsuccess:
+    remove_others(Path("reports"), EXPERIMENT.experiment, REPORTS)
     if SUMMARY.is_file():
         shell("python -m harness summary --root {ROOT}")
 
@@ -54,6 +60,7 @@ onsuccess:
 localrules:
     all,
     check_methods,
+    check_sweeps,
     stand_in,
     fetch_gguf,
     take_parts,

@@ -77,7 +77,8 @@ class Method:
     tuning wrote to, which is missing where a method has neither. ``train`` writes what it learns to
     ``job.folder``. ``tune`` chooses a setting on the tune split alone and writes it to
     ``setting.json`` there. ``examine`` writes tables about the trained parts, for readers only; its
-    time counts for no budget.
+    time counts for no budget. ``fits`` refuses, before anything runs, settings that do not go with
+    a target's config (transformers').
     """
 
     build: Callable[[Target, Any, Path], Decoder]
@@ -90,6 +91,7 @@ class Method:
     sized: Callable[[Job, Sequence[int]], list[Any]] | None = None
     # the setting to decode with if none was tuned, from the settings and the trained parts
     plain: Callable[[Any, Path], Setting] | None = None
+    fits: Callable[[Any, Any], None] | None = None
     reference: bool = False  # a yardstick: shown, never ranked
 
 

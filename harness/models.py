@@ -136,9 +136,13 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
 
 def limits(spec: ModelSpec) -> tuple[int, int | None]:
-    """Tokens in the model's embedding table, and those of its context if it has one, from its
-    config.
-    """
+    """Tokens in the model's embedding table, and those of its context if it has one."""
+    config = text_config(spec)
+    return int(config.vocab_size), getattr(config, "max_position_embeddings", None)
+
+
+def text_config(spec: ModelSpec) -> Any:
+    """transformers' config of the model, read without its weights."""
     _require_folder(spec)
     spec = spec.pinned()
     try:
@@ -147,8 +151,7 @@ def limits(spec: ModelSpec) -> tuple[int, int | None]:
         )
     except Exception as error:  # a config may hold anything
         raise HarnessError(f"config of '{spec.where}': {told(error)}") from None
-    text = config.get_text_config()
-    return int(text.vocab_size), getattr(text, "max_position_embeddings", None)
+    return config.get_text_config()
 
 
 def load_target(spec: ModelSpec) -> Target:

@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     the method whose trained parts this one takes and tunes for itself. ``examined``: whether it
     writes learnt.csv, what its training gave; ``pseudo_states``: whether cosine.csv too, how like
     real states its own are. ``greedy``: it cannot sample, so experiments that do leave it out.
+    ``searches``: its training decodes, so that it depends on how the engine runs steps.
     """
 
     module: str
@@ -30,6 +31,7 @@ class Entry(NamedTuple):
     examined: bool = False
     pseudo_states: bool = False
     greedy: bool = False
+    searches: bool = False
 
 
 METHODS = {
@@ -95,7 +97,11 @@ METHODS = {
     ),
     "lookahead": Entry("methods.lookahead", tuned=True),
     "self_speculative": Entry(
-        "methods.self_speculative", trained=True, tuned=True, tuning=("tuning_rounds",)
+        "methods.self_speculative",
+        trained=True,
+        tuned=True,
+        tuning=("tuning_rounds",),
+        searches=True,
     ),
     "token_recycling": Entry("methods.token_recycling", tuned=True),
     "prompt_lookup": Entry("methods.prompt_lookup", tuned=True),

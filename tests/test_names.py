@@ -24,7 +24,7 @@ BAD = (
 )
 # What stands unquoted in shell commands: numbers, and paths made of names.
 PLAIN = set("torch_threads seed budget cap largest timed profiled records first".split())
-PLAIN |= {"sampling"}  # quoted where it is made
+PLAIN |= {"sampling", "target"}  # quoted where it is made
 # Inputs whose paths are made of names, which are checked.
 PLAIN |= set("prompts first_turns warmup train tune forwards measured".split())
 
@@ -125,7 +125,7 @@ def test_a_setting_that_is_a_command_is_not_run(tmp_path: Path) -> None:
     text = f"$(touch {canary})`touch {canary}`'\"'; touch {canary} #"
     config = {**MINI, "methods": {**MINI["methods"], "firp": {"feed": text}}}
     (folder / "own.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(folder, "results/mini-precise/checked.json", "--configfile", "own.yaml")
+    done = snakemake(folder, "results/mini-precise/checked/mini.json", "--configfile", "own.yaml")
     assert done.returncode != 0
     said = {one for one in (done.stdout + done.stderr).splitlines() if one.startswith("error:")}
     assert said == {f"error: firp feed: '{text}', expected real or previous"}

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from harness.commands.options import Argument, parse_arms
+from harness.commands.options import Argument, parse_arms, use_threads
 from harness.commands.parts import collect_parts
 
 
@@ -17,4 +17,5 @@ def arguments(add: Argument) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the subcommand."""
+    use_threads(options.threads)
     collect_parts(options.methods, options.folders, options.out, options.device)

@@ -14,6 +14,7 @@ from harness.data.prompts import (
     read_prompts,
     require_known_ids,
     require_room,
+    shard_of,
     write_prompts,
 )
 from harness.data.questions import load_questions
@@ -56,6 +57,8 @@ def freeze_prompts(spec: ModelSpec, freeze: Freeze, answers: dict[str, str]) -> 
     questions = load_questions(split.dataset, split.source)
     prompts = make_prompts(split.dataset, questions, form, answers)
     kept, dropped = _fitting(spec, freeze, prompts)
+    if kept and freeze.shards > 1:
+        shard_of(kept, 1, freeze.shards)  # refuses more shards than questions
     write_prompts(Path(freeze.out), kept, dropped)
 
 

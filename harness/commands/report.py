@@ -10,7 +10,7 @@ from harness.presentation.report import write_report
 def arguments(add: Argument) -> None:
     """Add the subcommand's arguments."""
     add("--root", required=True, type=Path, help="results/<experiment>")
-    add("--name", required=True, help="a data set, or paper")
+    add("--name", required=True, help="a data set, paper or analysis")
     add("--out", required=True, type=Path)
 
 

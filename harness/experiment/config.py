@@ -7,10 +7,11 @@ each method's own class, in a separate job before any long one.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from typing_extensions import TypedDict
 
 from harness.datasets import DATASETS
 from harness.errors import HarnessError
@@ -112,6 +113,8 @@ class Experiment(Part):
         for arm in (BASELINE, AGAIN, YARDSTICK):
             if arm not in self.methods:
                 raise ValueError(f"methods: no '{arm}', expected it in every experiment")
+        if self.target == "rebuild" and self.parts == "shipped":
+            raise ValueError("target: rebuild, but shipped parts fit the shipped target alone")
         for model, spec in self.models.items():
             for name in spec.methods:
                 _require_known(f"models.{model}.methods", name, [*self.methods, *self.variants])
@@ -120,12 +123,16 @@ class Experiment(Part):
                     f"parts: shipped, but models.{model} names no folder of parts; expected "
                     f"models.{model}.parts"
                 )
+        self._engine_fits()
+        self._variants_fit()
+        return self
+
+    def _engine_fits(self) -> None:
+        """The engine benchmark times models that have a folder."""
         for name in self.engine.models:
             _require_known("engine.models", name, self.models)
             if self.models[name].hub:
                 raise ValueError(f"engine.models: '{name}' is on the hub, expected a folder")
-        self._variants_fit()
-        return self
 
     def _variants_fit(self) -> None:
         """Only variants have ``OF_VARIANTS``; each is of a known method and has a new name."""
@@ -170,13 +177,26 @@ class Experiment(Part):
         """All arms of a session."""
         return {name: self.arm(model, name) for name in self.arm_names}
 
-    def prepared(self, model: str) -> Arms:
-        """The arms whose training and tuning sessions and the draft-size curve need, listed or not:
-        of each arm the one whose folder it decodes with, and the one whose parts it shares.
+    def prepared(self, model: str, names: Iterable[str] | None = None) -> Arms:
+        """The arms whose training and tuning the named ones need, or those of sessions and of the
+        draft-size curve: the one whose folder each decodes with, and the one whose parts it shares.
         """
-        arms = [self.arm(model, name) for name in (*self.arm_names, *self.draft_sizes.methods)]
+        if names is None:
+            names = (*self.arm_names, *self.draft_sizes.methods)
+        arms = [self.arm(model, name) for name in names]
         names = [name for arm in arms for name in (arm.folder, arm.shares) if name]
         return {name: self.arm(model, name) for name in dict.fromkeys(names)}
+
+
+class _OfTraining(TypedDict):
+    """What a sweep's variant may say of its training, beside settings."""
+
+    seed: NotRequired[Annotated[int, Field(ge=0)]]
+    seconds: NotRequired[Annotated[float, Field(gt=0)] | None]
+
+
+def _of_training(variant: Settings) -> Settings:
+    return {key: variant[key] for key in _OfTraining.__annotations__ if key in variant}
 
 
 def whole(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -219,6 +239,8 @@ def parse_experiment(config: Mapping[str, Any]) -> Experiment:
             _require_learning("sweeps", experiment.arm(model, name))
             if not experiment.arm(model, name).trained:
                 raise HarnessError(f"sweeps: '{name}', expected an arm with a training of its own")
+            for number, variant in enumerate(experiment.sweeps[name]):
+                parsed(_OfTraining, _of_training(variant), f"sweeps.{name}.{number}")
         for name in experiment.draft_sizes.methods:
             _require_learning("draft_sizes.methods", experiment.arm(model, name))
     return experiment

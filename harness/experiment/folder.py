@@ -81,10 +81,9 @@ class Folder:
         return self.root / "uncut" / f"{model}.jsonl"
 
     # What methods learn, and what is timed on the tune split.
-    @property
-    def checked(self) -> Path:
+    def checked(self, model: str) -> Path:
         """Every method's settings, resolved."""
-        return self.root / "checked.json"
+        return self.root / "checked" / f"{model}.json"
 
     def methods(self, model: str) -> Path:
         """The folders of a model's arms."""

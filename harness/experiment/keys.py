@@ -72,7 +72,7 @@ class Uncut(Part):
     """An untimed autoregressive pass over test questions, for the quality of whole answers."""
 
     first: Count
-    """how many questions, from the start of the test split"""
+    """how many questions, from the start of the test split's source, whatever that split takes"""
     max_new_tokens: Count
     """replaces the cap under which arms are timed"""
 
@@ -140,7 +140,7 @@ class Model(Part):
     """a folder of ready-made parts of the methods for this target, with their record"""
     pretrain: dict[str, Any] | None = None
     """a target to train first, by the sizes, sources and tokens of a recipe, as in
-    workflows/README.md (keys in harness/pretrain/train.py, Shape and Recipe)"""
+    workflows/README.md (keys in harness/pretrain/corpus.py, Pretraining)"""
     methods: dict[Name, Settings] = {}
     """settings of methods for this model, laid over those under methods below, key by key"""
 
@@ -151,7 +151,8 @@ class Engine(Part):
     shapes: list[Literal["tiny", "135m", "small", "medium", "7b", "13b"]] = []
     """sizes of published models, with random weights"""
     models: list[Name] = []
-    """models of the config that have a folder"""
+    """models of the config that have a folder; timed with the engine's own layers and, beside them,
+    stock ones, whatever `layers` says"""
     rows: Annotated[list[Count], Field(min_length=1)]
     """how many rows each timed forward has"""
     contexts: Annotated[list[Count], Field(min_length=1)]

@@ -23,7 +23,7 @@ from harness.files import read_json, sha256_file, sha256_json, write_json
 from harness.measure.machine import fingerprint, machine
 from harness.measure.step_cost import read_forward_cost
 from harness.method import Job, parse_settings
-from harness.models import ModelSpec, drawn_by, load_target, load_tokenizer, stop_ids
+from harness.models import ModelSpec, drawn_by, load_target, load_tokenizer, stop_ids, text_config
 
 TRAINING_SHARE = 0.75
 
@@ -144,15 +144,20 @@ def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:
     return [prompt for prompt in mixed if prompt is not None]
 
 
-def check_methods(given: Sequence[Arms], out: Path) -> None:
-    """Parse every method's settings before any long job, with each of its ``tries`` laid over them;
-    writes them resolved, item by item of ``given``.
+def check_methods(arms: Arms, out: Path, spec: ModelSpec | None = None) -> None:
+    """Check every arm's settings before any long job, with each of its ``tries`` laid over them,
+    and whether they go with the config of the model at ``spec``; writes them resolved.
     """
-    write_json(out, [{name: _resolved(name, arm) for name, arm in arms.items()} for arms in given])
+    config = None if spec is None else text_config(spec)
+    write_json(out, {name: _resolved(name, arm, config) for name, arm in arms.items()})
 
 
-def _resolved(name: str, arm: Arm) -> str:
-    settings = parse_settings(name, arm.method, arm.settings)
-    for changes in getattr(settings, "tries", ()):
-        parse_settings(name, arm.method, {**arm.settings, "tries": (), **changes})
+def _resolved(name: str, arm: Arm, config: Any) -> str:
+    method = arm.method
+    settings = parse_settings(name, method, arm.settings)
+    tries = getattr(settings, "tries", ())
+    tried = [parse_settings(name, method, {**arm.settings, "tries": (), **t}) for t in tries]
+    if method.fits and config is not None:
+        for each in tried or [settings]:
+            method.fits(each, config)
     return repr(settings)

@@ -6,12 +6,15 @@ Snakemake's own lines (inputs, outputs, reasons) stay in its log file and in dry
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from harness.datasets import DATASETS
 
 HANDLER = "DefaultStreamHandler"  # Snakemake's name of the handler that writes to the terminal
 WORDS = {
-    "check_methods": "checking every method's settings",
+    "check_methods": "checking every method's settings, {model}",
+    "check_sweeps": "checking the settings of sweeps, {model}",
     "stand_in": "generating {dataset}, {split} split",
     "rebuild_mini_target": "training the target of mini",
     "fetch_gguf": "making a target of a GGUF file",
@@ -99,6 +102,15 @@ def held_by_another(reports: Path, experiment: str) -> str | None:
     if title is None or title[1] == experiment:
         return None
     return f"{reports}/ holds the reports of {title[1]}; those of {experiment} take their place"
+
+
+def remove_others(reports: Path, experiment: str, names: Iterable[str]) -> None:
+    """Delete PDFs of sets that ``experiment`` has no report for, once its own page is there: they
+    are copies of an earlier experiment's.
+    """
+    if (reports / "index.html").is_file() and held_by_another(reports, experiment) is None:
+        for name in set(DATASETS) - set(names):
+            (reports / f"{name}.pdf").unlink(missing_ok=True)
 
 
 def speak_in_words(logger: logging.Logger) -> None:

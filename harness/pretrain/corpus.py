@@ -7,16 +7,17 @@ answer); MT-bench has none, so its questions are left out.
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict
 
 from harness.data.questions import load_questions
 from harness.errors import HarnessError
 from harness.experiment.steps import Source
-from harness.files import replacing_files, sha256_file, write_json
+from harness.files import parsed, replacing_files, sha256_file, write_json
 from harness.pretrain.packing import encode, pack
 from harness.pretrain.tokenizer import train_tokenizer
 from harness.pretrain.train import Recipe, Shape, finish, new_target, train_target
@@ -24,23 +25,31 @@ from harness.pretrain.train import Recipe, Shape, finish, new_target, train_targ
 HELD_OUT = 64  # conversations
 
 
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """A target to train: sources of questions by data set, its size, how long and how fast, and the
+    weight of the prompt's tokens in the loss.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    sources: dict[str, Source]
+    shape: Shape = field(default_factory=Shape)
+    training: Recipe = field(default_factory=Recipe)
+    prompt_weight: float = 1.0
+
+
 def build(recipe: dict[str, Any], out: Path) -> dict[str, object]:
     """Train tokenizer and target as ``recipe`` says; write them and ``record.json`` to ``out``.
 
-    ``recipe``: ``sources`` {dataset: source}, ``shape`` and ``training`` (fields of ``Shape`` and
-    ``Recipe``), ``prompt_weight`` (of the prompt's tokens in the loss). Returns the record.
+    ``recipe``: the fields of :class:`Pretraining`. Returns the record.
     """
-    try:
-        shape, plan = Shape(**recipe.get("shape", {})), Recipe(**recipe.get("training", {}))
-        given = recipe.get("sources") or {}
-        sources = {dataset: Source(**source) for dataset, source in given.items()}
-    except (TypeError, AttributeError) as error:
-        raise HarnessError(f"pretrain: {error}") from None
-    conversations = _conversations(sources, plan.seed)
+    asked = parsed(Pretraining, recipe, "pretrain")
+    shape, plan = asked.shape, asked.training
+    conversations = _conversations(asked.sources, plan.seed)
     texts = (text for turns in conversations for turn in turns for text in turn)
     tokenizer = train_tokenizer(texts, shape.vocab, shape.context)
-    weight = float(recipe.get("prompt_weight", 1.0))
-    encoded = [encode(turns, tokenizer, weight) for turns in conversations]
+    encoded = [encode(turns, tokenizer, asked.prompt_weight) for turns in conversations]
     encoded = [document for document in encoded if len(document.ids) <= plan.length]
     if len(encoded) <= HELD_OUT:
         raise HarnessError(

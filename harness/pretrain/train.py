@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -29,6 +30,8 @@ class Shape:
     embedding table.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     layers: int = 6
     width: int = 256
     heads: int = 4
@@ -45,6 +48,8 @@ class Recipe:
     ``seconds`` where these are set. ``best``: end with the weights of the lowest held-out loss, not
     with the last ones.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     seed: int = 0
     tokens: int = 5_000_000
@@ -129,11 +134,12 @@ def train_target(
 
     Returns the held-out loss and the seconds of training, those of killed runs up to their last
     checkpoint included. The checkpoint lies beside the log until :func:`finish`: a killed training
-    of the same recipe on the same batches goes on from there.
+    of the same recipe on the same batches, held out ones too, goes on from there.
     """
     optimizers = _optimizers(model, recipe)
     checkpoint, first = _checkpoint(log), next(batches)
-    key = sha256_json([asdict(recipe), first.ids.tolist(), str(model.config.to_dict())])
+    data = [batch.ids.tolist() for batch in (first, *held_out)]
+    key = sha256_json([asdict(recipe), data, str(model.config.to_dict())])
     step, seconds, rows, best = _resume(checkpoint, key, model, optimizers)
     # The batches before the checkpoint were used: draw them again and drop them.
     stream = itertools.islice(itertools.chain([first], batches), step, None)

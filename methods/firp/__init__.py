@@ -6,6 +6,7 @@ what training achieved. ``adapters``, ``parents`` and ``bottlenecks`` are extens
 """
 
 from pathlib import Path
+from typing import Any
 
 from harness.decoder import Decoder
 from harness.engine.target import Target
@@ -21,6 +22,18 @@ def build(target: Target, settings: FirpSettings, folder: Path) -> Decoder:
     return load_decoder(target, folder)
 
 
+def fits(settings: FirpSettings, config: Any) -> None:
+    """Refuse entries that a target of so many layers does not have."""
+    settings.layout.check_depth(int(config.num_hidden_layers))
+
+
 METHOD = Method(
-    build, FirpSettings, train=train, tune=tune, examine=examine, sized=sized, plain=plain
+    build,
+    FirpSettings,
+    train=train,
+    tune=tune,
+    examine=examine,
+    sized=sized,
+    plain=plain,
+    fits=fits,
 )

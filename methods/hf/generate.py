@@ -23,7 +23,7 @@ from harness.errors import HarnessError
 from harness.files import write_json
 from harness.method import Job, Method, Setting
 from methods.shared.choices import SETTING, read_values
-from methods.shared.trials import Trial, choose
+from methods.shared.trials import TRIALS, Trial, choose
 
 CACHES = ("dynamic", "static")
 
@@ -180,6 +180,7 @@ def tune(job: Job) -> None:
     """
     settings: Settings = job.settings
     if settings.cache != "fastest":
+        (job.folder / TRIALS).unlink(missing_ok=True)  # of an earlier config
         write_json(job.folder / SETTING, {"cache": settings.cache})
         return
     longest = max(len(r.prompt_ids) + r.max_new_tokens for r in job.requests)

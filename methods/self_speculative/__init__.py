@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.engine import Decoder, EngineDecoder, Sublayer, Target
 from harness.errors import HarnessError
@@ -228,4 +229,9 @@ def plain(settings: Settings, folder: Path) -> Setting:
     return {**best, "carried": False}
 
 
-METHOD = Method(build, Settings, train=train, tune=tune, plain=plain)
+def fits(settings: Settings, config: Any) -> None:
+    """Refuse an early exit above the last layer of a target."""
+    _named(settings, int(config.num_hidden_layers))
+
+
+METHOD = Method(build, Settings, train=train, tune=tune, plain=plain, fits=fits)

@@ -1,6 +1,7 @@
 """Freezing the splits of a model in one process, and what is decoded once for it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,10 @@ def test_few_shot_examples_without_answers_are_refused_in_one_line(tmp_path: Pat
     split = Split("mtbench", source, 320, few_shot=source)
     with pytest.raises(HarnessError, match="few_shot of mtbench: questions without reference"):
         freeze_splits(SPEC, [Freeze(split, str(tmp_path / "out.jsonl"))])
+
+
+def test_more_shards_than_questions_are_refused_as_they_are_frozen(tmp_path: Path) -> None:
+    given = _given(tmp_path)[1]
+    freeze_splits(SPEC, [replace(given, shards=2)])  # control: a question each
+    with pytest.raises(HarnessError, match="shards: 3, expected 1 to 2"):
+        freeze_splits(SPEC, [replace(given, shards=3)])

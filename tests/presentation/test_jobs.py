@@ -9,7 +9,7 @@ import pytest
 
 from harness.experiment.config import SPLITS
 from harness.presentation import jobs
-from harness.presentation.jobs import HANDLER, WORDS, held_by_another, speak_in_words
+from harness.presentation.jobs import HANDLER, WORDS, held_by_another, remove_others, speak_in_words
 from harness.presentation.terminal import aligned
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +88,18 @@ def test_reports_of_another_experiment_are_told(tmp_path: Path) -> None:
     assert held_by_another(tmp_path, "smoke") is None
     said = held_by_another(tmp_path, "mini")
     assert said == f"{tmp_path}/ holds the reports of smoke; those of mini take their place"
+
+
+def test_pdfs_that_an_experiment_has_not_are_removed(tmp_path: Path) -> None:
+    def left(page: str) -> set[str]:
+        for name in ("gsm8k.pdf", "xsum.pdf", "paper.pdf", "mine.pdf"):
+            (tmp_path / name).touch()
+        (tmp_path / "index.html").write_text(f"<title>firp-bench: {page}</title>")
+        remove_others(tmp_path, "own", ["xsum", "paper"])
+        return {file.stem for file in tmp_path.glob("*.pdf")}
+
+    assert left("another") == {"gsm8k", "xsum", "paper", "mine"}, "control: not yet its own"
+    assert left("own") == {"xsum", "paper", "mine"}
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:

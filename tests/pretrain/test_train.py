@@ -90,6 +90,23 @@ def test_a_checkpoint_of_other_text_is_not_used(
     assert "of another configuration" in capsys.readouterr().out
 
 
+def test_a_checkpoint_measured_on_other_held_out_text_is_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begun(held_out: list[Batch]) -> None:
+        """A training that is killed after its first checkpoint."""
+        with pytest.raises(KeyboardInterrupt):
+            model = new_target(SHAPE, 1, 0, seed=0)
+            stream = _until(batches(0), 70)
+            train_target(model, stream, held_out, RECIPE, tmp_path / "log.jsonl")
+
+    for _ in range(2):
+        begun([next(batches(9))])
+    assert "of another configuration" not in capsys.readouterr().out, "control"
+    begun([next(batches(8))])
+    assert "of another configuration" in capsys.readouterr().out
+
+
 def test_questions_that_are_all_too_long_are_refused_in_one_line(tmp_path: Path) -> None:
     records = [{"question": "how many? " * 40, "answer": f"#### {n}"} for n in range(70)]
     write_jsonl(tmp_path / "set.jsonl", records)
@@ -102,3 +119,18 @@ def test_questions_that_are_all_too_long_are_refused_in_one_line(tmp_path: Path)
         HarnessError, match="pretrain: 0 answered questions of at most 16 tokens, expected more"
     ):
         build(recipe, tmp_path / "target")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt_wieght": 0.3}, "pretrain: prompt_wieght: .*, found 0.3"),
+        ({"prompt_weight": "high"}, "pretrain: prompt_weight: .* found 'high'"),
+        ({"training": {"tokens": "10M"}}, "pretrain: training.tokens: .* found '10M'"),
+        ({"shape": {"layer": 2}}, "pretrain: shape.layer: .* found 2"),
+    ],
+)
+def test_a_recipe_is_checked_key_by_key(tmp_path: Path, change: dict, said: str) -> None:
+    with pytest.raises(HarnessError, match=said):
+        build({"sources": {}} | change, tmp_path / "target")
+    assert not (tmp_path / "target").exists()

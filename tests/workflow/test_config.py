@@ -100,8 +100,11 @@ def test_the_paper_s_experiment_is_planned_whole_and_names_nothing_of_mini() -> 
     for word in ("mini-target", "stand_ins/", '"path"'):
         assert word not in told, word
     assert "meta-llama/Llama-2-13b-chat-hf" in told, "control: commands are shown"
-    (command,) = (line for line in told.splitlines() if " check --methods " in line)
-    llama, vicuna = (json.loads(word) for word in shlex.split(command) if word.startswith("{"))
+    checks = [shlex.split(line) for line in told.splitlines() if " check --methods " in line]
+    found = [[json.loads(word) for word in words if word.startswith("{")] for words in checks]
+    by_model = {model["hub"]: methods for methods, model in found}
+    llama = by_model.pop("meta-llama/Llama-2-13b-chat-hf")
+    (vicuna,) = by_model.values()
     assert llama.pop("self_speculative")["skip_set"] == "llama-2-13b-chat"
     assert "skip_set" not in vicuna.pop("self_speculative")
     assert llama["firp"] == vicuna["firp"]

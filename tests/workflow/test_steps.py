@@ -10,6 +10,7 @@ import yaml
 
 from harness.commands.options import parse_arms
 from harness.errors import HarnessError
+from harness.experiment.arms import parse_arm
 from harness.experiment.config import Experiment, parse_experiment
 from harness.experiment.folder import Folder
 from harness.experiment.plan.methods import Arms
@@ -19,6 +20,8 @@ from harness.experiment.plan.targets import Targets
 from harness.experiment.steps import Freeze
 from harness.files import parsed
 from harness.measure.prepare import check_methods
+from harness.models import ModelSpec
+from methods import METHODS
 from tests import ROOT
 
 LIMITS = {"max_new_tokens": 8, "longest_prompt": 99}
@@ -135,16 +138,51 @@ def test_settings_are_checked_first_with_all_that_they_try(tmp_path: Path) -> No
     def checked(**change: Any) -> None:
         experiment = parse_experiment(SMOKE | change)
         arms = Arms(experiment, Folder(Path("results/smoke")))
-        check_methods([parse_arms(each) for each in arms.checked_json()], tmp_path / "out.json")
+        for given in (arms.checked_json("mini"), arms.swept_json("mini")):
+            check_methods(parse_arms(given), tmp_path / "out.json")
 
     checked()  # control
+    checked(sweeps={"firp": [{"seed": 1, "seconds": 2}]})  # of a training, no settings
     tried = {"firp": {"tries": [{"learning_rate": 0.01}, {"learning_rte": 0.01}]}}
     for change in (
         {"methods": SMOKE["methods"] | tried},
         {"variants": {"one": {"of": "chimera", "learning_rte": 1}}},
+        {"sweeps": {"firp": [{"learning_rate": 0.01}, {"learning_rte": 0.01}]}},
     ):
         with pytest.raises(HarnessError, match="learning_rte"):
             checked(**change)
+
+
+MINI = ModelSpec(path=str(ROOT / "workflows/resources/mini-target"))
+
+
+@pytest.mark.parametrize(
+    ("arm", "fitting", "other", "said"),
+    [
+        ("firp", {"entry_layers": [5]}, {"entry_layers": [6]}, "expected below 6"),
+        ("firp", {}, {"tries": [{}, {"entry_layers": [1, 7]}]}, "expected below 6"),
+        ("self_speculative", {"skip_set": "exit:5"}, {"skip_set": "exit:6"}, "a layer below 6"),
+    ],
+)
+def test_settings_that_a_target_cannot_have_are_refused_first(
+    tmp_path: Path, arm: str, fitting: dict[str, Any], other: dict[str, Any], said: str
+) -> None:
+    def checked(settings: dict[str, Any], spec: ModelSpec | None = MINI) -> None:
+        check_methods({arm: parse_arm(arm, settings)}, tmp_path / "out.json", spec)
+
+    checked(fitting)  # control
+    checked(other, None)  # control: where no target is known
+    with pytest.raises(HarnessError, match=said):
+        checked(other)
+
+
+def test_targets_that_the_medusa_package_cannot_run_are_refused_first(tmp_path: Path) -> None:
+    arms = {"medusa_llm": parse_arm("medusa_llm", {})}
+    check_methods(arms, tmp_path / "out.json", MINI)  # control
+    config = json.loads((Path(str(MINI.path)) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_key_value_heads": 1}))
+    with pytest.raises(HarnessError, match="with 1 key heads of"):
+        check_methods(arms, tmp_path / "out.json", ModelSpec(path=str(tmp_path)))
 
 
 def test_only_what_is_trained_is_swept() -> None:
@@ -153,6 +191,57 @@ def test_only_what_is_trained_is_swept() -> None:
     assert parse_experiment(SMOKE | {"sweeps": sweep}).sweeps == sweep
     with pytest.raises(HarnessError, match="sweeps: 'lookahead', expected an arm that learns"):
         parse_experiment(SMOKE | {"sweeps": {"lookahead": [{}]}})
+    with pytest.raises(HarnessError, match=r"sweeps.firp.1: seconds: .* found '60s'"):
+        parse_experiment(SMOKE | {"sweeps": {"firp": [{"seconds": 60}, {"seconds": "60s"}]}})
+
+
+def test_sessions_of_a_model_depend_on_its_own_arms_alone() -> None:
+    def of(model: str, **change: Any) -> tuple[str, list[Path]]:
+        arms = Arms(parse_experiment(SMOKE | change), Folder(Path("results/smoke")))
+        return arms.checked_json(model), arms.prepared_files(model)
+
+    models = SMOKE["models"] | {"other": SMOKE["models"]["mini"]}
+    own = {**models, "other": models["other"] | {"methods": {"firp": {"batch": 5}}}}
+    assert of("mini", models=own) == of("mini", models=models)
+    assert of("other", models=own) != of("other", models=models), "control"
+    sizes = SMOKE["draft_sizes"]
+    assert "hydra" not in SMOKE["methods"]
+    curve = {"draft_sizes": sizes | {"methods": [*sizes["methods"], "hydra"]}}
+    assert of("mini", **curve) == of("mini"), "an arm of the curve alone is none of sessions"
+    listed = SMOKE["methods"] | {"hydra": {}}
+    assert of("mini", methods=listed)[1] != of("mini")[1], "control"
+
+
+def test_how_steps_run_is_no_input_of_answers() -> None:
+    def given(**change: str) -> tuple[str, ...]:
+        targets = _targets({"mini": SMOKE["models"]["mini"] | change})
+        forms = [targets.training_json("mini", searches) for searches in (False, True)]
+        return targets.answers_json("mini"), *forms
+
+    assert {name for name, entry in METHODS.items() if entry.searches} == {"self_speculative"}
+    eager, static = given(execution="eager"), given(execution="static")
+    assert eager[:2] == static[:2]
+    assert eager[2] != static[2]
+    assert given(attention="eager")[0] != given()[0], "control"
+
+
+def test_a_folder_of_data_that_no_source_reads_is_refused() -> None:
+    with pytest.raises(HarnessError, match="data: elsewhere, but no source names a `file`"):
+        _questions({"data": "elsewhere"})
+
+
+def test_shards_are_told_where_test_prompts_are_frozen() -> None:
+    questions = _questions({"shards": 4})
+    assert json.loads(questions.freeze_json("mini", "test"))[0]["shards"] == 4
+    assert "shards" not in json.loads(questions.freeze_json("mini", "tune"))[0]
+
+
+def test_shipped_parts_fit_the_shipped_target_alone() -> None:
+    change = {"target": "rebuild", "parts": "shipped"}
+    model = SMOKE["models"]["mini"] | {"parts": "workflows/resources/mini-parts"}
+    with pytest.raises(HarnessError, match="target: rebuild, but shipped parts fit"):
+        parse_experiment(SMOKE | change | {"models": {"mini": model}})
+    parse_experiment(SMOKE | {"target": "rebuild"})  # control
 
 
 def test_every_key_of_the_schema_says_what_it_means() -> None:

@@ -30,7 +30,6 @@ CURVE = EXPERIMENT.draft_sizes
 TRAINED, TUNED, SHARING = ARMS.trained, ARMS.tuned, ARMS.sharing
 SHIPPED = EXPERIMENT.parts == "shipped"
 REPORTS = [*DATASETS, "paper", "analysis"]
-SHARDS = range(1, EXPERIMENT.shards + 1)
 SHARDED = EXPERIMENT.shards > 1
 # What `snakemake engine` times: shapes with random weights, and models of the experiment.
 BENCHED = [*EXPERIMENT.engine.shapes, *EXPERIMENT.engine.models]

@@ -10,7 +10,7 @@ rule session:
         prompts=FOLDER.prompts("{model}", "{dataset}"),
         warmup=FOLDER.prompts("{model}", "{dataset}", "tune"),
         methods=lambda wc: ARMS.prepared_files(wc.model),
-        checked=FOLDER.checked,
+        checked=FOLDER.checked("{model}"),
         model=lambda wc: TARGETS.files(wc.model),
     output:
         rows=RUN,

@@ -1,20 +1,24 @@
 # Training and tuning of methods, on the train and tune splits alone.
 
 
-# Every method's own settings class checks its part of the config. Only sessions wait for it; its
-# priority makes it the first job that runs.
+# Every method's own settings class checks its part of the config, and whether it goes with the model,
+# unless that is trained first. Only sessions, `parts` and, for their variants, sweeps wait for it; its priority makes it the first
+# job that runs.
 rule check_methods:
+    input:
+        model=lambda wc: TARGETS.files(wc.model) if TARGETS.known(wc.model) else [],
     output:
-        FOLDER.checked,
+        FOLDER.checked("{model}"),
     log:
-        FOLDER.log("check_methods"),
+        FOLDER.log("check_methods", "{model}"),
     priority: 1000
     conda:
         "../../environment.yml"
     params:
-        methods=ARMS.checked_json(),
+        target=lambda wc: TARGETS.checked_option(wc.model),
+        methods=lambda wc: ARMS.checked_json(wc.model),
     shell:
-        "python -m harness check --methods {params.methods:q} --out {output} 2>&1 | (tee {log} || true)"
+        "python -m harness check --methods {params.methods:q} {params.target} --out {output} 2>&1 | (tee {log} || true)"
 
 
 rule train_method:
@@ -37,7 +41,7 @@ rule train_method:
         slurm_extra=ALONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: TARGETS.load_json(wc.model),
+        model=lambda wc: TARGETS.training_json(wc.model, ARMS.searches(wc.method)),
         settings=lambda wc: ARMS.training_json(wc.model, wc.method),
         budget=BUDGET,
         caps=QUESTIONS.caps_json,
@@ -63,8 +67,8 @@ rule take_parts:
     conda:
         "../../environment.yml"
     params:
-        model=lambda wc: TARGETS.load_json(wc.model),
-        methods=lambda wc: ARMS.json(wc.model, TRAINED),
+        model=lambda wc: TARGETS.answers_json(wc.model),
+        methods=lambda wc: ARMS.training_of(wc.model, TRAINED),
         parts=lambda wc: EXPERIMENT.models[wc.model].parts,
         folders=lambda wc, output: Path(output[0]).parents[1],
     shell:
@@ -92,6 +96,7 @@ rule share_parts:
 # What was trained, in the form in which parts are shipped; a target of its own, not in `all`.
 rule parts:
     input:
+        [FOLDER.checked(model) for model in MODELS],
         [FOLDER.parts(model) for model in MODELS],
 
 
@@ -106,7 +111,7 @@ rule collect_parts:
         "../../environment.yml"
     params:
         torch_threads=EXPERIMENT.threads,
-        methods=lambda wc: ARMS.json(wc.model, TRAINED),
+        methods=lambda wc: ARMS.training_of(wc.model, TRAINED),
         folders=lambda wc, input: Path(input.trained[0]).parents[1],
         device=EXPERIMENT.device,
     shell:

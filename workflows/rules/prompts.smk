@@ -21,7 +21,7 @@ for split in filter(QUESTIONS.having, SPLITS):
             gpu=GPUS if QUESTIONS.several_turns else 0,
         params:
             torch_threads=EXPERIMENT.threads,
-            model=lambda wc: TARGETS.load_json(wc.model),
+            model=lambda wc: TARGETS.answers_json(wc.model),
             splits=lambda wc, split=split: QUESTIONS.freeze_json(wc.model, split),
         shell:
             "python -m harness --threads {params.torch_threads} freeze --model {params.model:q}"
@@ -46,7 +46,7 @@ if QUESTIONS.having("uncut"):
             gpu=GPUS,
         params:
             torch_threads=EXPERIMENT.threads,
-            model=lambda wc: TARGETS.load_json(wc.model),
+            model=lambda wc: TARGETS.answers_json(wc.model),
             caps=QUESTIONS.uncut_caps_json,
         shell:
             "python -m harness --threads {params.torch_threads} uncut --model {params.model:q}"
@@ -69,7 +69,7 @@ rule answer:
         gpu=GPUS,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: TARGETS.load_json(wc.model),
+        model=lambda wc: TARGETS.answers_json(wc.model),
         caps=QUESTIONS.caps_json,
         first=lambda wc, input: f"--first-turns {input.first_turns}" if input.first_turns else "",
     shell:

@@ -4,7 +4,18 @@ SWEPT = EXPERIMENT.sweeps
 
 rule sweep:
     input:
+        [FOLDER.checked(f"{model}.sweeps") for model in MODELS],
         [FOLDER.sweep_table(model, method) for model in MODELS for method in SWEPT],
+
+
+use rule check_methods as check_sweeps with:
+    output:
+        FOLDER.checked("{model}.sweeps"),
+    log:
+        FOLDER.log("check_sweeps", "{model}"),
+    params:
+        target=lambda wc: TARGETS.checked_option(wc.model),
+        methods=lambda wc: ARMS.swept_json(wc.model),
 
 
 use rule train_method as sweep_train with:
@@ -16,7 +27,7 @@ use rule train_method as sweep_train with:
         method="|".join(SWEPT) or NONE,
     params:
         torch_threads=EXPERIMENT.threads,
-        model=lambda wc: TARGETS.load_json(wc.model),
+        model=lambda wc: TARGETS.training_json(wc.model, ARMS.searches(wc.method)),
         settings=lambda wc: ARMS.training_json(wc.model, wc.method, wc.variant),
         budget=lambda wc: ARMS.sweep_seconds(wc.method, wc.variant),
         caps=QUESTIONS.caps_json,

@@ -1,5 +1,6 @@
 """Arms: whose parts are trained, tuned or shared, and the settings that their jobs are given."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,10 @@ class Arms:
         """An arm: of which method, and whose training it takes, is the same for all models."""
         return self.experiment.arm(next(iter(self.experiment.models)), name)
 
+    def searches(self, arm: str) -> bool:
+        """Whether an arm's training decodes."""
+        return self._arm(arm).entry.searches
+
     def used_by(self, arm: str) -> str:
         """The arm whose trained parts another one takes."""
         return self._arm(arm).shares
@@ -96,21 +101,32 @@ class Arms:
         names = self.experiment.arm_names if names is None else names
         return as_json({name: self.settings(model, name) for name in names})
 
-    def checked_json(self) -> list[str]:
-        """The settings of all arms of sessions, curves, and what they take parts from."""
-        listed = self.experiment.arm_names
-        return list(
-            dict.fromkeys(
-                self.json(model, dict.fromkeys([*listed, *self.experiment.prepared(model)]))
-                for model in self.experiment.models
-            )
+    def training_of(self, model: str, names: Iterable[str]) -> str:
+        """The named arms with the settings that their trainings read."""
+        return as_json({name: json.loads(self.training_json(model, name)) for name in names})
+
+    def checked_json(self, model: str) -> str:
+        """All arms of a model's sessions, and what they take parts from."""
+        arms = self.experiment.arm_names
+        return self.json(model, dict.fromkeys([*arms, *self.experiment.prepared(model, arms)]))
+
+    def swept_json(self, model: str) -> str:
+        """All variants of all sweeps, as arms under names of their own."""
+        return as_json(
+            {
+                f"{arm}_{number}": {"of": self._arm(arm).of, **self.settings(model, arm, number)}
+                for arm, variants in self.experiment.sweeps.items()
+                for number in range(len(variants))
+            }
         )
 
     def prepared_files(self, model: str) -> list[Path]:
-        """What training and tuning of every arm writes for a model."""
-        configs = [(name, CONFIG) for name in (*self.trained, *self.sharing)]
-        settings = [(name, file) for name in self.tuned for file in (SETTING, SPENT)]
-        return [self.folder.method(model, *place) for place in (*configs, *settings)]
+        """What training and tuning of the arms of sessions writes for a model."""
+        arms = self.experiment.prepared(model, self.experiment.arm_names)
+        places = [(name, CONFIG) for name, arm in arms.items() if arm.trained or arm.shares]
+        for name, arm in arms.items():
+            places += [(name, SETTING), (name, SPENT)] if arm.tuned else []
+        return [self.folder.method(model, *place) for place in places]
 
     def examined_files(self, model: str) -> list[Path]:
         """What reports tell of trainings and of tree attention, for a model."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from harness.datasets import find_dataset
+from harness.errors import HarnessError
 from harness.experiment.config import SPLITS, Experiment, SplitName
 from harness.experiment.folder import Folder
 from harness.experiment.steps import Freeze, Source, Split, as_json
@@ -15,7 +16,8 @@ from harness.experiment.steps import Freeze, Source, Split, as_json
 class Questions:
     """The data sets of an experiment, by their names in ``datasets``, and their splits.
 
-    Raises HarnessError where a file of questions is not in the folder that ``data`` names.
+    Raises HarnessError where a file of questions is not in the folder that ``data`` names, or no
+    source names one there.
     """
 
     experiment: Experiment
@@ -23,7 +25,12 @@ class Questions:
 
     def __post_init__(self) -> None:
         for split in SPLITS:
-            self.having(split)
+            self.frozen_from(split)
+        specs = self.experiment.datasets.values()
+        given = [spec.few_shot for spec in specs]
+        given += [source for spec in specs for source in dict(spec.splits or ()).values()]
+        if self.experiment.data and not any(source and source.file for source in given):
+            raise HarnessError(f"data: {self.experiment.data}, but no source names a `file` in it")
 
     def source(self, dataset: str, split: SplitName) -> Source | None:
         """Where a split's records are; None for a data set without the split."""
@@ -93,7 +100,8 @@ class Questions:
         out = str(self.folder.prompts(model, dataset, split))
         several = dataset in self.several_turns
         turns = str(self.folder.first_turns(model, dataset, split)) if several else None
-        return Freeze(what, out, turns, self._caps(split)[dataset])
+        shards = self.experiment.shards if split == "test" else 1
+        return Freeze(what, out, turns, self._caps(split)[dataset], shards)
 
     def _caps(self, split: SplitName) -> dict[str, int]:
         named = self.experiment.datasets.items()

@@ -1,5 +1,7 @@
 """Targets: where their files are, how a job loads them, and how the engine benchmark times them."""
 
+import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +52,17 @@ class Targets:
         folder = self.folder_of(model)
         return as_json(spec | ({"path": folder} if folder else {}))
 
+    def answers_json(self, model: str) -> str:
+        """The same without how the engine runs its steps, which changes no prompt, no answer of the
+        target, and no training but a search.
+        """
+        spec = json.loads(self.load_json(model))
+        return as_json({key: spec[key] for key in spec if key != "execution"})
+
+    def training_json(self, model: str, searches: bool) -> str:
+        """The same for a training; whole where it ``searches``, since it then decodes."""
+        return self.load_json(model) if searches else self.answers_json(model)
+
     def files(self, model: str) -> list[str]:
         """What a job waits for before it loads a local target; nothing for one on the hub."""
         folder = self.folder_of(model)
@@ -60,6 +73,16 @@ class Targets:
         files = sorted(str(file) for kind in _FILES for file in Path(folder).glob(kind))
         # a missing folder is named by the job that needs its config
         return files or [f"{folder}/config.json"]
+
+    def known(self, model: str) -> bool:
+        """Whether a target is there before it is trained, for settings to be checked against."""
+        return self.experiment.models[model].pretrain is None and self.folder_of(model) != REBUILT
+
+    def checked_option(self, model: str) -> str:
+        """The option that names the model of a check of settings; empty where it is not there."""
+        if not self.known(model):
+            return ""
+        return f"--model {shlex.quote(self.answers_json(model))}"
 
     def gguf(self, folder: str) -> GgufSource:
         """The GGUF file that a folder under results/targets is made of, by the folder's name."""

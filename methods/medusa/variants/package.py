@@ -64,15 +64,8 @@ class _Peer(MedusaModel):
         self.medusa_head.to(base.dtype).to(base.device).requires_grad_(False)
 
 
-def _old_llama(target: Target) -> Any:
-    """The package's LLaMA over the target's own tensors."""
-    if target.weights != "full":
-        raise HarnessError(f"medusa_llm: weights '{target.weights}'; the package runs full ones")
-    if len(target.devices) > 1:
-        raise HarnessError(
-            f"medusa_llm: a target on {len(target.devices)} devices; the package runs it on one"
-        )
-    config = copy.deepcopy(target.config)
+def _require_llama(config: Any) -> None:
+    """Refuse a target that the package's code cannot run, by its config."""
     kind, heads = config.model_type, config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", heads)
     if kind != "llama" or keys != heads:
@@ -83,6 +76,18 @@ def _old_llama(target: Target) -> Any:
     rope = config.rope_parameters
     if rope.get("rope_type", "default") != "default" or rope["rope_theta"] != 10_000:
         raise HarnessError(f"medusa_llm: rope {rope}; the package runs the default at theta 10000")
+
+
+def _old_llama(target: Target) -> Any:
+    """The package's LLaMA over the target's own tensors."""
+    if target.weights != "full":
+        raise HarnessError(f"medusa_llm: weights '{target.weights}'; the package runs full ones")
+    if len(target.devices) > 1:
+        raise HarnessError(
+            f"medusa_llm: a target on {len(target.devices)} devices; the package runs it on one"
+        )
+    config = copy.deepcopy(target.config)
+    _require_llama(config)
     # Attributes that its code reads, and that transformers v5 lacks or has in another form.
     config.rope_parameters = None  # its code reads this as rope_scaling
     config.__class__ = _OldConfig
@@ -169,4 +174,9 @@ def build(target: Target, settings: CartesianSettings, folder: Path) -> Decoder:
     return MedusaLlm(target, load_heads(target, folder), settings.widths)
 
 
-METHOD = Method(build, CartesianSettings, reference=True)
+def fits(_: CartesianSettings, config: Any) -> None:
+    """Refuse a target that the package's code cannot run."""
+    _require_llama(config)
+
+
+METHOD = Method(build, CartesianSettings, fits=fits, reference=True)
