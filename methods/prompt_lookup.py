@@ -7,6 +7,9 @@ Source: Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding; transformers
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
 
 from harness.engine import (
     ROOT_ONLY,
@@ -21,8 +24,9 @@ from harness.engine import (
 )
 from harness.method import Job, Method, Setting
 from methods.shared.choices import check_options, check_sizes, read_values
-from methods.shared.trials import Trial, foretell_by_decoding, settle
+from methods.shared.trials import Sketch, Trial, out_of_time, settle
 
+Array: TypeAlias = np.ndarray
 MATCHES = ("leftmost", "rightmost")
 
 
@@ -79,6 +83,34 @@ class Settings:
         check_sizes("prompt_lookup", "longest", self.longest)
 
 
+def replayed(lookup: Lookup, prompt: Sequence[int], answer: Sequence[int]) -> tuple[Array, Array]:
+    """The steps in which ``answer`` would be decoded: tokens of each, the prefill's one first, and
+    rows of the forwards after it. Drafts depend on the text alone, so no forward is needed.
+    """
+    tokens, counts, rows = [*prompt, *answer[:1]], [1], []
+    while (left := len(prompt) + len(answer) - len(tokens)) > 0:
+        drafts = lookup.find(tokens)[: left - 1]
+        ahead = answer[-left:]
+        wrong = (place for place, draft in enumerate(drafts) if draft != ahead[place])
+        accepted = next(wrong, len(drafts))
+        tokens += ahead[: accepted + 1]
+        counts.append(accepted + 1)
+        rows.append(1 + len(drafts))
+    return np.array(counts), np.array(rows, dtype=int)
+
+
+def foretell(job: Job, trials: Sequence[Trial]) -> None:
+    """Foretell all trials from the target's own answers to the tune split, the same for each."""
+    if job.forwards is None:
+        return
+    sketches = [(Sketch(trial, job.forwards), Lookup(**trial.setting)) for trial in trials]
+    for number, pair in enumerate(job.tune):
+        if number and out_of_time(job):
+            break
+        for sketch, lookup in sketches:
+            sketch.add(len(pair.prompt), *replayed(lookup, pair.prompt, pair.answer))
+
+
 def build(target: Target, settings: Settings, folder: Path) -> Decoder:
     """The decoder with the lookup that tuning chose."""
     values = read_values(folder, [f.name for f in fields(Lookup)])
@@ -96,7 +128,7 @@ def tune(job: Job) -> None:
                 decoder = EngineDecoder(job.target, PromptLookup(lookup))
                 default = lookup == Lookup()
                 trials.append(Trial(asdict(lookup), decoder, default=default))
-    foretell_by_decoding(job, trials)
+    foretell(job, trials)
     settle(job, "prompt_lookup", trials)
 
 

@@ -1,10 +1,11 @@
 """Choosing a method's setting on the tune split, by measured decode time.
 
-Every candidate's speed is foretold; where that is not possible, all are timed on a fifth of the
-requests. The best four, and the method's published setting where it has one, are then timed side by
-side on all requests, or on as many as the job's seconds allow. On each request they take turns in a
-random order, autoregressive decoding among them. Where the seconds are short of even a few requests
-of all, the slowest so far are timed no further. The test split is never read.
+Every candidate's speed is foretold, as far as the seconds reach; where that is not possible, all
+are timed on a fifth of the requests. The best four, and the method's published setting where it has
+one, are then timed side by side on all requests, or on as many as the job's seconds allow. On each
+request they take turns in a random order, autoregressive decoding among them. Where the seconds are
+short of even a few requests of all, the slowest so far are timed no further. The test split is
+never read.
 """
 
 import random
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from harness.engine import Decoder, Drafter, EngineDecoder, Request, collect
 from harness.files import write_csv, write_json
-from harness.measure.step_cost import StepCost
+from harness.measure.step_cost import ForwardCost, StepCost
 from harness.measure.timing import TimedRun, run_timed, synchronise
 from harness.method import Job, Setting
 from methods.shared.choices import SETTING
@@ -31,7 +32,7 @@ MEASURED = (
     *("predicted_acceptance_length", "predicted_speedup"),
 )
 FINALISTS, SCREENED = 4, 5  # candidates timed on all requests; a screening takes every fifth one
-SKETCHED, SKETCH_TOKENS = 3, 32  # requests of an untimed decode, and the most tokens of an answer
+SKETCHED, SKETCH_TOKENS = 3, 32  # requests of untimed decodes, and the most tokens of an answer
 WARM_UP_TOKENS = 16  # new tokens of the answer by which a candidate is warmed up
 LEAST = 3  # requests that are timed however little time is left: one of each of three data sets
 REPEATS = 15  # runs of a part of a step by which its time is foretold
@@ -47,7 +48,8 @@ class Trial:
     foretold from rank traces or an untimed decode, if any. ``foretold``: the speedup that it gives
     by the cost of forwards, if that is known. ``default`` marks the setting that the method's
     authors use or, where they name none for such a target, the plainest. ``drafting``: milliseconds
-    of a step outside its forwards, as far as they are known.
+    of a step outside its forwards, as far as they are known. ``dropped``: left out halfway through
+    foretelling, for being slower than others.
     """
 
     setting: Setting
@@ -56,6 +58,7 @@ class Trial:
     default: bool = False
     foretold: float | None = None
     drafting: float = 0.0
+    dropped: bool = False
     requests: int = 0
     seconds: float = 0.0
     baseline_seconds: float = 0.0
@@ -117,35 +120,67 @@ def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] 
     trial.foretold = float(trial.predicted * plain.step_ms("", none, none)[0] / step)
 
 
-def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
-    """Foretell speedups by one untimed decode of each trial: the first tokens of a few requests.
+@dataclass(slots=True)
+class Sketch:
+    """What decodes of a trial, untimed or replayed, foretell: their tokens and steps, and by the cost
+    of forwards the milliseconds of its steps, and of autoregressive ones for the same tokens.
+    """
 
-    Seconds follow from the rows of its forwards and from its ``drafting``. Trials are decoded in a
-    random order until ``SHARE`` of the job's seconds is over; of more than ``FINALISTS``, those not
-    reached by then are no longer candidates, the default one apart.
+    trial: Trial
+    forwards: ForwardCost
+    tokens: int = 0
+    steps: int = 0
+    cost: float = 0.0
+    plain: float = 0.0
+
+    def add(self, prompt: int, counts: np.ndarray, rows: np.ndarray) -> None:
+        """Count a decode after ``prompt`` tokens, and foretell the trial's speedup from all so far.
+
+        ``counts``: tokens of each step, the prefill first; ``rows``: of the forwards after it.
+        """
+        context = prompt + np.cumsum(counts)[:-1] - 1
+        self.tokens, self.steps = self.tokens + int(counts[1:].sum()), self.steps + len(rows)
+        self.cost += float(self.forwards(rows, context).sum()) + len(rows) * self.trial.drafting
+        self.plain += float(counts[1:] @ self.forwards(np.ones(len(rows), dtype=int), context))
+        self.trial.predicted = self.tokens / max(1, self.steps)
+        self.trial.foretold = self.plain / self.cost if self.cost else 1.0
+
+
+def out_of_time(job: Job) -> bool:
+    """Whether foretelling has had its ``SHARE`` of the job's seconds."""
+    return job.seconds is not None and job.seconds_left < (1 - SHARE) * job.seconds
+
+
+def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
+    """Foretell speedups by untimed decodes: the first tokens of a few requests.
+
+    All trials decode the first request, in a random order; then the better half the next, and so
+    on, ``FINALISTS`` at least, for ``SHARE`` of the job's seconds. Of more than ``FINALISTS`` trials,
+    those not reached by then are no longer candidates, the default one apart.
     """
     if job.forwards is None:
         return
-    reserve = 0.0 if job.seconds is None else (1 - SHARE) * job.seconds
-    short = [
-        replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
-        for request in job.requests[:SKETCHED]
-    ]
-    shuffled = random.Random(job.seed).sample(trials, len(trials))
-    for number, trial in enumerate(tqdm(shuffled, desc="foretelling", unit="candidate")):
-        if number and job.seconds_left < reserve:
-            break
-        tokens, steps, cost, plain = 0, 0, 0.0, 0.0
-        for request in short:
-            _, records = collect(trial.decoder, request)
-            counts = np.array([len(record.tokens) for record in records])
-            rows = np.array([record.rows for record in records[1:]])
-            context = len(request.prompt_ids) + np.cumsum(counts)[:-1] - 1
-            tokens, steps = tokens + int(counts[1:].sum()), steps + len(rows)
-            cost += float(job.forwards(rows, context).sum()) + len(rows) * trial.drafting
-            plain += float(counts[1:] @ job.forwards(np.ones(len(rows), dtype=int), context))
-        trial.predicted = tokens / max(1, steps)
-        trial.foretold = plain / cost if cost else 1.0
+    rng, racing = random.Random(job.seed), [Sketch(trial, job.forwards) for trial in trials]
+    with tqdm(desc="foretelling", unit="decode") as bar:
+        for request in job.requests[:SKETCHED]:
+            short = replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
+            for sketch in rng.sample(racing, len(racing)):
+                if bar.n and out_of_time(job):
+                    return
+                _, records = collect(sketch.trial.decoder, short)
+                counts = np.array([len(record.tokens) for record in records])
+                rows = np.array([record.rows for record in records[1:]])
+                sketch.add(len(request.prompt_ids), counts, rows)
+                bar.update()
+            racing.sort(key=lambda sketch: _foretold_order(sketch.trial))
+            for sketch in racing[max(FINALISTS, (len(racing) + 1) // 2) :]:
+                sketch.trial.dropped = True
+            racing = [sketch for sketch in racing if not sketch.trial.dropped]
+
+
+def _foretold_order(trial: Trial) -> tuple[bool, float]:
+    """Orders trials, the fastest by what is foretold first; those that dropped out come last."""
+    return trial.dropped, -(trial.foretold or 0.0)
 
 
 def settle(job: Job, name: str, trials: list[Trial]) -> None:
@@ -176,7 +211,7 @@ def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> 
     if len(trials) <= FINALISTS:
         return trials
     if foretold := [trial for trial in trials if trial.foretold is not None]:
-        ordered = sorted(foretold, key=lambda trial: -(trial.foretold or 0.0))
+        ordered = sorted(foretold, key=_foretold_order)
     else:
         time_trials(job, name, trials, job.requests[::SCREENED], rng)
         most = max(trial.requests for trial in trials)

@@ -1,29 +1,35 @@
 """What tuning foretells without timing: acceptance lengths are exact, speeds follow the rows."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.decoder import Decoder, collect
+from harness.decoder import Decoder, Emit, Request, collect
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
 from harness.measure.step_cost import ForwardCost
-from harness.method import Job
+from harness.method import Answer, Job
 from methods.firp import tuning as firp_tuning
 from methods.firp.drafter import MapProducts
 from methods.firp.tuning import _traced, _trials, decoder
 from methods.medusa import tuning
 from methods.medusa.heads import Heads
 from methods.medusa.settings import MedusaSettings
-from methods.prompt_lookup import Lookup, PromptLookup
+from methods.prompt_lookup import Lookup, PromptLookup, foretell, replayed
 from methods.shared.choices import Traced, TreeChoice, tree_choices
 from methods.shared.tree_tuning import fixed
 from methods.shared.trees import best_first, places
-from methods.shared.trials import SKETCHED, Trial, foretell_by_decoding, foretell_tree
+from methods.shared.trials import (
+    SKETCHED,
+    Sketch,
+    Trial,
+    foretell_by_decoding,
+    foretell_tree,
+)
 from tests.methods.test_firp_training import job as firp_job
 from tests.methods.test_firp_training import train
 from tests.models import tiny_model
@@ -108,6 +114,48 @@ def test_one_decode_foretells_what_cannot_be_traced(tmp_path: Path) -> None:
     looked.drafting = 1.5
     foretell_by_decoding(job, [looked])
     assert looked.foretold == pytest.approx(tokens / (rows + 1.5 * sum(map(len, records))))
+
+
+@pytest.mark.parametrize("match", ["leftmost", "rightmost"])
+def test_prompt_lookup_is_foretold_without_a_forward(tmp_path: Path, match: str) -> None:
+    """The steps that are replayed are those of decoding, and so is the speedup."""
+    job = replace(firp_job(Target(tiny_model("llama")), tmp_path), forwards=_forwards())
+    lookup = Lookup(drafts=3, match=match)
+    trial = Trial(asdict(lookup), EngineDecoder(job.target, PromptLookup(lookup)))
+    whole = Sketch(Trial({}, trial.decoder), _forwards())
+    answers = []
+    for request in job.requests:
+        tokens, records = collect(trial.decoder, request)
+        counts, rows = replayed(lookup, request.prompt_ids, tokens)
+        assert list(counts) == [len(record.tokens) for record in records]
+        assert list(rows) == [record.rows for record in records[1:]]
+        whole.add(len(request.prompt_ids), counts, rows)
+        answers.append(Answer(request.prompt_ids, tuple(tokens)))
+    assert whole.tokens > whole.steps, "control: drafts are accepted"
+    foretell(replace(job, tune=answers), [trial])
+    assert (trial.predicted, trial.foretold) == (whole.trial.predicted, whole.trial.foretold)
+
+
+def test_the_slower_half_is_foretold_from_one_request_alone(tmp_path: Path) -> None:
+    job = replace(firp_job(Target(tiny_model("llama")), tmp_path), forwards=_forwards())
+    seen: list[int] = []
+
+    class Counted(EngineDecoder):
+        """Tells by whose turn it is which trial decodes."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__(job.target, Drafter())
+            self.number = number
+
+        def decode(self, request: Request, emit: Emit) -> None:
+            seen.append(self.number)
+            super().decode(request, emit)
+
+    trials = [Trial({}, Counted(number), drafting=float(number)) for number in range(10)]
+    foretell_by_decoding(job, trials)
+    turns = [set(seen[:10]), set(seen[10:15]), set(seen[15:])]
+    assert turns == [set(range(10)), set(range(5)), set(range(4))], "ever fewer, the faster ones"
+    assert [trial.dropped for trial in trials] == [False] * 4 + [True] * 6
 
 
 def test_firps_candidates_are_all_foretold(tmp_path: Path) -> None:
