@@ -122,8 +122,8 @@ def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] 
 
 @dataclass(slots=True)
 class Sketch:
-    """What decodes of a trial, untimed or replayed, foretell: their tokens and steps, and by the cost
-    of forwards the milliseconds of its steps, and of autoregressive ones for the same tokens.
+    """What decodes of a trial, untimed or replayed, foretell: their tokens and steps, and by the
+    cost of forwards the milliseconds of these, and of autoregressive ones for the same tokens.
     """
 
     trial: Trial
@@ -155,8 +155,8 @@ def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
     """Foretell speedups by untimed decodes: the first tokens of a few requests.
 
     All trials decode the first request, in a random order; then the better half the next, and so
-    on, ``FINALISTS`` at least, for ``SHARE`` of the job's seconds. Of more than ``FINALISTS`` trials,
-    those not reached by then are no longer candidates, the default one apart.
+    on, ``FINALISTS`` at least, for ``SHARE`` of the job's seconds. Of more than ``FINALISTS``,
+    trials not reached by then are no longer candidates, the default one apart.
     """
     if job.forwards is None:
         return
