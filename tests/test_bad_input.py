@@ -91,8 +91,9 @@ def test_question_files(
     assert line.removeprefix(f"{tmp_path}/").startswith(expected)
 
 
-def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path))  # nobody's own copy
     with pytest.raises(HarnessError, match="data source 'openai/gsm8k': no split"):
         Source(hub="openai/gsm8k", name="main", revision="main")
     source = Source(hub="openai/gsm8k", name="main", revision="main", split="test")

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from harness.engine.graphs import Graphs
+from harness.engine.target import Target
+from tests.models import tiny_model
 
 Given = tuple[Tensor, dict[None, Tensor], tuple[Tensor, Tensor]]
 
@@ -91,3 +93,16 @@ def test_other_layers_rows_and_sublayers_are_other_graphs(
     found = graphs(first, 3, *given(4.0, rows), keep)
     assert Graphs.captured == before + 1
     assert torch.equal(found, expected(4.0, rows, scale))
+
+
+def test_graphs_of_an_arena_that_has_moved_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would write to memory that is freed."""
+    _Device(monkeypatch)
+    target = Target(tiny_model("llama"))
+    target.begin(64)
+    target.stack.capture()
+    graphs = target.stack._run
+    target.begin(64)
+    assert target.stack._run is graphs, "control: nothing has moved"
+    target.begin(4096)
+    assert isinstance(target.stack._run, Graphs) and target.stack._run is not graphs

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness.decoder import StepRecord
 from harness.engine.drafter import Drafter
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
@@ -17,12 +18,13 @@ from harness.errors import HarnessError
 from harness.experiment.arms import Arm
 from harness.measure import prepare as commands
 from harness.measure.prepare import MethodStep, TuneData, train_method, tune_method
+from harness.measure.timing import TimedRun
 from harness.method import Job
 from methods import load_method
 from methods.firp import METHOD
 from methods.firp.training import train
 from methods.shared import schedule, training, trials
-from methods.shared.trials import Trial, choose, time_trials
+from methods.shared.trials import Trial, choose, settle, time_trials
 from tests.methods.test_firp_training import job
 from tests.models import tiny_model
 from tests.toys import Noting
@@ -132,7 +134,7 @@ def test_a_killed_training_takes_what_was_left_of_its_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = dataclasses.replace(job(Target(tiny_model("llama")), tmp_path), seconds=30.0)
-    SteppedClock(monkeypatch, step=1.0, evaluation=0.0)
+    clock = SteppedClock(monkeypatch, step=1.0, evaluation=0.0)
     save = training._save_checkpoint
 
     def save_and_die(*arguments: Any) -> None:
@@ -147,6 +149,7 @@ def test_a_killed_training_takes_what_was_left_of_its_seconds(
     facts = _facts(work)
     assert facts["training_seconds"] == pytest.approx(30, abs=1)
     assert facts["training_steps"] == 30
+    assert clock.now == pytest.approx(30, abs=1), "from its checkpoint on: anew it would be 32"
 
 
 def _trials(target: Target, count: int) -> list[Trial]:
@@ -271,6 +274,59 @@ def test_the_published_setting_is_timed_on_all_requests(
     assert [row["role"] for row in rows] == ["chosen", "", "", "", "", "", "default"]
     finalists = [row["number"] for row in rows if int(row["requests"]) == len(work.requests)]
     assert finalists == ["0", "1", "2", "3", "6"], "the best four, and the slowest one"
+
+
+def test_a_trial_s_speedup_is_that_of_its_decode_phases() -> None:
+    def run(tokens: tuple[int, ...], prefill: float, decode: float) -> TimedRun:
+        steps = [StepRecord(tuple(range(n)), 2 if i else 0, 3) for i, n in enumerate(tokens)]
+        return TimedRun(steps, prefill, decode)
+
+    trial = Trial({}, EngineDecoder(Target(tiny_model("llama")), Drafter()))
+    assert (trial.speedup, trial.acceptance_length) == (0.0, 0.0)
+    trial.add(run((1, 3, 3), 9.0, 1.0), run((1, 1, 1, 1, 1, 1, 1), 1.0, 3.0))
+    assert (trial.speedup, trial.acceptance_length) == (3.0, 3.0)
+    trial.add(run((1, 2), 9.0, 2.0), run((1, 1, 1), 1.0, 1.0))
+    assert trial.speedup == pytest.approx(4.0 / 3.0), "of the sums, not a mean of ratios"
+    assert (trial.requests, trial.tokens, trial.steps, trial.rows) == (2, 8, 3, 9)
+
+
+def test_the_fastest_setting_is_the_one_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = job(Target(tiny_model("llama")), tmp_path)
+    monkeypatch.setattr(Trial, "speedup", property(lambda trial: 1.0 + trial.setting["number"] % 3))
+    settle(work, "made", _trials(work.target, 4))
+    assert json.loads((tmp_path / "setting.json").read_text()) == {"number": 2}
+    with (tmp_path / trials.TRIALS).open() as stream:
+        roles = {row["number"]: row["role"] for row in csv.DictReader(stream)}
+    assert "chosen" in roles["2"] and not any("chosen" in roles[n] for n in "013")
+
+
+@pytest.mark.parametrize(
+    ("config", "tuning", "of_training"),
+    [
+        ('{"training_seconds": 70.0}', 30.0, 75.0),
+        ('{"training_seconds": 70.0, "shipped": true}', 100.0, None),
+    ],
+)
+def test_ready_made_parts_leave_all_seconds_to_the_tuning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: str,
+    tuning: float,
+    of_training: float | None,
+) -> None:
+    given: list[float | None] = []
+    (tmp_path / "config.json").write_text(config)
+    method = dataclasses.replace(METHOD, tune=lambda work: given.append(work.seconds))
+    work = job(Target(tiny_model("llama")), tmp_path)
+    monkeypatch.setattr(commands, "method_job", lambda *_: work)
+    monkeypatch.setattr(Arm, "method", method)
+    step = MethodStep(Arm("made", "firp", {}), tmp_path, 0, budget=100.0)
+    tune_method(None, step, TuneData(Path(), Path(), (), {}))  # type: ignore[arg-type]
+    assert given == [tuning]
+    spent = json.loads((tmp_path / commands.SPENT).read_text())
+    assert spent["training_budget_seconds"] == of_training
 
 
 def test_tuning_gets_what_training_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

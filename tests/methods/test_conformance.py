@@ -25,8 +25,10 @@ def test_output_is_the_targets_own(name: str, method: str, drawn: tuple[float, f
     target = Target(tiny_model(name))
     request = Request(PROMPT, 40, frozenset(), Sampling(drawn[0], seed=5, top_p=drawn[1]))
     truth, _ = collect(EngineDecoder(target, Drafter()), request)
-    tokens, records = collect(EngineDecoder(target, drafter(method, target)), request)
+    used = drafter(method, target)
+    tokens, records = collect(EngineDecoder(target, used), request)
     assert tokens == truth
+    assert max(record.rows for record in records[1:]) <= used.needs.max_rows, "rows undeclared"
     assert sum(record.draft_size for record in records) > 0, "nothing was drafted"
 
 

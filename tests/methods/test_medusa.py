@@ -269,7 +269,9 @@ def test_heads_survive_saving_and_loading(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('"medusa_num_heads": 3', '"medusa_num_heads": 2'))
     with pytest.raises(HarnessError, match="medusa_num_heads is 2, expected 3"):
         load(tmp_path, projection)
-    with pytest.raises(HarnessError, match="expected"):
+    config.write_text(config.read_text().replace('"medusa_num_heads": 2', '"medusa_num_heads": 3'))
+    load(tmp_path, projection)  # control
+    with pytest.raises(HarnessError, match=rf"0.1.weight: .* expected \({VOCAB + 1}, 32\)"):
         load(tmp_path, torch.zeros(VOCAB + 1, 32))
 
 

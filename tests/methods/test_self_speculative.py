@@ -244,7 +244,9 @@ def test_a_search_killed_within_a_trial_ends_as_an_unbroken_one(
     assert search(job, costs, space, journal)[0] == whole
 
 
-def test_a_search_ends_with_its_seconds_resumed_or_not(tmp_path: Path) -> None:
+def test_a_search_ends_with_its_seconds_resumed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     costs = Calibration(1e-4, 2e-5, 3e-5, (4e-4, 5e-4, 6e-4, 7e-4))
     space = Space((2, 3), (0.4, 0.8), 2, 12, 12)
     none = dataclasses.replace(_job(tmp_path, 12), seconds=0.0)
@@ -252,12 +254,12 @@ def test_a_search_ends_with_its_seconds_resumed_or_not(tmp_path: Path) -> None:
     journal = tmp_path / "some.journal"
     assert len(search(_job(tmp_path, 12), costs, space, journal)[0]) == 12
     # Nothing is left to a search that has taken its seconds before.
-    spent = dataclasses.replace(none, seconds=1e-6)
+    spent = dataclasses.replace(none, seconds=_seconds_in(journal) / 2, started=time.monotonic())
     assert len(search(spent, costs, space, journal)[0]) == 12
-    # Neither trials nor patience end a search that has seconds left.
-    longer = dataclasses.replace(none, seconds=_seconds_in(journal) + 0.5)
-    longer = dataclasses.replace(longer, started=time.monotonic())
-    assert len(search(longer, costs, Space((2, 3), (0.4, 0.8), 2, 12, 1), journal)[0]) > 12
+    # Neither trials nor patience end a search that has seconds left, but that all points are tried.
+    monkeypatch.setattr(Space, "points", lambda *_: 14)
+    longer = dataclasses.replace(spent, seconds=_seconds_in(journal) + 600)
+    assert len(search(longer, costs, Space((2, 3), (0.4, 0.8), 2, 12, 1), journal)[0]) == 14
 
 
 def _seconds_in(journal: Path) -> float:

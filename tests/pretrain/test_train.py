@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,14 +69,61 @@ def _until(stream: Iterator[Batch], last: int) -> Iterator[Batch]:
         yield batch
 
 
-def test_a_killed_training_resumes(tmp_path: Path) -> None:
+def test_a_killed_training_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trained(tmp_path / "whole", batches())
     (tmp_path / "killed").mkdir()
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "killed", _until(batches(), 70))
     assert list((tmp_path / "killed").glob("*.pt"))
+    steps, step = [], train._train_step
+    monkeypatch.setattr(train, "_train_step", lambda *given: steps.append(1) or step(*given))
     for name, value in trained(tmp_path / "killed", batches()).items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
+    assert len(steps) == 120 - 50, "from the last checkpoint on, not from the start"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_training_by_seconds_takes_what_was_left_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    now, recipe = [0.0], replace(RECIPE, seconds=200.0)
+    step = train._train_step
+
+    def slow(*given: Any) -> float:
+        now[0] += 1.0
+        return step(*given)
+
+    monkeypatch.setattr(train, "_train_step", slow)
+    monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
+    held_out, log, steps = [next(batches(9))], tmp_path / "log.jsonl", 200.0
+    if killed:
+        with pytest.raises(KeyboardInterrupt):
+            train_target(new_target(SHAPE, 1, 0, 0), _until(batches(), 70), held_out, recipe, log)
+        now[0], steps = 1000.0, 150.0  # what came after the checkpoint at 50 is lost
+    began = now[0]
+    _, seconds = train_target(new_target(SHAPE, 1, 0, 0), batches(), held_out, recipe, log)
+    assert (now[0] - began, seconds) == (steps, 200.0)
+
+
+def test_the_best_weights_so_far_survive_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The held-out loss is lowest at the first checkpoint, before the training is killed."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def rising(module: torch.nn.Module, _: list[Batch]) -> float:
+        seen.append({name: value.clone() for name, value in module.state_dict().items()})
+        return float(len(seen))
+
+    monkeypatch.setattr(train, "held_out_loss", rising)
+    given = ([], replace(RECIPE, best=True), tmp_path / "log.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        train_target(new_target(SHAPE, 1, 0, 0), _until(batches(), 70), *given)
+    model = new_target(SHAPE, 1, 0, 0)
+    train_target(model, batches(), *given)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, seen[0][name], rtol=0, atol=0)
+    assert any(not torch.equal(seen[0][name], seen[-2][name]) for name in seen[0]), "control"
 
 
 def test_a_checkpoint_of_other_text_is_not_used(
