@@ -4,7 +4,7 @@ Source: Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding; transformers
 ``prompt_lookup_num_tokens``. It needs no parameters and no forward; it drafts only repeated text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
@@ -18,9 +18,11 @@ from harness.engine import (
     Drafter,
     EngineDecoder,
     Needs,
+    Request,
     Target,
     Tree,
     chain,
+    collect,
 )
 from harness.method import Job, Method, Setting
 from methods.shared.choices import check_options, check_sizes, read_values
@@ -83,32 +85,48 @@ class Settings:
         check_sizes("prompt_lookup", "longest", self.longest)
 
 
-def replayed(lookup: Lookup, prompt: Sequence[int], answer: Sequence[int]) -> tuple[Array, Array]:
+def replayed(lookup: Lookup, request: Request, answer: Sequence[int]) -> tuple[Array, Array]:
     """The steps in which ``answer`` would be decoded: tokens of each, the prefill's one first, and
     rows of the forwards after it. Drafts depend on the text alone, so no forward is needed.
     """
-    tokens, counts, rows = [*prompt, *answer[:1]], [1], []
-    while (left := len(prompt) + len(answer) - len(tokens)) > 0:
-        drafts = lookup.find(tokens)[: left - 1]
-        ahead = answer[-left:]
-        wrong = (place for place, draft in enumerate(drafts) if draft != ahead[place])
-        accepted = next(wrong, len(drafts))
-        tokens += ahead[: accepted + 1]
-        counts.append(accepted + 1)
+    done, counts, rows = 1, [1], []
+    while done < len(answer):
+        found = lookup.find([*request.prompt_ids, *answer[:done]])
+        drafts = found[: request.max_new_tokens - done - 1]
+        ahead = answer[done:]
+        pairs = enumerate(zip(drafts, ahead, strict=False))  # an answer may end by a stop token
+        wrong = (place for place, (draft, token) in pairs if draft != token)
+        committed = min(next(wrong, len(drafts)) + 1, len(ahead))
+        done += committed
+        counts.append(committed)
         rows.append(1 + len(drafts))
     return np.array(counts), np.array(rows, dtype=int)
 
 
+def answered(job: Job) -> Iterator[tuple[Request, Sequence[int]]]:
+    """Requests of the tune split with the target's answers: the greedy ones are at hand, tokens
+    that are drawn are drawn here, once for all trials, as any lossless method draws the same.
+    """
+    known = {pair.prompt: pair.answer for pair in job.tune}
+    drafting = EngineDecoder(job.target, PromptLookup(Lookup()))
+    for request in job.requests:
+        if request.sampling.temperature > 0:
+            yield request, collect(drafting, request)[0]
+        elif request.prompt_ids in known:
+            yield request, known[request.prompt_ids]
+
+
 def foretell(job: Job, trials: Sequence[Trial]) -> None:
-    """Foretell all trials from the target's own answers to the tune split, the same for each."""
+    """Foretell all trials from answers to the tune split, the same for each."""
     if job.forwards is None:
         return
     sketches = [(Sketch(trial, job.forwards), Lookup(**trial.setting)) for trial in trials]
-    for number, pair in enumerate(job.tune):
-        if number and out_of_time(job):
-            break
+    for request, answer in answered(job):
         for sketch, lookup in sketches:
-            sketch.add(len(pair.prompt), *replayed(lookup, pair.prompt, pair.answer))
+            sketch.add(len(request.prompt_ids), *replayed(lookup, request, answer))
+            sketch.foretell()
+        if out_of_time(job):
+            break
 
 
 def build(target: Target, settings: Settings, folder: Path) -> Decoder:

@@ -230,8 +230,9 @@ def plain(settings: Settings, folder: Path) -> Setting:
 
 
 def fits(settings: Settings, config: Any) -> None:
-    """Refuse an early exit above the last layer of a target."""
-    _named(settings, int(config.num_hidden_layers))
+    """Refuse an early exit, or a published skip set, above the last layer of a target."""
+    layers = int(config.num_hidden_layers)
+    kept(layers, _named(settings, layers))
 
 
 METHOD = Method(build, Settings, train=train, tune=tune, plain=plain, fits=fits)

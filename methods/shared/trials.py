@@ -45,11 +45,11 @@ class Trial:
     requests.
 
     ``setting``: what ``setting.json`` will hold if it wins. ``predicted``: an acceptance length
-    foretold from rank traces or an untimed decode, if any. ``foretold``: the speedup that it gives
-    by the cost of forwards, if that is known. ``default`` marks the setting that the method's
-    authors use or, where they name none for such a target, the plainest. ``drafting``: milliseconds
-    of a step outside its forwards, as far as they are known. ``dropped``: left out halfway through
-    foretelling, for being slower than others.
+    foretold from rank traces, the text alone or untimed decodes, if any. ``foretold``: the speedup
+    that it gives by the cost of forwards, if that is known. ``default`` marks the setting that the
+    method's authors use or, where they name none for such a target, the plainest. ``drafting``:
+    milliseconds of a step outside its forwards, as far as they are known. ``dropped``: left out
+    halfway through foretelling for being slower; only a default is timed in spite of it.
     """
 
     setting: Setting
@@ -134,7 +134,7 @@ class Sketch:
     plain: float = 0.0
 
     def add(self, prompt: int, counts: np.ndarray, rows: np.ndarray) -> None:
-        """Count a decode after ``prompt`` tokens, and foretell the trial's speedup from all so far.
+        """Count a decode after ``prompt`` tokens.
 
         ``counts``: tokens of each step, the prefill first; ``rows``: of the forwards after it.
         """
@@ -142,6 +142,9 @@ class Sketch:
         self.tokens, self.steps = self.tokens + int(counts[1:].sum()), self.steps + len(rows)
         self.cost += float(self.forwards(rows, context).sum()) + len(rows) * self.trial.drafting
         self.plain += float(counts[1:] @ self.forwards(np.ones(len(rows), dtype=int), context))
+
+    def foretell(self) -> None:
+        """Foretell the trial's acceptance length and speedup from all decodes so far."""
         self.trial.predicted = self.tokens / max(1, self.steps)
         self.trial.foretold = self.plain / self.cost if self.cost else 1.0
 
@@ -156,26 +159,40 @@ def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
 
     All trials decode the first request, in a random order; then the better half the next, and so
     on, ``FINALISTS`` at least, for ``SHARE`` of the job's seconds. Of more than ``FINALISTS``,
-    trials not reached by then are no longer candidates, the default one apart.
+    trials that the first request has not reached by then are no longer candidates, the default one
+    apart. A later request that not all have decoded by then counts for none, since answers differ
+    in how well they are drafted. Nor is any trial left out after an answer of no decode step.
     """
     if job.forwards is None:
         return
     rng, racing = random.Random(job.seed), [Sketch(trial, job.forwards) for trial in trials]
-    with tqdm(desc="foretelling", unit="decode") as bar:
-        for request in job.requests[:SKETCHED]:
-            short = replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
-            for sketch in rng.sample(racing, len(racing)):
-                if bar.n and out_of_time(job):
-                    return
-                _, records = collect(sketch.trial.decoder, short)
-                counts = np.array([len(record.tokens) for record in records])
-                rows = np.array([record.rows for record in records[1:]])
-                sketch.add(len(request.prompt_ids), counts, rows)
-                bar.update()
-            racing.sort(key=lambda sketch: _foretold_order(sketch.trial))
-            for sketch in racing[max(FINALISTS, (len(racing) + 1) // 2) :]:
-                sketch.trial.dropped = True
-            racing = [sketch for sketch in racing if not sketch.trial.dropped]
+    for number, request in enumerate(tqdm(job.requests[:SKETCHED], desc="foretelling")):
+        reached = _sketched(job, request, rng.sample(racing, len(racing)))
+        whole = len(reached) == len(racing)
+        if whole or number == 0:
+            for sketch in reached:
+                sketch.foretell()
+        if not whole:
+            return
+        if not any(sketch.steps for sketch in racing):
+            continue
+        racing.sort(key=lambda sketch: _foretold_order(sketch.trial))
+        for sketch in racing[max(FINALISTS, (len(racing) + 1) // 2) :]:
+            sketch.trial.dropped = True
+        racing = [sketch for sketch in racing if not sketch.trial.dropped]
+
+
+def _sketched(job: Job, request: Request, sketches: Sequence[Sketch]) -> list[Sketch]:
+    """Have trials decode the first tokens of ``request``; those that the seconds reach, but one."""
+    short = replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
+    for number, sketch in enumerate(sketches):
+        if number and out_of_time(job):
+            return list(sketches[:number])
+        _, records = collect(sketch.trial.decoder, short)
+        counts = np.array([len(record.tokens) for record in records])
+        rows = np.array([record.rows for record in records[1:]])
+        sketch.add(len(request.prompt_ids), counts, rows)
+    return list(sketches)
 
 
 def _foretold_order(trial: Trial) -> tuple[bool, float]:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.decoder import Decoder, Emit, Request, collect
-from harness.engine.drafter import Drafter
+from harness.decoder import Decoder, Emit, Request, Sampling, collect
+from harness.engine.drafter import Context, Drafter, Needs
 from harness.engine.loop import EngineDecoder
 from harness.engine.target import Target
+from harness.engine.tree import Tree, chain
 from harness.measure.step_cost import ForwardCost
 from harness.method import Answer, Job
 from methods.firp import tuning as firp_tuning
@@ -20,6 +21,7 @@ from methods.medusa import tuning
 from methods.medusa.heads import Heads
 from methods.medusa.settings import MedusaSettings
 from methods.prompt_lookup import Lookup, PromptLookup, foretell, replayed
+from methods.shared import trials as trial_module
 from methods.shared.choices import Traced, TreeChoice, tree_choices
 from methods.shared.tree_tuning import fixed
 from methods.shared.trees import best_first, places
@@ -126,14 +128,45 @@ def test_prompt_lookup_is_foretold_without_a_forward(tmp_path: Path, match: str)
     answers = []
     for request in job.requests:
         tokens, records = collect(trial.decoder, request)
-        counts, rows = replayed(lookup, request.prompt_ids, tokens)
+        counts, rows = replayed(lookup, request, tokens)
         assert list(counts) == [len(record.tokens) for record in records]
         assert list(rows) == [record.rows for record in records[1:]]
         whole.add(len(request.prompt_ids), counts, rows)
         answers.append(Answer(request.prompt_ids, tuple(tokens)))
+    whole.foretell()
     assert whole.tokens > whole.steps, "control: drafts are accepted"
     foretell(replace(job, tune=answers), [trial])
     assert (trial.predicted, trial.foretold) == (whole.trial.predicted, whole.trial.foretold)
+
+
+def test_an_answer_that_stops_is_replayed_with_the_drafts_beyond_its_end(tmp_path: Path) -> None:
+    job = firp_job(Target(tiny_model("llama")), tmp_path)
+    decoder, beyond = EngineDecoder(job.target, PromptLookup(Lookup())), 0
+    for request in job.requests:
+        whole, _ = collect(decoder, request)
+        for place in range(1, len(whole)):
+            stopping = replace(request, stop_ids=frozenset(whole[place : place + 1]))
+            tokens, records = collect(decoder, stopping)
+            counts, rows = replayed(Lookup(), stopping, tokens)
+            assert list(counts) == [len(record.tokens) for record in records]
+            assert list(rows) == [record.rows for record in records[1:]]
+            beyond += len(records) > 1 and rows[-1] > counts[-1]
+    assert beyond, "control: some drafted on at the end"
+
+
+def test_prompt_lookup_is_foretold_from_drawn_tokens_where_tokens_are_drawn(tmp_path: Path) -> None:
+    job = replace(firp_job(Target(tiny_model("llama")), tmp_path), forwards=_forwards())
+    drawn = [replace(r, sampling=Sampling(temperature=1.5, seed=3)) for r in job.requests]
+    lookup = Lookup(drafts=3)
+    decoder = EngineDecoder(job.target, PromptLookup(lookup))
+    found = []
+    for requests in (job.requests, drawn):
+        trial, work = Trial(asdict(lookup), decoder), replace(job, requests=requests)
+        answers = [Answer(r.prompt_ids, tuple(collect(decoder, r)[0])) for r in job.requests]
+        foretell(replace(work, tune=answers), [trial])
+        assert trial.predicted == pytest.approx(_decoded(work, decoder))
+        found.append(trial.predicted)
+    assert found[0] != found[1], "control"
 
 
 def test_the_slower_half_is_foretold_from_one_request_alone(tmp_path: Path) -> None:
@@ -156,6 +189,45 @@ def test_the_slower_half_is_foretold_from_one_request_alone(tmp_path: Path) -> N
     turns = [set(seen[:10]), set(seen[10:15]), set(seen[15:])]
     assert turns == [set(range(10)), set(range(5)), set(range(4))], "ever fewer, the faster ones"
     assert [trial.dropped for trial in trials] == [False] * 4 + [True] * 6
+
+
+def _rejecting(target: Target, prompts: set[tuple[int, ...]]) -> EngineDecoder:
+    """A decoder that drafts what is never right after ``prompts``, and nothing elsewhere."""
+
+    class Wrong(Drafter):
+        needs = Needs(max_rows=9)
+
+        def draft(self, context: Context) -> Tree:
+            drafts = 8 * (tuple(context.tokens)[:3] in {prompt[:3] for prompt in prompts})
+            return Tree(chain(drafts), [context.root] * (1 + drafts))
+
+    return EngineDecoder(target, Wrong())
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_request_that_not_all_decoded_counts_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    job = replace(firp_job(Target(tiny_model("llama")), tmp_path), forwards=_forwards())
+    one, two = job.requests[:2]
+    assert one.prompt_ids[:3] != two.prompt_ids[:3]
+    job = replace(job, requests=[one, two])
+    trials = [Trial({}, _rejecting(job.target, {two.prompt_ids})) for _ in range(4)]
+    asked = iter([False] * (3 if rounds == 1 else 6))
+    monkeypatch.setattr(trial_module, "out_of_time", lambda job: next(asked, True))
+    foretell_by_decoding(job, trials)
+    slow = [trial.foretold is not None and trial.foretold < 1 for trial in trials]
+    assert slow == [rounds == 2] * 4, "drafts after the second request count for all or for none"
+
+
+def test_an_answer_of_no_step_leaves_no_trial_out(tmp_path: Path) -> None:
+    job = replace(firp_job(Target(tiny_model("llama")), tmp_path), forwards=_forwards())
+    trials = [Trial({}, EngineDecoder(job.target, Drafter()), drafting=9.0 - n) for n in range(10)]
+    empty = replace(job.requests[0], max_new_tokens=1)
+    foretell_by_decoding(replace(job, requests=[empty]), trials)
+    assert not any(trial.dropped for trial in trials)
+    foretell_by_decoding(replace(job, requests=[empty, job.requests[1]]), trials)
+    assert [trial.dropped for trial in trials] == [True] * 5 + [False] * 5, "control"
 
 
 def test_firps_candidates_are_all_foretold(tmp_path: Path) -> None:

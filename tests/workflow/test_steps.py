@@ -162,6 +162,7 @@ MINI = ModelSpec(path=str(ROOT / "workflows/resources/mini-target"))
         ("firp", {"entry_layers": [5]}, {"entry_layers": [6]}, "expected below 6"),
         ("firp", {}, {"tries": [{}, {"entry_layers": [1, 7]}]}, "expected below 6"),
         ("self_speculative", {"skip_set": "exit:5"}, {"skip_set": "exit:6"}, "a layer below 6"),
+        ("self_speculative", {}, {"skip_set": "llama-2-13b-chat"}, "layers below 6"),
     ],
 )
 def test_settings_that_a_target_cannot_have_are_refused_first(
@@ -223,6 +224,11 @@ def test_how_steps_run_is_no_input_of_answers() -> None:
     assert eager[:2] == static[:2]
     assert eager[2] != static[2]
     assert given(attention="eager")[0] != given()[0], "control"
+
+
+def test_how_steps_run_is_checked_before_long_jobs() -> None:
+    model = {"mini": SMOKE["models"]["mini"] | {"execution": "static"}}
+    assert '"execution": "static"' in _targets(model).checked_option("mini")
 
 
 def test_a_folder_of_data_that_no_source_reads_is_refused() -> None:

@@ -82,7 +82,7 @@ class Targets:
         """The option that names the model of a check of settings; empty where it is not there."""
         if not self.known(model):
             return ""
-        return f"--model {shlex.quote(self.answers_json(model))}"
+        return f"--model {shlex.quote(self.load_json(model))}"
 
     def gguf(self, folder: str) -> GgufSource:
         """The GGUF file that a folder under results/targets is made of, by the folder's name."""
