@@ -16,10 +16,11 @@ class Entry(NamedTuple):
     ``module``: where its ``METHOD`` is. ``trained``, ``tuned``: whether this is done before
     sessions. ``tuning``: settings that its training does not read; changing one does not repeat the
     training. ``uses``: the method whose training and tuning this one decodes with. ``parts_of``:
-    the method whose trained parts this one takes and tunes for itself. ``examined``: whether it
-    writes learnt.csv, what its training gave; ``pseudo_states``: whether cosine.csv too, how like
-    real states its own are. ``greedy``: it cannot sample, so experiments that do leave it out.
-    ``searches``: its training decodes, so that it depends on how the engine runs steps.
+    the method whose trained parts this one takes; its tuning is its own. ``examined``: whether it
+    writes learnt.csv, which shows what its training gave; ``pseudo_states``: whether it also writes
+    cosine.csv, which compares its pseudo states with real ones. ``greedy``: it cannot sample, so
+    experiments that draw tokens leave it out. ``searches``: its training decodes, so that it
+    depends on how the engine runs steps.
     """
 
     module: str

@@ -104,8 +104,9 @@ def replayed(lookup: Lookup, request: Request, answer: Sequence[int]) -> tuple[A
 
 
 def answered(job: Job) -> Iterator[tuple[Request, Sequence[int]]]:
-    """Requests of the tune split with the target's answers: the greedy ones are at hand, tokens
-    that are drawn are drawn here, once for all trials, as any lossless method draws the same.
+    """Requests of the tune split with the target's answers. Greedy answers are those of the job;
+    requests without one are left out. Sampled answers are decoded here, once for all trials, since
+    every lossless method draws the same tokens.
     """
     known = {pair.prompt: pair.answer for pair in job.tune}
     drafting = EngineDecoder(job.target, PromptLookup(Lookup()))

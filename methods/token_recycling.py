@@ -34,7 +34,7 @@ from methods.shared.trees import RankPath
 from methods.shared.trials import Trial, foretell_by_decoding, settle
 
 LIKELIEST = 8  # tokens in the table for each token
-RUNS = 4  # earlier answers whose lessons wait until it is known which answer counts
+RUNS = 4  # earlier decodes that are kept until ``remember`` tells which of them counts
 # Rank paths of the authors' tree "2.2.2" (Spec-Bench, commit 6d56ad2, model/recycling): a digit is
 # a rank, a line holds the paths of one depth.
 _TEMPLATE = """

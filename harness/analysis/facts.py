@@ -76,7 +76,9 @@ class Provenances:
 
 
 def _shown(record: Provenance, key: str, *, whole: bool) -> object:
-    """What sessions must agree in; of the machine, if not ``whole``, what is so for any target."""
+    """The value of ``key`` that sessions must agree in; of the machine, unless ``whole``, without
+    the facts ``_OF_TARGET``, which differ by target, but with the kinds of GPU.
+    """
     value = cast(Mapping[str, Any], record).get(key)
     if key != "machine" or whole or not isinstance(value, Mapping):
         return value

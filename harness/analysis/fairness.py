@@ -21,6 +21,7 @@ PLACES = 0.15  # how far an arm's mean place may be off the middle, as a share o
 # Top-1 accuracies of the heads that Medusa's authors published, by target and by token ahead
 # (assets/medusa_acc.csv of FasterDecoding/Medusa); on their prompts, not on ours.
 PUBLISHED_HEADS = {"vicuna-7b": (0.560, 0.316, 0.201)}
+SLOWER = 1.25  # times a session's autoregressive step, what timed forwards may foretell for it
 LENGTHS = 0.1  # an arm's answers may be that much longer or shorter than autoregressive ones
 
 
@@ -29,7 +30,8 @@ def checklist(
 ) -> list[Check]:
     """The checks, with ``holds`` (True, False, or None where it cannot be decided) and a detail.
 
-    Rows that differ in ids, counts or machine never get here: ``load_rows`` refuses them.
+    ``load_rows`` has already refused arms that got other token ids or prompts, or ran on another
+    machine, so the first check always holds.
     """
     return [
         # rows._check_pairing refuses everything else
@@ -64,6 +66,25 @@ def timed_together(prepared: Prepared, methods: Sequence[str], rows: pd.DataFram
     if elsewhere:
         return _check(what, False, f"not so: {'; '.join(elsewhere)}")
     return _check(what, None if silent else True, f"{len(silent)} do not tell" if silent else "")
+
+
+def timed_at_speed(model: pd.DataFrame) -> list[Check]:
+    """Whether the timed forwards, from which settings are foretold, fit the sessions: a foretold
+    autoregressive step takes at most ``SLOWER`` times as long as a measured one.
+
+    ``model``: the table ``cost_model``. A foretold autoregressive step may well be shorter than a
+    measured one: a forward that is timed again and again finds its weights in the caches.
+    """
+    lines = model[model["method"] == BASELINE]
+    ratios = lines["predicted_step_ms"] / lines["measured_step_ms"]
+    if ratios.empty:
+        return []
+    worst = lines.loc[ratios.idxmax()]
+    foretold, took = (f"{worst[f'{kind}_step_ms']:.3g}" for kind in ("predicted", "measured"))
+    what = f"forwards were timed at most {SLOWER} times slower than sessions ran"
+    detail = f"{worst['model']}/{worst['dataset']}: an autoregressive step is foretold at "
+    detail += f"{foretold} ms, and took {took}"
+    return [_check(what, bool(ratios.max() <= SLOWER), detail)]
 
 
 def as_published(prepared: Prepared, models: Sequence[str]) -> list[Check]:
@@ -106,7 +127,9 @@ def _within_cap(outline: Outline, rows: pd.DataFrame) -> Check:
 
 
 def _ends(outline: Outline, rows: pd.DataFrame) -> Check:
-    """No answer goes on after a token that stopped another; others reach the cap exactly."""
+    """No answer goes on after a token that ended another answer of the same model; an answer that
+    no stop token ended is exactly as long as the cap.
+    """
     caps = rows["dataset"].map({n: d["max_new_tokens"] for n, d in outline["datasets"].items()})
     stopped = rows[rows["stop_reason"] == "stop"]
     stops = {
@@ -193,8 +216,9 @@ def _lossless(summary: pd.DataFrame) -> Check:
 
 
 def _budget(prepared: pd.DataFrame) -> Check:
-    """Training uses its share of the budget, no less and no more, and tuning the rest; ready-made
-    parts of a model were all trained for the same number of seconds. What others trained is named.
+    """Training and tuning together stay within ``MARGIN`` times the budget, and training uses at
+    least ``LEAST_TRAINING`` of its share. A model's ready-made parts were trained for equal times,
+    within ``MARGIN``. Parts trained by others, and methods outside the budget, are named.
     """
     what = f"one budget of training and tuning for all, kept within {100 * (MARGIN - 1):.0f} %"
     if prepared["budget_seconds"].isna().all():

@@ -137,7 +137,7 @@ def _influences(totals: np.ndarray) -> np.ndarray:
 
 
 def _standard_error(influence: np.ndarray) -> float:
-    """Of an estimate, from how much each question moves it; one question says nothing of others."""
+    """Standard error of an estimate, from how much each question moves it; NaN for one question."""
     questions = len(influence)
     if questions < 2:
         return math.nan

@@ -19,6 +19,7 @@ from harness.analysis.fairness import (
     as_published,
     checklist,
     no_favoured_place,
+    timed_at_speed,
     timed_together,
 )
 from harness.analysis.lossy import distances
@@ -165,6 +166,7 @@ def _facts(
             *checklist(outline, run.rows, summary, tables["preparation"]),
             no_favoured_place(comparison.again),
             timed_together(run.prepared, outline["methods"], run.rows),
+            *(timed_at_speed(tables["cost_model"]) if "cost_model" in tables else []),
             *as_published(run.prepared, outline["models"]),
         ],
         "divergences": differing["cause"].value_counts().to_dict(),

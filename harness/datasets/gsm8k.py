@@ -1,6 +1,6 @@
 """GSM8K: grade-school mathematics in words (Cobbe et al., arXiv 2110.14168; openai/gsm8k).
 
-An answer is right where the number after its first ``####`` equals the reference's.
+An answer is right where the number after its first ``####`` that has one equals the reference's.
 """
 
 import re

@@ -23,8 +23,9 @@ class Arena:
 
     ``devices``: the device of each layer, in order. ``stores``: for each device, the keys and
     values of its layers, in order, [layers, 2, 1, Hkv, capacity, D] in the model's dtype.
-    ``length`` counts committed tokens. ``offset`` is the slot of the running forward's first row;
-    its attention reads the first ``span`` slots, or with 0 all slots up to its last row.
+    ``length``: the committed tokens that it holds, which in a decode step are all but the root.
+    ``offset``: the slot of the running forward's first row. Its attention reads the first ``span``
+    slots, or, where that is 0, all slots up to its last row.
     """
 
     def __init__(

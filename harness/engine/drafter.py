@@ -140,7 +140,8 @@ class Drafter:
         return 0
 
     def begin(self, context: Context) -> None:
-        """Start on a new prompt, in the arena but for its last token, and forget the previous one.
+        """Start on a new prompt and forget the previous one. The arena holds the new prompt,
+        but for its last token.
 
         Decoding the same prompt again takes the same steps, unless :meth:`remember` is called in
         between.
@@ -155,7 +156,9 @@ class Drafter:
         return None
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
-        """Device tensor of what the next draft needs on the host, or None; read with the tokens."""
+        """A device tensor of numbers that the next draft needs on the host, or None. The loop
+        reads them together with the chosen tokens; :meth:`observe` gets them as ``outcome.read``.
+        """
         return None
 
     def observe(self, context: Context, outcome: Outcome) -> None:

@@ -70,8 +70,9 @@ class FusedLayer:
         """States [B, T, H] after the layer. ``halves`` says whether its attention and its MLP run;
         both do by default.
 
-        ``mask`` [B or 1, 1, T, S] is added to attention scores; without one a single row sees all
-        that the cache returns, and several see each other causally.
+        ``mask`` [B or 1, 1, T, S] is added to attention scores. Without one a single row sees all
+        that the cache returns. Several rows see each other causally, which is right only where the
+        cache was empty before them.
         """
         attention, mlp = halves or (True, True)
         if attention:

@@ -91,8 +91,8 @@ class EngineDecoder(Decoder):
         return context
 
     def verify(self, block: Block, nodes: int) -> tuple[Tensor, dict[int, Tensor], Tensor]:
-        """Final and captured states of all rows, and logits [N, V] after each of the tree's nodes
-        and the block's ``scored`` rows, by one product with the vocabulary.
+        """Final and captured states of all rows, and logits [N + S, V] after the tree's N nodes
+        and the block's S ``scored`` rows, by one product with the vocabulary matrix.
         """
         hidden, states = self.target.forward(block, capture=self.drafter.needs.states)
         rows = hidden[0, :nodes]

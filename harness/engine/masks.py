@@ -3,9 +3,9 @@
 The buffer's columns are those of the context, all visible, then T columns of the block itself, then
 hidden ones, for slots behind the block that attention may read. The context is right-aligned:
 it ends where the block begins, at a fixed column. So the mask of a step is a slice of the buffer,
-however many tokens are committed, and so is the mask of the leading rows, which are all that lower
-layers have. A new block only writes its T x T corner. A sliding window depends only on the distance
-to the block, so it is right-aligned as well.
+however many tokens are committed, and so is the mask of its leading rows. (Lower layers run only
+these, if others enter higher up.) A new block only writes its T x T corner. A sliding window
+depends only on the distance to the block, so it is right-aligned as well.
 """
 
 import math
@@ -28,9 +28,9 @@ _ALIGNED = 8
 class BlockLayout:
     """Which of T rows see which, and their positions.
 
-    ``visible`` [T, T] bool (True = attends); ``positions`` [T] int64, relative to the number of
-    committed tokens and below T, as a chain of T rows reaches farthest; both are on the host.
-    ``sent``: the positions on ``device``. Every row sees every committed token.
+    ``visible`` [T, T] bool (True = attends); ``positions`` [T] int64, counted from the first slot
+    behind the context, and all below T: no T rows reach farther than a chain of T. Both are on the
+    host; ``sent``: the positions on ``device``. Every row sees the whole context.
     """
 
     visible: Tensor
@@ -71,7 +71,8 @@ class BlockMask:
         phases = _phases(device)
         width = self._context + -(-(self.rows + spare + phases) // _ALIGNED) * _ALIGNED
         self._buffer = torch.full((phases, self.rows, width), -math.inf, dtype=dtype, device=device)
-        # The oldest context column that the first row behind the context sees; the block's is 0.
+        # Column 0 is the block's first; the context's are negative. This is the oldest one
+        # that the block's first row sees.
         self._first = -self._context if window is None else max(1 - window, -self._context)
         self._columns(self._first, -self._first, self.rows).zero_()
         self._shown: BlockLayout | None = None
@@ -133,10 +134,10 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def recent(cache: dict[K, V], key: K, make: Callable[[], V], limit: int = 512) -> V:
-    """The value under ``key``, made and kept where there is none, and now the last used.
+    """The value under ``key``, which is made and kept if it is missing.
 
-    At ``limit`` entries the longest unused one is dropped, since trees that are built anew at each
-    step vary endlessly.
+    Beyond ``limit`` entries the one unused for longest is dropped: trees that are built at every
+    step come in endlessly many shapes.
     """
     value = cache.pop(key) if key in cache else make()
     if len(cache) >= limit:

@@ -1,9 +1,9 @@
 """Matrix products of the engine: a few rows times a weight, as fast as the device can.
 
 A step multiplies a handful of rows, so it takes at least the time of reading the weights. On CPUs
-torch's plain product takes up to three times as long, for one row as for eight. oneDNN, which is
-part of torch, comes near that time for any number of rows, with weights that it has laid out once
-("packed"); torch.compile's freezing uses the same operations. A packed weight is a copy.
+torch's plain product takes up to three times that time, be it for one row or for eight. oneDNN,
+which is part of torch, comes near it for up to eight rows or so, with weights that it has laid out
+once ("packed"); torch.compile's freezing uses the same operations. A packed weight is a copy.
 """
 
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def joined(*layers: nn.Linear) -> Product:
     weights = [layer.weight.detach() for layer in layers]
     whole = _side_by_side(weights)
     if whole is None:
-        # The joined weight has to be an ordinary tensor where the layers' weights are, even if the
+        # If the layers' weights are ordinary tensors, the joined one must be as well, even if the
         # caller is in inference mode: otherwise the model could no longer be copied.
         with torch.inference_mode(weights[0].is_inference()), torch.no_grad():
             whole = torch.cat(weights)

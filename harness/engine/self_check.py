@@ -46,8 +46,8 @@ def require_driven(target: Target) -> None:
 def _logits_both_ways(target: Target) -> tuple[Tensor, Tensor]:
     """[T + 1, V] logits of T tokens by the model's own forward, and the same by driving its layers.
 
-    The layers run all T tokens as one block, then the last token once more as an answer begins: as
-    one row behind a prefilled prompt, which other kernels run.
+    The layers run all T tokens as one block, and then the last token once more, by itself behind a
+    prefilled prompt, as an answer begins: a single row runs on other kernels.
     """
     count = min(8, target.config.vocab_size)
     ids = [(7 * i) % target.config.vocab_size for i in range(count)]

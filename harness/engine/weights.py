@@ -100,7 +100,7 @@ def _numbers(layer: Any) -> torch.Tensor:
 
     if hasattr(layer, "state"):
         return dequantize_bnb_weight(layer.weight, layer.state)
-    # As one long row: of several rows, AVX512 code takes each for the start of a block of its own.
+    # As one long row: given several rows, the AVX512 code begins a new block at each of them.
     state = copy.copy(layer.weight.quant_state)
     state.shape = torch.Size([state.shape.numel()])
     numbers: torch.Tensor = dequantize_4bit(layer.weight.data, state)

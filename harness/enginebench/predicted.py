@@ -119,9 +119,9 @@ def read_measured(path: Path) -> Measured:
 def predict(measured: Measured, accepted: list[Accepted]) -> pd.DataFrame:
     """One line per acceptance figure and timed context.
 
-    Predicted speedup: tokens per step times a forward of one row, over the step's forwards plus the
-    reading of its draft weights, at the rate of the target's own. Whatever else a step does counts
-    for nothing.
+    Predicted speedup: tokens per step times the milliseconds of a forward of one row, over those of
+    the step. A step is its forwards, and reading its draft weights as fast as the target's weights
+    are read in a forward of one row; nothing else that it does is counted.
     """
     cost = _forward_cost(measured)
     lines = [

@@ -81,7 +81,7 @@ def step_table(measured: Record) -> pd.DataFrame:
     """One line per arm and context: a decode step's milliseconds, tokens per second, bandwidth.
 
     ``relative_*``: median, lowest and highest ratio, within a round, to autoregressive decoding in
-    the engine; compiled or captured FIRP is compared with it run in the same way. FIRP's lines have
+    the engine, which is compiled or captured too where FIRP is. FIRP's lines have
     no tokens per second and no bytes, since only the cost of their steps counts.
     """
     rounds = {(d["arm"], d["context"]): d["rounds"] for d in measured["decodes"]}

@@ -178,8 +178,9 @@ class Experiment(Part):
         return {name: self.arm(model, name) for name in self.arm_names}
 
     def prepared(self, model: str, names: Iterable[str] | None = None) -> Arms:
-        """The arms whose training and tuning the named ones need, or those of sessions and of the
-        draft-size curve: the one whose folder each decodes with, and the one whose parts it shares.
+        """The arms whose training and tuning the arms ``names`` need: for each, the one whose
+        folder it decodes with, and the one whose parts it shares. By default ``names`` are the arms
+        of sessions and of the draft-size curve.
         """
         if names is None:
             names = (*self.arm_names, *self.draft_sizes.methods)
@@ -262,7 +263,7 @@ def _require_train_split(experiment: Experiment, model: str) -> None:
 
 
 def _require_learning(where: str, arm: Arm) -> None:
-    """Refuse arms of methods that learn no maps or heads: these alone have sweeps and curves."""
+    """Only methods that learn maps or heads have sweeps and curves: refuse arms of all others."""
     if not arm.entry.examined:
         raise HarnessError(f"{where}: '{arm.name}', expected an arm that learns maps or heads")
 

@@ -17,7 +17,7 @@ class Check(TypedDict):
 
 
 class AgainFacts(TypedDict):
-    """The A/A test of a model, see :class:`harness.analysis.again.again`."""
+    """The A/A test of a model, see :func:`harness.analysis.again.again`."""
 
     ratio: float | None
     p_value: float | None

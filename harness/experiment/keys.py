@@ -72,7 +72,8 @@ class Uncut(Part):
     """An untimed autoregressive pass over test questions, for the quality of whole answers."""
 
     first: Count
-    """how many questions, from the start of the test split's source, whatever that split takes"""
+    """how many questions: the first ones of the test split's source after its `skip`, whatever its
+    `first` and `every` say"""
     max_new_tokens: Count
     """replaces the cap under which arms are timed"""
 

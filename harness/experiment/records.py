@@ -162,7 +162,7 @@ class Provenance(Header):
     By arm: whether it is lossless, whether it is a yardstick (``reference``), and the most bytes
     that it held beside the weights.
     ``uses``: the arm or method whose training and tuning each arm decodes with; ``trained`` and
-    ``tuned``: whether it decodes with a training or a tuning.
+    ``tuned``: whether an arm's method, or the one that it uses, is trained or tuned at all.
     ``sampling``: temperature (0: greedy), top-p, seed and, if any, block temperature of all draws.
     """
 

@@ -1,6 +1,6 @@
-"""Audits of answers: whether the target's own logits are numbers, and where an answer leaves the
-baseline's, how wide the gap of logits is there, in the target's precision, in float32, and in the
-arm's own forwards; of lossy arms, how far their answers are from the target's distribution.
+"""Audits of answers. Are the target's own logits numbers? Where an answer leaves the baseline's,
+how wide is the gap of logits in the target's precision, in float32, and in the arm's own forwards?
+How far is a lossy arm's answer from the target's distribution?
 
 In half precision two forwards of the same tokens round differently, depending on width and kernel.
 The float32 logits tell how far: a gap that rounding can close is no fault of the method, any other
@@ -116,9 +116,9 @@ def distance(decoder: Decoder, request: Request, records: Sequence[StepRecord]) 
     distance between their distributions of the next token, averaged over the answer's tokens but
     the last, of which the records do not say whether it was a draft.
 
-    The drafts are given by the tokens before. So a draft that the rule accepts is certain, while
-    the target would choose it with some probability p: the distance is 1 - p. Every other token is
-    chosen as the target chooses it: 0. None for lossless arms and for decoders outside the engine.
+    Drafts depend on the tokens before them alone. So an accepted draft was certain to come, while
+    the target would choose it with some probability p only: its distance is 1 - p. Any other token
+    is chosen as the target chooses: 0. None for lossless arms and for decoders outside the engine.
     """
     if not isinstance(decoder, EngineDecoder) or decoder.accept in (exact, root_only):
         return None

@@ -145,8 +145,9 @@ def mixed_prompts(files: Sequence[Path]) -> list[Prompt]:
 
 
 def check_methods(arms: Arms, out: Path, spec: ModelSpec | None = None) -> None:
-    """Check every arm's settings before any long job, with each of its ``tries`` laid over them,
-    and whether they go with the config of the model at ``spec``; writes them resolved.
+    """Refuse settings of an arm, by themselves or with one of its ``tries`` laid over them, that
+    do not parse or do not go with the config of the model at ``spec``. Writes all settings,
+    defaults included, to ``out``.
     """
     config = None if spec is None else text_config(spec)
     write_json(out, {name: _resolved(name, arm, config) for name, arm in arms.items()})

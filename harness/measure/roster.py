@@ -38,7 +38,8 @@ class _RefusedError(Exception):
 class Roster:
     """Runs the arms of a session in turns.
 
-    ``failed``: arm -> why it left. ``unwritten``: records of arms that left, for the next rows.
+    ``failed``: arm -> why it left. ``unwritten``: records of arms that left, which the caller has
+    yet to write before the rows of the next prompt.
     """
 
     def __init__(

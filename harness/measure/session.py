@@ -175,9 +175,9 @@ def _place(plan: Plan, prompt: Prompt, block: int) -> Place:
 
 
 def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None:
-    """Refuse answers from logits that are no numbers: argmax gives a token for these too.
+    """Refuse answers whose logits are NaN or infinite: argmax returns a token for these as well.
 
-    The target's own forward over each answer, untimed, shows them, whatever loop decoded it.
+    An untimed forward of the target over each distinct answer shows this, whichever arm decoded it.
     """
     seen = set()
     for name in sorted(runs, key=lambda name: name != BASELINE):
@@ -195,10 +195,11 @@ def _check_finite(plan: Plan, prompt: Prompt, runs: dict[str, TimedRun]) -> None
 def _divergence(
     plan: Plan, request: Request, truth: list[int], arm: tuple[str, list[int]]
 ) -> Divergence | None:
-    """Where an arm's answer first leaves ``truth``, the baseline's, and the gaps of logits there:
-    the target's, and those that the two arms chose by. ``arm``: its name and its answer.
+    """Where an arm's answer first leaves ``truth``, the baseline's, with the gaps of logits there:
+    the target's, and those from which the two arms chose; None for equal answers. ``arm``: its name
+    and its answer.
 
-    An answer that only ends elsewhere never differs for numerical reasons: its margin is infinite.
+    If one answer is the beginning of the other, rounding is no reason: the margin is infinite.
     """
     name, tokens = arm
     if tokens == truth:

@@ -73,9 +73,9 @@ def conversation(dataset: str, item: Record) -> list[Turn]:
     return list(zip(item["turns"], item["reference"], strict=True))
 
 
-# What the target is trained on, (kind, share) per phase. Copy exercises make up 30 % of the first
-# phase, which brought copying of unseen names forward from 4.9 M to 2.7 M tokens; the second phase
-# is there because sums and differences are learnt last.
+# What the target is trained on, (kind, share) per phase. Exercises, three kinds in four of which
+# copy, make up 30 % of the first phase: this brought copying of unseen names forward from 4.9 M to
+# 2.7 M tokens. The second phase is there because sums and differences are learnt last.
 MIXES = {
     "general": (("xsum", 0.26), ("gsm8k", 0.20), ("mtbench", 0.24), ("exercise", 0.30)),
     "arithmetic": (
@@ -106,6 +106,7 @@ def _one_of(kind: str, rng: random.Random, split: str, seed: int) -> list[Turn]:
         return [exercises.sums(rng)]
     if kind == "asked":  # operands as small as in the questions, drawn from the train split's share
         return conversation("gsm8k", record("gsm8k", "train", rng.randrange(10**9), seed + 1))
-    # An mtbench category follows from the index: a drawn one keeps it apart from the mix's order.
+    # The index decides the category of an mtbench record. A random index makes the category
+    # independent of the record's place in the mix.
     index = rng.randrange(10**9)
     return conversation(kind, record(kind, f"target-{split}", index, seed))

@@ -1,8 +1,7 @@
-"""Training-only exercises in copying and counting.
+"""Exercises in copying and arithmetic, for the training of mini's target alone.
 
 Small models learn the form of a text long before they learn to copy a name that they have never
-seen. Exercises whose answer is nothing but copied text bring that forward; they are part of the
-target's training corpus and of no question set.
+seen. Exercises whose answer is copied text bring that forward. No question set holds exercises.
 """
 
 import random

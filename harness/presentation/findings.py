@@ -23,7 +23,7 @@ def findings(
     """The sentences on one data set, model after model: what failed, then ``most`` others, or all.
 
     ``summary`` and ``pairs`` are the whole tables; ``unranked`` gives the reason for each
-    model/data set that is not ranked. They are about FIRP, or another method: see _subject.
+    model/data set that is not ranked. The sentences are about one method, see _subject.
     """
     arms = summary[summary["dataset"] == dataset]
     models = list(dict.fromkeys(arms["model"]))

@@ -1,7 +1,7 @@
 """Train a target on real question sets, as ``pretrain`` under a model of a config asks for it.
 
-Sources are question sets in the hub's columns. A set with answers becomes conversations (question,
-answer); MT-bench has none, so its questions are left out.
+Sources are question sets in the hub's columns. A question that has a reference answer to each of
+its turns becomes a conversation; the others, such as most of MT-bench's, are left out.
 """
 
 import itertools

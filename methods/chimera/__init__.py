@@ -5,10 +5,11 @@ target's final states, and a head reads the next token from it. ``net`` holds th
 ``drafter`` the method in the engine, ``training`` and ``tuning`` how they are learnt and the tree
 chosen.
 
-Where the paper and the authors' published code (a4cd9f4) differ, two things are the code's:
-cross-entropy is the only loss, and steps are trained on the text's own trigrams. Two are ours: a
-step's row attends to the trigrams drafted before it, where the code has the layer's outputs for
-them; and gradients reach the encoder and the layer, where the code as published cuts them off.
+Where the paper and the authors' published code (a4cd9f4) differ, two things here follow the code:
+the default loss is cross-entropy alone (``loss: kl`` is an option), and steps are trained on the
+text's own trigrams. Two things differ from the code: a step's row attends to the states of the
+trigrams drafted before it, where the code uses the layer's outputs for them; and gradients reach
+the encoder and the layer, where the published code cuts them off.
 """
 
 from harness.method import Method

@@ -69,7 +69,8 @@ class MapProducts:
     """Trained projections as decoding multiplies them, on the target's device and in its dtype.
 
     All drafters of a target may share one. The projections themselves do not change. ``adapters``:
-    their weights, None without any; ``behind``: the layers that they stand before.
+    the weights of FIRP's adapters, None without any; ``behind``: the layers whose incoming pseudo
+    rows the adapters change.
     """
 
     def __init__(self, projections: Projections, target: Target) -> None:
@@ -228,7 +229,9 @@ class FirpDrafter(PseudoRows):
         return self._policy.build(context.root, self._table)
 
     def wanted(self, tree: Tree, verified: Verified) -> Tensor | None:
-        """Combined: the policy's table from the last accepted node's K pseudo rows, no others."""
+        """Combined pass: the policy's table, from the pseudo rows of the last accepted node alone.
+        Two-pass: None, since pseudo rows run later, in :meth:`observe`.
+        """
         if not self._combined:
             return None
         self.pseudo_logits = self._target.logits(self.accepted_rows(tree, verified))

@@ -1,13 +1,15 @@
 """FIRP whose drafts depend on their parents: an extension of ours, in no paper, off by default.
 
-A pseudo state depends neither on the tokens drafted before it nor on the one that the target chose
-after the row that it was made from, so all nodes of one depth have the same children. Hydra's and
-EAGLE's drafts do depend on both, and gain by it. Here a bottleneck adds to the pseudo state what a
-node's own token says about the next one; the rows that pass the target's layers stay FIRP's.
+FIRP makes pseudo states from the row of the last accepted node. They depend neither on the token
+that the target then chooses (the next root) nor on tokens drafted before them, so all nodes of one
+depth have the same children. Hydra's and EAGLE's drafts do depend on both, and gain by it. Here a
+bottleneck adds to the pseudo state what a node's own token says about the next one; the rows that
+pass the target's layers stay FIRP's.
 
-A bottleneck is linear in the token before its SiLU and linear in the logits behind it. So what each
-token gives it, and what each of its dimensions gives to the logits, are tables that are made once:
-a drafted node costs a row of one and the product with the other, not a pass through the head.
+What goes into a bottleneck's SiLU is linear in the token's embedding, and the logits are linear in
+what comes out. So two tables are made once: what each token adds to the input of the SiLU, and what
+each dimension of its output adds to the logits. A drafted node then costs a row of the first table
+and a product with the second, not a pass through the head.
 """
 
 from collections.abc import Sequence
@@ -58,9 +60,9 @@ def tables(parents: Parents, target: Target) -> Tables:
 
 @dataclass(frozen=True, slots=True)
 class Followed(Ahead):
-    """FIRP behind an accepted path. Rows [T, r] are what the nodes' own tokens give the bottleneck
-    of their children's step; ``states`` [K, r] what the last accepted node's pseudo states give
-    those of all steps, ``pseudo_logits`` [K, V] these states' logits.
+    """FIRP behind an accepted path. A node's row [r] is what its token adds to the bottleneck of
+    its children's step. ``states`` [K, r]: what the last accepted node's K pseudo states add to the
+    bottlenecks of their steps; ``pseudo_logits`` [K, V]: the logits of these pseudo states alone.
     """
 
     tables: Tables

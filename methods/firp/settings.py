@@ -19,7 +19,12 @@ from methods.shared.schedule import TrainingSettings
 
 @dataclass(frozen=True, slots=True)
 class FirpSettings(TrainingSettings):
-    """Layout, training and tuning of FIRP. Units: positions, steps, nodes; rates are absolute."""
+    """Layout, training and tuning of FIRP.
+
+    ``entry_layers`` to ``parents``: see :class:`Layout`. ``drafts``, ``policies`` and ``passes``:
+    tuning tries their combinations; ``tuning_rounds``: how often finalists go through all requests.
+    The other keys are those of :class:`TrainingSettings`.
+    """
 
     learning_rate: float = 8e-3
     training_steps: Count = 800

@@ -28,7 +28,8 @@ from methods.shared.choices import (
 from methods.shared.tree_tuning import draft_tree
 from methods.shared.trials import Trial, foretell_tree, milliseconds, settle
 
-# No setting is published. The default is the plainest: one pass, a fixed tree, one draft per step.
+# No setting is published. The trial marked as default is the plainest: one pass, and the fixed tree
+# grown with as many drafts as there are steps.
 PLAIN = {"policy": "static", "passes": "combined"}
 
 

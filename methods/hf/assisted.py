@@ -180,7 +180,7 @@ def train(job: Job) -> None:
         settings.rows,
         length,
         seconds=job.seconds,
-        best=True,  # as all that learn from the answers end
+        best=True,  # end with the best weights, as trainings of other methods do
     )
     device, pad = job.target.device, config.pad_token_id or 0
     model = new_target(shape, config.eos_token_id, config.pad_token_id, job.seed).to(device)

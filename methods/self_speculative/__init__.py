@@ -41,11 +41,11 @@ class Settings:
     """``skip_set``: ``search``, the name of a published set, or ``exit:E``, which skips all layers
     from E on and so drafts with the target's first E layers and its head. ``longest`` (most drafts
     of a step) and ``thresholds`` (confidence below which drafting stops) are searched along with
-    it. ``carried`` keeps the adapted threshold from prompt to prompt; the best candidate is timed
-    the other way too. Two searches with their own seeds and starts share the job's seconds. Without
-    a budget each ends after ``search_trials`` points, or ``search_patience`` in a row without a
-    better one. A trial decodes ``search_tokens`` (the authors' 32) of each of ``search_requests``
-    requests.
+    the skip set. ``carried`` keeps the adapted threshold from prompt to prompt; in tuning, the best
+    point is a candidate with the opposite value too. Two searches, each with its own seed and
+    starts, share the job's seconds. Without a budget each ends after ``search_trials`` points, or
+    after ``search_patience`` points in a row without a better one. A trial decodes at most
+    ``search_tokens`` tokens (the authors' 32) of each of ``search_requests`` requests.
     """
 
     skip_set: str = "search"

@@ -50,9 +50,9 @@ class Calibration:
 def calibrate(job: Job, longest: int, file: Path) -> Calibration:
     """Measure what sublayers cost, or read from ``file`` what was measured here for this target.
 
-    The context has as many tokens as a median tune prompt and half its answer. A calibration is
-    repeated if its one-row forward is more than a tenth off the step of autoregressive decoding,
-    which is measured along with it; after three tries the closest counts.
+    What is timed runs behind as many tokens as a median tune prompt and half the cap on its answer
+    have. A calibration is repeated if the time of its one-row forward is more than a tenth off that
+    of an autoregressive step, measured along with it; after three tries the closest one counts.
     """
     target = job.target
     host = fingerprint(machine(target.devices, target.product_kind))

@@ -39,9 +39,9 @@ _WAITING = optuna.trial.TrialState.WAITING
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What is searched besides the skip set, and for how long: at most ``trials`` points, and no
-    more once ``patience`` of them in a row were no better. A trial decodes at most ``tokens``
-    tokens of each of the first ``requests`` requests.
+    """What is searched besides the skip set, and for how long: without a limit of seconds, at most
+    ``trials`` points, and no more once ``patience`` points in a row were no better than the best.
+    A trial decodes at most ``tokens`` tokens of each of the first ``requests`` requests.
     """
 
     longest: tuple[int, ...]
@@ -189,9 +189,10 @@ def _first_of_each(done: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.Fr
 def _goes_on(
     done: list[optuna.trial.FrozenTrial], space: Space, most: int, *, limited: bool
 ) -> bool:
-    """Whether another trial is due: fewer than ``most`` points were tried, and, without a limit of
-    seconds, fewer than ``space.trials``; nor have ``space.patience`` points in a row failed to
-    improve on the best one, or as many trials in a row repeated earlier points.
+    """Whether another trial is due. With a limit of seconds (``limited``) one is, until ``most``
+    points were tried. Without one the search also ends after ``space.trials`` points, after
+    ``space.patience`` points in a row that did not improve on the best one, and after as many
+    trials in a row that repeated earlier points.
     """
     if not done:
         return True
@@ -214,13 +215,14 @@ def every_second_attention(layers: int) -> tuple[Sublayer, ...]:
 
 
 def _starts(layers: int, space: Space, shift: int) -> list[dict[str, float]]:
-    """Points to start with: a random set skips half of all sublayers, which no deep model survives.
+    """Points to start with, instead of random sets: these skip about half of all sublayers, which
+    no deep model survives.
 
-    Every second attention; in the middle half of the layers every second attention, every
-    attention, and every second attention with the MLPs of the layers between; the authors' sets for
-    targets of as many layers as theirs. ``shift`` moves all but the authors' sets up by as many
-    layers, so that two searches do not begin alike. How long to draft is what comes nearest to the
-    authors' choice.
+    The starts skip every second attention; in the middle half of the layers every second attention,
+    every attention, or every second attention and the MLPs of the layers between; and the authors'
+    sets, if the target has as many layers as theirs. ``shift``: by how many layers all but the
+    authors' sets are moved up, so that two searches do not begin alike. Most drafts and threshold
+    are the values in ``space`` that come nearest to the authors'.
     """
     starts = []
     middle = range(layers // 4 + shift, layers - layers // 4 + shift)

@@ -61,9 +61,10 @@ class DraftTree(ABC):
 @dataclass(frozen=True, slots=True)
 class _Level:
     """The nodes of one depth. ``inner``: indices of those nodes of the depth above that have
-    children; ``above``: for each of these, the index of its parent's row; ``sight``: ``drafted`` of
-    :meth:`Ahead.follow` for them. ``width``: how many of each parent's best tokens are needed;
-    ``picks``: each node's own, as an index into all of these, parent by parent.
+    children, called parents here; ``above``: for each parent, the index of its own parent's row;
+    ``sight``: the argument ``drafted`` of :meth:`Ahead.follow` for the parents. ``width``: how many
+    best tokens are taken behind each parent; ``picks``: for each node, the index of its token in
+    the flattened [parents, ``width``] table of these tokens.
     """
 
     inner: Tensor
@@ -121,11 +122,11 @@ class FixedTree(DraftTree):
 
 
 class ConfidentTree(DraftTree):
-    """EAGLE-2's (Li et al., arXiv 2406.16858, section 4). At each depth down to ``depth`` the nodes
-    with the best scores are followed and their children scored; the tree has the ``drafts`` best.
+    """EAGLE-2's tree (Li et al., arXiv 2406.16858, section 4). At each depth down to ``depth`` the
+    best nodes are followed and their children scored; the tree has the ``drafts`` best of all.
 
-    A node's score is the sum of the log-probabilities along its path. At most ``drafts`` nodes of a
-    depth can be among the best, so no more are followed.
+    A node's score is the sum of the log-probabilities along its path. ``BEAMS`` nodes of a depth
+    are followed, or ``drafts`` if that is less: no more of one depth can be in the tree.
     """
 
     def __init__(self, drafts: int, depth: int) -> None:

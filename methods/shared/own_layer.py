@@ -97,7 +97,8 @@ def accepted(tree: Tree, verified: Verified) -> tuple[Tensor, Tensor]:
     """The accepted path of a step, whose length only the device knows.
 
     Returns nodes [W], W being the number of nodes on the tree's longest path: first the accepted
-    path from the root on, then any others; and the depth [1] of the last accepted node.
+    path from the root on, then other nodes as padding; and the depth [1] of the last accepted node,
+    which is its index in ``nodes``.
     """
     last = verified.last[None]
     shape = tree.on(last.device)
@@ -144,8 +145,9 @@ class LayerDecoder:
     def __call__(self, states: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
         """Run states [1, T, H] at ``positions`` [T], int64 on the device; the output [1, T, H].
 
-        ``visible`` [T, A + T] bool: which rows in flight each of the T rows sees, the A that ran
-        before and then these. All see every committed row. The rows in flight lie behind those.
+        Rows that ran since the last commit are in flight, and lie behind the committed ones, which
+        every row sees. ``visible`` [T, A + T] bool: which rows in flight each of the T rows sees;
+        columns are first the A that ran before this call, then the T rows themselves.
         """
         rows, total = visible.shape
         context = self.arena.length

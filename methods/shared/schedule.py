@@ -17,13 +17,14 @@ LOW_RATE = 0.5  # share of the peak; only below it may a tune loss that does not
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Settings of every training, in optimiser steps, answers and positions; rates are absolute.
+    """Settings that all trainings by ``methods.shared.training`` have, in optimiser steps, answers
+    and positions; ``learning_rate`` is the peak of the schedule.
 
-    ``training_steps``: length of a training without a budget; with one, its seconds alone count.
-    ``patience``: evaluations without a better tune loss, at a low rate, after which a training
-    without a budget stops.
+    ``training_steps``: length of a training without a budget; with a budget only its seconds count.
+    ``patience``: a training without a budget stops after this many evaluations without a better
+    tune loss, counted while the learning rate is low (``LOW_RATE``).
     ``batch`` and ``positions``: in equal time, many small batches with all positions reach a lower
-    loss than fewer large ones (`snakemake sweep` has a variant of either method with 12 and 64).
+    loss than fewer large ones (the sweeps of mini-precise.yaml try 12 and 64 for FIRP and Medusa).
     ``tries``: alternative settings, each first trained for a twentieth of the time or the steps;
     the training proper uses the best of them, for the seconds that are left.
     """

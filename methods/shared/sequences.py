@@ -16,8 +16,9 @@ class Sequences:
     ``answers``: the B answers; ``ids`` [B, S]; ``selected`` [B, R] the positions that are predicted
     from, none before the last prompt token; ``valid`` [B, K, R] whether the token that step k
     predicts there belongs to the answer. Step 1 predicts the second next token, since the target
-    itself chooses the next one. ``aimed`` [U]: the distinct rows whose distributions steps should
-    match, counted through the whole batch; ``index`` [B, K, R] the one of them for each step.
+    itself chooses the next one. ``aimed`` [U]: the distinct rows of the target whose next-token
+    distributions steps should match, as indices into the batch flattened to [B * S]; ``index``
+    [B, K, R]: which of these U rows step k from each selected position should match.
     """
 
     answers: tuple[Answer, ...]

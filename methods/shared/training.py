@@ -1,7 +1,8 @@
-"""Training small parts on the target's own greedy answers, the target frozen: one loop for all.
+"""The training loop of all maps, heads and layers: on the frozen target's own greedy answers.
 
-If the job has seconds, the training lasts that long and the learning rate follows the clock; else
-it has a number of steps, and may stop early once the rate is low and the tune loss no longer falls.
+If the job has ``seconds``, the training lasts that long and the learning rate follows the clock;
+else it lasts ``training_steps``, and may stop early once the rate is low and the tune loss no
+longer falls. Draft models have a loop of their own (``harness.pretrain``).
 The parameters with the lowest tune loss are kept. A killed training is resumed from its checkpoint.
 """
 
@@ -170,9 +171,9 @@ def _run(job: Job, learner: Learner[Any], updates: Updates, progress: Progress, 
             progress.step += 1
             clock.show(bar)
             ended = clock.ended()
-            # The first evaluation computes what later ones find kept. One at half-time tells how
-            # long they take; else the clock would set too much aside for the last, and the
-            # learning rate reach its end too early.
+            # The first evaluation is slow: it computes real streams that later ones find in memory.
+            # One at half-time shows how long these take. Without it the clock would set too much
+            # time aside for the last one, and the learning rate would reach its end too early.
             first = job.seconds is not None and len(progress.curves) == 1
             half = first and clock.done() >= 0.5
             if progress.step % settings.evaluate_every == 0 or ended or half:

@@ -29,10 +29,10 @@ EAGLE = "0 1 2 3 00 01 02 10 11 20 21 30 000 001 002 010 011 020 021 100 0000 00
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """A trained method ``name``. ``predict``: its ``steps``, each after the true tokens before it;
-    ``decoder_of``: its decoder with a tree; ``drafting``: milliseconds of drafting a tree, by which
-    speeds are foretold. Without it every tree is timed, since drafting takes long where a draft
-    depends on the one before it.
+    """A trained method ``name``. ``predict``: logits and losses of its ``steps``, teacher-forced;
+    ``decoder_of`` makes its decoder with a tree; ``drafting`` gives the milliseconds of drafting a
+    tree, without which no speed is foretold and every tree is timed. It is None for methods whose
+    drafts depend on the drafts before them: there drafting takes much of a step.
     """
 
     name: str

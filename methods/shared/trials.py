@@ -1,11 +1,11 @@
 """Choosing a method's setting on the tune split, by measured decode time.
 
-Every candidate's speed is foretold, as far as the seconds reach; where that is not possible, all
-are timed on a fifth of the requests. The best four, and the method's published setting where it has
-one, are then timed side by side on all requests, or on as many as the job's seconds allow. On each
-request they take turns in a random order, autoregressive decoding among them. Where the seconds are
-short of even a few requests of all, the slowest so far are timed no further. The test split is
-never read.
+Of more than four candidates the best four are picked first, by a foretold speed, or, if no speed
+was foretold, by timing all candidates on a fifth of the requests. They, and the default setting
+(the authors' own, or the plainest), are then timed side by side on all requests, or on as many as
+the job's seconds allow. On each request they and autoregressive decoding take turns in a random
+order. If the seconds do not suffice for three requests with all of them, the slowest so far are
+dropped. The test split is never read.
 """
 
 import random
@@ -122,8 +122,9 @@ def foretell_tree(job: Job, trial: Trial, way: str = "", entries: Sequence[int] 
 
 @dataclass(slots=True)
 class Sketch:
-    """What decodes of a trial, untimed or replayed, foretell: their tokens and steps, and by the
-    cost of forwards the milliseconds of these, and of autoregressive ones for the same tokens.
+    """Totals over a trial's decodes, untimed or replayed, from which its speed is foretold:
+    ``tokens`` and ``steps`` without the prefill, ``cost`` in milliseconds of these steps by the
+    table of forwards, ``plain`` in milliseconds of autoregressive steps for the same tokens.
     """
 
     trial: Trial
@@ -157,11 +158,12 @@ def out_of_time(job: Job) -> bool:
 def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
     """Foretell speedups by untimed decodes: the first tokens of a few requests.
 
-    All trials decode the first request, in a random order; then the better half the next, and so
-    on, ``FINALISTS`` at least, for ``SHARE`` of the job's seconds. Of more than ``FINALISTS``,
-    trials that the first request has not reached by then are no longer candidates, the default one
-    apart. A later request that not all have decoded by then counts for none, since answers differ
-    in how well they are drafted. Nor is any trial left out after an answer of no decode step.
+    All trials decode the first request, in a random order. Then the better half of them, but at
+    least ``FINALISTS``, decode the next one, and so on, until ``SHARE`` of the job's seconds is
+    used up. If that happens during the first request, trials that have not decoded it are no longer
+    candidates, except the default one (of at most ``FINALISTS`` trials all stay). If it happens
+    during a later request, that request counts for no trial, since answers differ in how well they
+    are drafted. As long as no trial has taken a decode step, none is left out.
     """
     if job.forwards is None:
         return
@@ -183,7 +185,9 @@ def foretell_by_decoding(job: Job, trials: Sequence[Trial]) -> None:
 
 
 def _sketched(job: Job, request: Request, sketches: Sequence[Sketch]) -> list[Sketch]:
-    """Have trials decode the first tokens of ``request``; those that the seconds reach, but one."""
+    """Have trials decode the first tokens of ``request``, one after the other. Returns those that
+    began before the time was up; the first always does.
+    """
     short = replace(request, max_new_tokens=min(SKETCH_TOKENS, request.max_new_tokens))
     for number, sketch in enumerate(sketches):
         if number and out_of_time(job):
@@ -221,9 +225,8 @@ def choose(job: Job, name: str, trials: list[Trial], rounds: int = 1) -> Trial:
 
 
 def _finalists(job: Job, name: str, trials: list[Trial], rng: random.Random) -> list[Trial]:
-    """The best trials by foretold speedup or, without any, by a screening; and the default ones.
-
-    A few are finalists as they are.
+    """The ``FINALISTS`` best trials, by foretold speedup or, if none was foretold, by a screening;
+    and the default ones. If there are no more than ``FINALISTS`` trials, all are finalists.
     """
     if len(trials) <= FINALISTS:
         return trials
@@ -251,9 +254,9 @@ def time_trials(
 ) -> None:
     """Time every trial and autoregressive decoding on every request, in a random order each time.
 
-    No request is begun, the first ``LEAST`` apart, unless the job's seconds suffice for one that
-    takes as long as the one before. Where they are too short for the first ones with all trials,
-    only the fastest so far go on.
+    After the first ``LEAST`` requests, another one is begun only if the job's seconds suffice for
+    as long as the one before took. If they do not suffice for the first ``LEAST`` with all trials,
+    only the fastest so far go on, at least one.
     """
     plain = EngineDecoder(job.target, Drafter())  # autoregressive
     first = job.requests[0]

@@ -28,9 +28,10 @@ JUDGED = 9  # drafts of the tree by which tries are compared
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Result of a try: tokens per step foretold for a tree of ``JUDGED`` drafts; tune loss in nats,
-    comparable only between tries with equally many steps ahead; seconds of training and judging,
-    and steps; the ``key`` of its job, whose result no other job may take.
+    """Result of a try. ``tokens`` per decode step, foretold for a tree of ``JUDGED`` drafts: tries
+    are compared by it. ``tune_loss`` in nats, comparable only between tries that predict equally
+    many tokens ahead. ``seconds`` of training and judging; ``steps`` of the optimiser. ``key`` of
+    the job: a stored result is taken again only by a job with the same key.
     """
 
     tokens: float

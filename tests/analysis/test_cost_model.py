@@ -163,6 +163,32 @@ def test_known_costs_predict_what_was_measured(
     assert timed["forward_ms"].iloc[-1] == pytest.approx(truth(64, 128), rel=1e-4)
 
 
+def _checked(root: Path) -> list[dict]:
+    """What the list of what is fair says of how fast the machine was as forwards were timed."""
+    checks = json.loads((root / "tables/facts.json").read_text())["checklist"]
+    return [check for check in checks if check["what"].startswith("forwards were timed")]
+
+
+def test_forwards_timed_while_the_machine_was_slow_are_told(tmp_path: Path) -> None:
+    experiment = _experiment(tmp_path)
+    write_tables(experiment, tmp_path)
+    assert [check["holds"] for check in _checked(tmp_path)] == [True], "control"
+    file = tmp_path / "cost/small.csv"
+    timed = pd.read_csv(file)
+    timed.assign(seconds=2 * timed["seconds"]).to_csv(file, index=False)
+    write_tables(experiment, tmp_path)
+    (check,) = _checked(tmp_path)
+    assert check["holds"] is False
+    step = _cost_model(tmp_path).loc["autoregressive"]
+    assert (
+        f"{step['predicted_step_ms']:.3g} ms, and took {step['measured_step_ms']:.3g}"
+        in (check["detail"])
+    )
+    file.unlink()
+    write_tables(experiment, tmp_path)
+    assert _checked(tmp_path) == [], "none were timed"
+
+
 def test_a_drafter_s_cost_and_a_step_s_rows_are_needed(tmp_path: Path) -> None:
     """Control: without either, the prediction is off."""
     experiment = _experiment(tmp_path)

@@ -1,9 +1,9 @@
 # Training and tuning of methods, on the train and tune splits alone.
 
 
-# Every method's own settings class checks its part of the config, and whether it goes with the model,
-# unless that is trained first. Only sessions, `parts` and, for their variants, sweeps wait for it; its priority makes it the first
-# job that runs.
+# Every method's own settings class checks its part of the config, and whether it fits the model, unless the run itself
+# still has to train that model. Only sessions and `parts` wait for this check; sweeps wait for one of their own, of
+# their variants. Its priority makes it the first job that runs.
 rule check_methods:
     input:
         model=lambda wc: TARGETS.files(wc.model) if TARGETS.known(wc.model) else [],

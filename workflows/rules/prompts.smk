@@ -30,7 +30,7 @@ for split in filter(QUESTIONS.having, SPLITS):
 
 if QUESTIONS.having("uncut"):
 
-    # No clock runs: all answers in batches, as long as they would be by themselves.
+    # Nothing is timed: answers are made in batches, up to the caps under `uncut`, so that whole ones are scored.
     rule answer_uncut:
         input:
             prompts=lambda wc: QUESTIONS.prompts(wc.model, "uncut"),

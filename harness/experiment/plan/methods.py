@@ -74,7 +74,7 @@ class Arms:
         return self.experiment.sweeps[arm][int(str(variant))]
 
     def seed(self, arm: str) -> int:
-        """Of an arm's training; all are tuned with the experiment's."""
+        """Seed of an arm's training, its own or the experiment's; tuning always uses the latter."""
         own = self._arm(arm).seed
         return self.experiment.seed if own is None else own
 

@@ -53,8 +53,8 @@ class Targets:
         return as_json(spec | ({"path": folder} if folder else {}))
 
     def answers_json(self, model: str) -> str:
-        """The same without how the engine runs its steps, which changes no prompt, no answer of the
-        target, and no training but a search.
+        """As :meth:`load_json` without ``execution``: how the engine runs its steps changes no
+        prompt, no answer of the target, and no training but one that decodes.
         """
         spec = json.loads(self.load_json(model))
         return as_json({key: spec[key] for key in spec if key != "execution"})

@@ -32,7 +32,8 @@ from methods.shared.trials import Trial, foretell_by_decoding, settle
 class Settings:
     """The rule, by default upstream's, and the trees that tuning tries, as those of ``medusa``.
 
-    ``temperature`` shapes the acceptance; whether tokens are drawn the experiment says.
+    ``temperature`` shapes the acceptance only; the experiment's ``sampling`` says whether the
+    target's own tokens are drawn.
     ``evaluation_batch``: answers whose drafts are ranked at a time.
     """
 
